@@ -1,0 +1,211 @@
+"""Everything that shopsdk raises on its own account, as one tree.
+
+::
+
+    ShopError                      .maybe_applied: may a change have been made by the call that raised this?
+    ├── SessionStateError          used after close, or from another running event loop
+    ├── TransportError             no usable answer; method, path, attempts, elapsed
+    │   ├── NotSentError           could not connect: surely not applied
+    │   └── UnknownOutcomeError    a change was sent, or maybe sent, and no whole answer came
+    ├── ResponseError              the shop answered with an error; status, message, errors, body
+    │   ├── AuthenticationError    401
+    │   ├── PermissionDeniedError  403
+    │   ├── NotFoundError          404
+    │   ├── InvalidRequestError    400, 422
+    │   ├── RateLimitedError       429; retry_after, limit, remaining
+    │   └── ServerError            5xx
+    ├── DecodeError                a 2xx that is not what the API promises; path within the document
+    ├── PaginationError            the server ignored, repeated or clamped a page
+    └── ReferenceConflictError     this reference was already used with another amount
+
+Wrong arguments are ``ValueError`` or ``TypeError``, raised before anything is sent. Every class takes its message first
+and everything else by keyword with a default, which is what lets pickle, copy and deepcopy rebuild it.
+"""
+
+from collections.abc import Mapping, Sequence
+
+
+class ShopError(Exception):
+    """The root of the tree: catch it to catch everything that shopsdk raises on its own account."""
+
+    maybe_applied: bool
+    """May a change have been made by the call that raised this? Always false for reads."""
+    page: int | None
+    """The page that failed, where the error came out of a walk; pages before it were all delivered."""
+
+    def __init__(self, message: str = "", *, maybe_applied: bool = False) -> None:
+        super().__init__(message)
+        self.maybe_applied = maybe_applied
+        self.page = None
+
+
+class SessionStateError(ShopError):
+    """The session was used after it was closed, or from another event loop while its own still runs."""
+
+
+class TransportError(ShopError):
+    """No usable answer came: the connection failed, timed out, or broke in the middle of the answer."""
+
+    method: str
+    """The HTTP verb of the request."""
+    path: str
+    """The path of the request below the base URL, without its query."""
+    attempts: int
+    """How many times the request was tried."""
+    elapsed: float
+    """Seconds from the first attempt to the failure, waits included."""
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        method: str = "",
+        path: str = "",
+        attempts: int = 0,
+        elapsed: float = 0.0,
+        maybe_applied: bool = False,
+    ) -> None:
+        super().__init__(message, maybe_applied=maybe_applied)
+        self.method = method
+        self.path = path
+        self.attempts = attempts
+        self.elapsed = elapsed
+
+
+class NotSentError(TransportError):
+    """The server could not be connected to (refused, DNS, TLS, connect timeout): surely nothing was applied."""
+
+
+class UnknownOutcomeError(TransportError):
+    """A change was sent, or maybe sent, and no whole answer came: nobody knows yet whether it was applied."""
+
+    reference: str | None
+    """The reference of the edit, where one was given: look for it among the customer's balance transactions."""
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        method: str = "",
+        path: str = "",
+        attempts: int = 0,
+        elapsed: float = 0.0,
+        maybe_applied: bool = True,
+        reference: str | None = None,
+    ) -> None:
+        super().__init__(
+            message, method=method, path=path, attempts=attempts, elapsed=elapsed, maybe_applied=maybe_applied
+        )
+        self.reference = reference
+
+
+class ResponseError(ShopError):
+    """The shop answered, and the answer is an error (or a redirect, which is never followed)."""
+
+    status: int
+    """The HTTP status."""
+    message: str
+    """What the server said; empty where it said nothing readable."""
+    errors: Mapping[str, Sequence[str]]
+    """Validation messages by field; empty where there are none."""
+    request_id: str | None
+    """The server's or its CDN's own name for this request, to quote to support."""
+    method: str
+    """The HTTP verb of the request."""
+    path: str
+    """The path of the request below the base URL, without its query."""
+    attempts: int
+    """How many times the request was tried."""
+    body: str
+    """The start of the answer's body, at most 2,000 characters, as text."""
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        status: int = 0,
+        server_message: str = "",
+        errors: Mapping[str, Sequence[str]] | None = None,
+        request_id: str | None = None,
+        method: str = "",
+        path: str = "",
+        attempts: int = 0,
+        body: str = "",
+        maybe_applied: bool = False,
+    ) -> None:
+        super().__init__(message, maybe_applied=maybe_applied)
+        self.status = status
+        self.message = server_message
+        self.errors = {} if errors is None else errors
+        self.request_id = request_id
+        self.method = method
+        self.path = path
+        self.attempts = attempts
+        self.body = body
+
+
+class AuthenticationError(ResponseError):
+    """401: the key is missing or wrong."""
+
+
+class PermissionDeniedError(ResponseError):
+    """403: the key lacks the right to do this."""
+
+
+class NotFoundError(ResponseError):
+    """404: no such shop, no such customer, or no such route."""
+
+
+class InvalidRequestError(ResponseError):
+    """400 or 422: the server refused the parameters; ``errors`` says which."""
+
+
+class RateLimitedError(ResponseError):
+    """429: too many requests, and the wait asked for is longer than the session allows or the attempts are used up."""
+
+    retry_after: float | None = None
+    """Seconds to wait before the next try, as the server said; None where it did not."""
+    limit: int | None = None
+    """Requests allowed in the server's window, where it said."""
+    remaining: int | None = None
+    """Requests left in the server's window, where it said."""
+
+
+class ServerError(ResponseError):
+    """5xx: the shop or its CDN failed. After a change, ``maybe_applied`` is true."""
+
+
+class DecodeError(ShopError):
+    """The server said 2xx, and the body is not what the API promises: HTML, cut JSON, a value that cannot be read."""
+
+    path: str
+    """Where in the document, such as ``$.data[3].balance``; ``$`` is the whole."""
+
+    def __init__(self, message: str = "", *, path: str = "$", maybe_applied: bool = False) -> None:
+        super().__init__(message, maybe_applied=maybe_applied)
+        self.path = path
+
+
+class PaginationError(ShopError):
+    """The server ignored, repeated or clamped a page, or its rows are out of order: the list cannot be trusted."""
+
+    asked: str
+    """What was asked for."""
+    got: str
+    """What came instead."""
+
+    def __init__(self, message: str = "", *, asked: str = "", got: str = "", maybe_applied: bool = False) -> None:
+        super().__init__(message, maybe_applied=maybe_applied)
+        self.asked = asked
+        self.got = got
+
+
+class ReferenceConflictError(ShopError):
+    """This reference already stands in the customer's ledger with another amount; nothing was sent."""
+
+    reference: str
+    """The reference, without its marker."""
+
+    def __init__(self, message: str = "", *, reference: str = "", maybe_applied: bool = False) -> None:
+        super().__init__(message, maybe_applied=maybe_applied)
+        self.reference = reference

@@ -1,0 +1,123 @@
+"""What the API answers, as frozen attrs classes.
+
+Money is ``Decimal``, times are aware UTC ``datetime``, and what the server left out or sent as null is None. Unknown
+fields are ignored.
+
+No ``from __future__ import annotations`` here, and no import under ``TYPE_CHECKING``: cattrs and msgspec resolve these
+annotations at run time. No converters and no aliases either: msgspec would pass them by.
+"""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Generic, Literal, TypeVar
+
+import attrs
+
+T = TypeVar("T")
+
+OrderColumn = Literal[
+    "id",
+    "email",
+    "discord_id",
+    "discord_username",
+    "balance",
+    "total_completed",
+    "total_spent_usd",
+    "last_completed_at",
+    "newsletter_at",
+    "affiliate_code",
+]
+"""The columns that Get Customers can order by."""
+
+OrderDirection = Literal["asc", "desc"]
+"""Ascending or descending."""
+
+
+@attrs.frozen(kw_only=True)
+class AffiliateReferrer:
+    """The customer who referred another one."""
+
+    id: int
+    """The referring customer's id."""
+    email: str
+    """The referring customer's e-mail address."""
+
+
+@attrs.frozen(kw_only=True)
+class Customer:
+    """One customer of a shop. Only ``id`` and ``email`` are certain; anything else may be None."""
+
+    id: int
+    """The customer's id, unique within the shop."""
+    email: str
+    """The customer's e-mail address."""
+    discord_id: str | None = None
+    """The linked Discord account's id."""
+    discord_username: str | None = None
+    """The linked Discord account's name."""
+    balance: Decimal | None = None
+    """Store credit, in the shop's currency; may be negative."""
+    total_completed: int | None = None
+    """How many orders the customer has completed."""
+    total_spent_usd: Decimal | None = None
+    """What those orders came to, in US dollars."""
+    last_completed_at: datetime | None = None
+    """When the last of those orders was completed (UTC)."""
+    newsletter_at: datetime | None = None
+    """When the customer subscribed to the newsletter (UTC); None if not subscribed."""
+    affiliate_code: str | None = None
+    """The customer's own affiliate code."""
+    affiliate_referrer_id: int | None = None
+    """The id of the customer who referred this one."""
+    affiliate_referrer: AffiliateReferrer | None = None
+    """The customer who referred this one."""
+
+
+@attrs.frozen(kw_only=True)
+class BalanceTransaction:
+    """One line of a customer's balance ledger."""
+
+    id: int
+    """The transaction's id."""
+    amount: Decimal
+    """What was added (positive) or deducted (negative), in the shop's currency."""
+    description: str | None = None
+    """What the editor wrote, white space trimmed at both ends by the server."""
+    created_at: datetime | None = None
+    """When it was booked (UTC)."""
+
+
+@attrs.frozen(kw_only=True)
+class Page(Generic[T]):
+    """One page of a list, as the server counted it."""
+
+    data: list[T]
+    """The rows."""
+    current_page: int
+    """This page's number, from 1."""
+    last_page: int
+    """The number of the last page, as of this answer; at least 1."""
+    per_page: int
+    """Rows to a full page."""
+    total: int
+    """Rows in the whole list, as of this answer."""
+
+
+@attrs.frozen(kw_only=True)
+class BalanceEdit:
+    """The outcome of a balance edit that is known to have been made."""
+
+    message: str | None
+    """What the server said; None where it said nothing, or where the edit was found in the ledger instead."""
+    transaction: BalanceTransaction | None = None
+    """The ledger's line for this edit, where it was looked up: by reference, before sending or after a loss."""
+    replayed: bool = False
+    """True if nothing was sent, because the ledger already held this reference with this amount."""
+
+
+@attrs.frozen(kw_only=True)
+class AffiliateCodeEdit:
+    """The outcome of setting or clearing an affiliate code."""
+
+    message: str | None
+    """What the server said; None where it said nothing."""
