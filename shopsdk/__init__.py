@@ -1,7 +1,83 @@
-"""shopsdk: an asyncio client for a shop's Customers API."""
+"""An asyncio client for a shop's Customers API that can be trusted with money and with bulk data."""
 
-from shopsdk._errors import ShopError as ShopError
-from shopsdk._models import AffiliateReferrer as AffiliateReferrer
-from shopsdk._models import BalanceTransaction as BalanceTransaction
-from shopsdk._models import Customer as Customer
-from shopsdk._models import Page as Page
+from shopsdk._arguments import CustomerFilters
+from shopsdk._balance import edit_customer_balance, get_customer_balance_transactions
+from shopsdk._customers import (
+    edit_customer_affiliate_code,
+    get_customer,
+    get_customers,
+    iter_customer_pages,
+    iter_customers,
+    paginate,
+)
+from shopsdk._errors import (
+    AuthenticationError,
+    DecodeError,
+    InvalidRequestError,
+    NotFoundError,
+    NotSentError,
+    PaginationError,
+    PermissionDeniedError,
+    RateLimitedError,
+    ReferenceConflictError,
+    ResponseError,
+    ServerError,
+    SessionStateError,
+    ShopError,
+    TransportError,
+    UnknownOutcomeError,
+)
+from shopsdk._gate import RateLimit
+from shopsdk._models import (
+    AffiliateCodeEdit,
+    AffiliateReferrer,
+    BalanceEdit,
+    BalanceTransaction,
+    Customer,
+    OrderColumn,
+    OrderDirection,
+    Page,
+)
+from shopsdk._retry import RetryPolicy, Timeout
+from shopsdk._session import AsyncSession
+from shopsdk._version import __version__
+
+__all__ = [
+    "AffiliateCodeEdit",
+    "AffiliateReferrer",
+    "AsyncSession",
+    "AuthenticationError",
+    "BalanceEdit",
+    "BalanceTransaction",
+    "Customer",
+    "CustomerFilters",
+    "DecodeError",
+    "InvalidRequestError",
+    "NotFoundError",
+    "NotSentError",
+    "OrderColumn",
+    "OrderDirection",
+    "Page",
+    "PaginationError",
+    "PermissionDeniedError",
+    "RateLimit",
+    "RateLimitedError",
+    "ReferenceConflictError",
+    "ResponseError",
+    "RetryPolicy",
+    "ServerError",
+    "SessionStateError",
+    "ShopError",
+    "Timeout",
+    "TransportError",
+    "UnknownOutcomeError",
+    "__version__",
+    "edit_customer_affiliate_code",
+    "edit_customer_balance",
+    "get_customer",
+    "get_customer_balance_transactions",
+    "get_customers",
+    "iter_customer_pages",
+    "iter_customers",
+    "paginate",
+]

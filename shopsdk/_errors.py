@@ -75,6 +75,9 @@ class TransportError(ShopError):
 class NotSentError(TransportError):
     """The server could not be connected to (refused, DNS, TLS, connect timeout): surely nothing was applied."""
 
+    repeatable: bool = True
+    """Could another try fare better? Not with a certificate that does not hold."""
+
 
 class UnknownOutcomeError(TransportError):
     """A change was sent, or maybe sent, and no whole answer came: nobody knows yet whether it was applied."""
@@ -118,6 +121,8 @@ class ResponseError(ShopError):
     """How many times the request was tried."""
     body: str
     """The start of the answer's body, at most 2,000 characters, as text."""
+    retry_after: float | None = None
+    """Seconds to wait before the next try, as the server said; None where it did not."""
 
     def __init__(
         self,
@@ -163,8 +168,6 @@ class InvalidRequestError(ResponseError):
 class RateLimitedError(ResponseError):
     """429: too many requests, and the wait asked for is longer than the session allows or the attempts are used up."""
 
-    retry_after: float | None = None
-    """Seconds to wait before the next try, as the server said; None where it did not."""
     limit: int | None = None
     """Requests allowed in the server's window, where it said."""
     remaining: int | None = None

@@ -88,6 +88,18 @@ class BalanceTransaction:
 
 
 @attrs.frozen(kw_only=True)
+class Ledger:
+    """One answer to Get Customer Balance Transactions, whichever shape it came in; not public."""
+
+    data: list[BalanceTransaction]
+    """The lines."""
+    current_page: int | None = None
+    """This page's number, where the ledger has pages."""
+    last_page: int | None = None
+    """The last page's number, where the ledger has pages."""
+
+
+@attrs.frozen(kw_only=True)
 class Page(Generic[T]):
     """One page of a list, as the server counted it."""
 

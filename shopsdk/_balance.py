@@ -1,0 +1,238 @@
+"""A customer's balance: the ledger, and edits that are sent at most once.
+
+An edit adds to a balance, so doing it twice is not doing it once. It is never sent again once it may have been carried
+out, whatever the verb. A caller who wants to try again gives a *reference*: it travels in the edit's description, so
+the ledger itself can tell whether the edit was made, before anything is sent and after an answer was lost.
+"""
+
+import asyncio
+from decimal import Decimal
+from typing import Literal
+
+import attrs
+
+from shopsdk._arguments import balance_amount, balance_description, customer_name, customer_number, reference_marker
+from shopsdk._codec import decode, parse
+from shopsdk._errors import PaginationError, ReferenceConflictError, ShopError, UnknownOutcomeError
+from shopsdk._json import as_object
+from shopsdk._models import BalanceEdit, BalanceTransaction, Ledger
+from shopsdk._session import AsyncSession, core_of
+from shopsdk._wire import Request, Response, make_request
+
+_ROUTE = "/shops/{shop_id}/customers/{customer_id}"
+_PAUSES = (0.0, 0.5, 1.0, 2.0, 4.0)
+"""Seconds before each search for an edit whose answer was lost: it may still be under way at the server."""
+_SEARCH_SECONDS = 15.0
+"""What all of those searches may take."""
+
+
+async def get_customer_balance_transactions(
+    session: AsyncSession, customer_id: int, *, shop_id: int | None = None
+) -> list[BalanceTransaction]:
+    """Get Customer Balance Transactions: the whole ledger of one customer, newest first.
+
+    Args:
+        session: the session to ask through.
+        customer_id: the customer, at least 1.
+        shop_id: the shop, if not the session's.
+
+    Raises:
+        NotFoundError: no such customer, or no such shop.
+        ShopError: see the tree.
+        ValueError: an argument out of its bounds; nothing was sent.
+    """
+    return await _ledger(session, core_of(session).shop(shop_id), customer_number(customer_id))
+
+
+async def edit_customer_balance(
+    session: AsyncSession,
+    customer_id: int | str,
+    amount: Decimal | int | str,
+    *,
+    description: str | None = None,
+    reference: str | None = None,
+    shop_id: int | None = None,
+    method: Literal["POST", "PUT"] = "POST",
+) -> BalanceEdit:
+    """Edit Customer Balance: add to a customer's balance, or deduct from it. Sent at most once.
+
+    With a ``reference``, calling again is safe once the earlier request can no longer be running at the server, and
+    while no other process uses that reference: the ledger is searched for it first, and where it stands with the same
+    amount, nothing is sent. After a lost answer the ledger is searched again, for up to 15 seconds. Calls that share a
+    reference are served in turn within a session.
+
+    Args:
+        session: the session to ask through.
+        customer_id: the customer.
+        amount: what to add, or, if negative, to deduct, in the shop's currency; -1000 to 1000, at most two decimals.
+            No floats.
+        description: what the ledger says of it; at most 255 characters, the reference's marker included.
+        reference: your own name for this edit, such as ``refund-1187``; 1 to 64 letters, digits and ``. _ : -``.
+        shop_id: the shop, if not the session's.
+        method: the vendor documents both; they do the same.
+
+    Raises:
+        UnknownOutcomeError: sent, or maybe sent, and nobody knows whether it was carried out; it was not sent again.
+        NotSentError: surely not carried out.
+        ReferenceConflictError: the reference was already used with another amount; nothing was sent.
+        ResponseError: the shop refused; ``maybe_applied`` tells whether that leaves the outcome open.
+        DecodeError: a success that cannot be read; the edit was probably made.
+        ValueError: an argument out of its bounds; nothing was sent.
+        TypeError: an argument of the wrong type, such as a float; nothing was sent.
+    """
+    if method not in ("POST", "PUT"):  # pyright: ignore[reportUnnecessaryContains]
+        raise ValueError(f"method must be 'POST' or 'PUT', not {method!r}")
+    edit = _Edit(
+        session=session,
+        shop=core_of(session).shop(shop_id),
+        customer=customer_name(customer_id),
+        amount=balance_amount(amount),
+        description=balance_description(description, reference),
+        reference=reference,
+        method=method,
+    )
+    if reference is None:
+        return BalanceEdit(message=await _send(edit))
+    lock = core_of(session).runtime().lock(reference)
+    async with lock:
+        return await _send_referenced(edit, reference)
+
+
+@attrs.frozen(kw_only=True)
+class _Edit:
+    session: AsyncSession
+    shop: int
+    customer: int | str
+    amount: Decimal
+    description: str | None
+    reference: str | None
+    method: str
+
+
+async def _send(edit: _Edit) -> str | None:
+    body: dict[str, object] = {"amount": edit.amount}
+    if edit.description is not None:
+        body["description"] = edit.description
+    request = make_request(
+        edit.method,
+        ["shops", edit.shop, "customers", edit.customer, "balance"],
+        json=body,
+        idempotent=False,
+        route=f"{_ROUTE}/balance",
+    )
+    try:
+        response = await core_of(edit.session).runtime().send(request)
+    except asyncio.CancelledError as cancelled:
+        cancelled.add_note(_cancelled_note(edit.reference))
+        raise
+    return said(request, response)
+
+
+def said(request: Request, response: Response) -> str | None:
+    """Read what an edit's answer says; its shape is not documented, so nothing of it is needed but that it is JSON."""
+    answer = parse(response.body, label=request.label, changes=True)
+    message = (as_object(answer) or {}).get("message")
+    return message if isinstance(message, str) else None
+
+
+async def _send_referenced(edit: _Edit, reference: str) -> BalanceEdit:
+    earlier = await _find(edit, reference)
+    if earlier is not None:
+        if earlier.amount == edit.amount:
+            return BalanceEdit(message=None, transaction=earlier, replayed=True)
+        raise ReferenceConflictError(
+            f"reference {reference!r} already stands in the ledger with the amount {earlier.amount},"
+            f" not {edit.amount}; nothing was sent",
+            reference=reference,
+        )
+    try:
+        return BalanceEdit(message=await _send(edit))
+    except ShopError as error:
+        if not error.maybe_applied:
+            raise
+        loss = error
+    try:
+        made = await _search(edit, reference)
+    except asyncio.CancelledError as cancelled:
+        cancelled.add_note(_cancelled_note(reference))
+        raise
+    if made is not None:
+        return BalanceEdit(message=None, transaction=made)
+    unknown = UnknownOutcomeError(
+        f"{loss}; reference {reference!r} is not in the ledger yet: the edit may still be carried out",
+        method=edit.method,
+        path=getattr(loss, "path", ""),
+        attempts=getattr(loss, "attempts", 1),
+        elapsed=getattr(loss, "elapsed", 0.0),
+        reference=reference,
+    )
+    raise unknown from loss
+
+
+async def _search(edit: _Edit, reference: str) -> BalanceTransaction | None:
+    """Look for an edit whose answer was lost, a few times; nothing that goes wrong with looking is news."""
+    runtime = core_of(edit.session).runtime()
+    ends_at = runtime.now() + _SEARCH_SECONDS
+    for pause in _PAUSES:
+        await runtime.pause(pause)
+        left = ends_at - runtime.now()
+        if left <= 0:
+            break
+        try:
+            found = await _find(edit, reference, deadline=left)
+        except ShopError:
+            continue
+        if found is not None and found.amount == edit.amount:
+            return found
+    return None
+
+
+async def _find(edit: _Edit, reference: str, *, deadline: float | None = None) -> BalanceTransaction | None:
+    """Find the ledger's line of a reference; one with another amount goes first, since it is the news."""
+    marker = reference_marker(reference)
+    lines = await _ledger(edit.session, edit.shop, edit.customer, deadline=deadline)
+    found = [line for line in lines if line.description is not None and line.description.rstrip().endswith(marker)]
+    return next((line for line in found if line.amount != edit.amount), found[0] if found else None)
+
+
+async def _ledger(
+    session: AsyncSession, shop: int, customer: int | str, *, deadline: float | None = None
+) -> list[BalanceTransaction]:
+    """Read every page of a ledger, where it has pages. New lines come in front, so pages can repeat but not lose."""
+    runtime = core_of(session).runtime()
+    path: list[str | int] = ["shops", shop, "customers", customer, "balance-transactions"]
+    ends_at = None if deadline is None else runtime.now() + deadline
+    lines: dict[int, BalanceTransaction] = {}
+    number = 1
+    while True:
+        params = {"page": number} if number > 1 else {}
+        request = core_of(session).list_request(path, params, route=f"{_ROUTE}/balance-transactions")
+        left = None if ends_at is None else ends_at - runtime.now()
+        page = _ledger_page(request, await runtime.send(request, deadline=left))
+        fresh = {line.id: line for line in page.data if line.id not in lines}
+        lines |= fresh
+        if page.last_page is None or number >= page.last_page or not page.data:
+            return list(lines.values())
+        if page.current_page != number or not fresh:
+            raise PaginationError(
+                f"asked for page {number} of the ledger, got page {page.current_page} or an earlier one's lines again",
+                asked=f"page {number}",
+                got=f"page {page.current_page}",
+            )
+        number += 1
+
+
+def _ledger_page(request: Request, response: Response) -> Ledger:
+    """Read a ledger's answer: a bare list, a list under ``data``, or a paginator's page."""
+    if b'"data"' in response.body and response.body.lstrip()[:1] == b"{":
+        return decode(response.body, Ledger, label=request.label)
+    return Ledger(data=decode(response.body, list[BalanceTransaction], label=request.label))
+
+
+def _cancelled_note(reference: str | None) -> str:
+    if reference is None:
+        return "shopsdk: a balance edit was under way and may have been carried out; it had no reference to find it by"
+    return (
+        f"shopsdk: the balance edit with reference {reference!r} was under way and may have been carried out;"
+        " call again with the same reference to find out"
+    )

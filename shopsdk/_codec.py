@@ -1,0 +1,187 @@
+"""Bytes to attrs and back: the only place that knows cattrs and msgspec.
+
+Two roads in. The fast one is msgspec, which decodes JSON straight into the attrs classes; it is strict, and takes what
+the API is documented to send. What it refuses, and the few things it would take but should not (see ``_not_money``),
+go the exact road: JSON with exact numbers, PHP's habits set straight, then cattrs with hooks that read leniently and
+convert nothing silently. Whatever both take, both read alike. Only the exact road raises, so every error has its path.
+"""
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
+from functools import cache
+from math import isfinite
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import attrs
+import msgspec
+
+from shopsdk._errors import DecodeError
+from shopsdk._exact import UNREADABLE, UnreadableError, exact, is_attrs
+from shopsdk._json import as_list, as_object
+from shopsdk._models import Page
+
+T = TypeVar("T")
+
+_encoder = msgspec.json.Encoder(decimal_format="number")
+_parser = msgspec.json.Decoder(float_hook=Decimal)
+
+
+def encode(value: object) -> bytes:
+    """Write JSON, a Decimal as an exact number. What JSON cannot say is refused: msgspec would make nan null."""
+    _check_finite(value)
+    return _encoder.encode(value)
+
+
+def _check_finite(value: object) -> None:
+    if isinstance(value, float | Decimal) and not isfinite(value):
+        raise ValueError("json must hold finite numbers only")
+    for inner in as_list(value) or (as_object(value) or {}).values():
+        _check_finite(inner)
+
+
+def parse(body: bytes, *, label: str = "", changes: bool = False) -> Any:
+    """Read JSON; a number with a fraction or an exponent becomes a Decimal.
+
+    Args:
+        body: the answer.
+        label: the request it answers, for the message of an error.
+        changes: whether that request was a change, for ``maybe_applied``.
+
+    Raises:
+        DecodeError: the body is not JSON.
+    """
+    try:
+        return _parser.decode(body)
+    except UNREADABLE:
+        reason = "it is not JSON (a page of a proxy or a login?), or cut short" if body.strip() else "it is empty"
+    raise DecodeError(f"cannot read the answer to {label}: {reason}", maybe_applied=changes)
+
+
+def parse_or_none(body: bytes) -> object:
+    """Read JSON where there may be none: the body of an error."""
+    try:
+        return parse(body)
+    except DecodeError:
+        return None
+
+
+def decode(body: bytes, as_type: type[T], *, label: str = "", changes: bool = False) -> T:
+    """Read JSON into a type: an attrs class, ``Page[...]``, or a list of either; the rest as for ``parse``.
+
+    Raises:
+        DecodeError: the body is not JSON, or a value in it cannot be read as what the type says.
+    """
+    kind: Any = as_type
+    decoder, not_money, fix = _road(kind)
+    if not_money is None or not_money(body) is None:
+        try:
+            value: T = decoder.decode(body)
+            if fix is not None:
+                fix(value)
+        except UNREADABLE:
+            pass  # the exact road decides, and says where
+        else:
+            return value
+    document = parse(body, label=label, changes=changes)
+    try:
+        return exact(document, as_type)
+    except UnreadableError as error:
+        path, reason = error.path, f"{error.row}: {error}"
+    raise DecodeError(f"cannot read the answer to {label} at {path}{reason}", path=path, maybe_applied=changes)
+
+
+_Fix = Callable[[Any], None]
+
+
+@cache
+def _road(as_type: Any) -> tuple[msgspec.json.Decoder[Any], Callable[[bytes], object] | None, _Fix | None]:
+    return msgspec.json.Decoder(as_type), _not_money(as_type), _times(as_type)
+
+
+def _not_money(as_type: Any) -> Callable[[bytes], object] | None:
+    """Search for a Decimal field that is not plain: msgspec reads "NaN", "1_000", " 1.5 " and 1e999999999 as well."""
+    names = sorted({name for cls in _classes(as_type) for name, kind in _fields(cls) if Decimal in _parts(kind)})
+    if not names:
+        return None
+    keys = "|".join(map(re.escape, names))
+    plain = r'"-?[0-9]{1,30}(?:\.[0-9]{1,30})?"|-?[0-9]{1,30}(?:\.[0-9]{1,30})?\s*[,}]|null\b'
+    return re.compile(rf'"(?:{keys})"\s*:\s*(?!\s|{plain})'.encode()).search
+
+
+def _classes(as_type: Any) -> set[Any]:
+    """Every attrs class that a type is made of."""
+    found: set[Any] = set()
+    todo = [as_type]
+    while todo:
+        kind = todo.pop()
+        todo.extend(get_args(kind))
+        cls: Any = get_origin(kind) or kind
+        if is_attrs(cls) and cls not in found:
+            found.add(cls)
+            todo.extend(hint for _, hint in _fields(cls))
+    return found
+
+
+def _fields(cls: Any) -> list[tuple[str, Any]]:
+    hints = get_type_hints(cls)
+    return [(field.name, hints[field.name]) for field in attrs.fields(cls)]
+
+
+def _parts(kind: Any) -> tuple[Any, ...]:
+    """The members of a union, or the type itself."""
+    return get_args(kind) if get_origin(kind) in {Union, UnionType} else (kind,)
+
+
+def _times(as_type: Any, within: frozenset[Any] = frozenset()) -> _Fix | None:
+    """Make a function that turns every time in a decoded value into aware UTC, in place, past the frozen class."""
+    origin: Any = get_origin(as_type)
+    cls: Any = origin or as_type
+    args = get_args(as_type)
+    if cls is list and args:
+        return _each(_times(args[0], within))
+    if cls is Page and args:
+        rows = _each(_times(args[0], within))
+        return None if rows is None else (lambda page: rows(page.data))
+    if not is_attrs(cls):
+        return None
+    if cls in within:  # a class that holds itself: its own fixer, once that is made
+        return lambda value: _fix_times(cls, value)
+    within |= {cls}
+    times = [name for name, kind in _fields(cls) if datetime in _parts(kind)]
+    inner = [(name, fix) for name, kind in _fields(cls) for part in _parts(kind) if (fix := _times(part, within))]
+    return _fixer(times, inner) if times or inner else None
+
+
+def _fix_times(cls: Any, value: Any) -> None:
+    fix = _road(cls)[2]
+    if fix is not None:
+        fix(value)
+
+
+def _each(fix: _Fix | None) -> _Fix | None:
+    if fix is None:
+        return None
+
+    def rows(values: list[Any]) -> None:
+        for value in values:
+            fix(value)
+
+    return rows
+
+
+def _fixer(times: list[str], inner: list[tuple[str, _Fix]]) -> _Fix:
+    put = object.__setattr__
+
+    def fix(value: Any) -> None:
+        for name in times:
+            moment = getattr(value, name)
+            if moment is not None and moment.tzinfo is not UTC:
+                put(value, name, moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC))
+        for name, deeper in inner:
+            if (part := getattr(value, name)) is not None:
+                deeper(part)
+
+    return fix

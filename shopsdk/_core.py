@@ -1,0 +1,106 @@
+"""A session's settings, and its life: unopened, open on one event loop, closed.
+
+Nothing here touches an event loop before the first use, so a session may live at module level. What belongs to a loop
+is a ``Runtime``: made on first use, and anew where the old loop has been closed or the process has forked.
+"""
+
+import asyncio
+import os
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+import attrs
+
+from shopsdk._codec import decode
+from shopsdk._errors import SessionStateError
+from shopsdk._gate import Clock, RateLimit
+from shopsdk._retry import RetryPolicy
+from shopsdk._runtime import Runtime
+from shopsdk._transport import Options
+from shopsdk._wire import ListParams, Request, check_int, make_list_request
+
+T = TypeVar("T")
+
+
+@attrs.define(eq=False)
+class Core:
+    """What an AsyncSession is made of."""
+
+    options: Options
+    shop_id: int | None
+    retry: RetryPolicy
+    rate_limit: RateLimit | None
+    list_params: ListParams
+    clock: Clock
+    closed: bool = False
+    _runtime: Runtime | None = None
+
+    @property
+    def state(self) -> str:
+        """Say where the session is in its life."""
+        return "closed" if self.closed else "open" if self._runtime else "unopened"
+
+    def runtime(self) -> Runtime:
+        """Find what belongs to the running event loop.
+
+        Raises:
+            SessionStateError: the session is closed, or in use on another event loop.
+        """
+        if self.closed:
+            raise SessionStateError("this session is closed; make a new AsyncSession")
+        runtime = self._runtime
+        if runtime is not None:
+            if runtime.loop is asyncio.get_running_loop() and runtime.pid == os.getpid():
+                return runtime
+            _check_gone(runtime)
+            runtime.abandon()
+        self._runtime = Runtime(self.options, self.retry, self.rate_limit, self.clock)
+        return self._runtime
+
+    async def close(self) -> None:
+        """End the walks and the connections.
+
+        Raises:
+            SessionStateError: the session is in use on another event loop.
+        """
+        runtime = self._runtime
+        here = runtime is not None and runtime.loop is asyncio.get_running_loop() and runtime.pid == os.getpid()
+        if runtime is not None and not here:
+            _check_gone(runtime)
+        self.closed, self._runtime = True, None
+        if runtime is None:
+            return
+        if here:
+            await runtime.close()
+        else:
+            runtime.abandon()
+
+    async def fetch(self, request: Request, as_type: type[T]) -> T:
+        """Send a request and decode its answer."""
+        response = await self.runtime().send(request)
+        return decode(response.body, as_type, label=request.label, changes=request.changes)
+
+    def list_request(
+        self, path: Sequence[str | int], params: Mapping[str, object], *, route: str | None = None
+    ) -> Request:
+        """Make a list's GET the way this session carries parameters."""
+        return make_list_request(path, params, list_params=self.list_params, route=route)
+
+    def shop(self, shop_id: int | None) -> int:
+        """Find the shop that a call speaks of.
+
+        Raises:
+            ValueError: neither the call nor the session names one.
+        """
+        shop = self.shop_id if shop_id is None else shop_id
+        if shop is None:
+            raise ValueError("shop_id is missing: give shop_id=, here or to the session, or set SHOPSDK_SHOP_ID")
+        check_int("shop_id", shop, 1)
+        return shop
+
+
+def _check_gone(runtime: Runtime) -> None:
+    if runtime.pid == os.getpid() and not runtime.loop.is_closed():
+        raise SessionStateError(
+            "this session is in use on another event loop; close it there, or make one session for each loop"
+        )

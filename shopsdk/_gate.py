@@ -1,0 +1,167 @@
+"""Who may send, and when: slots for requests in flight, the optional rate limit, and one gate per operation.
+
+A 429 to one task is news for all that do the same: the gate of that operation closes, nobody passes until the server's
+wait is over, and then they leave one after the other. Limits vary by endpoint, so other operations go on. The gate is
+asked last and again on waking, since it may have closed, or moved, in the meantime.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from random import random
+
+import attrs
+from aiolimiter import AsyncLimiter
+from attrs.validators import ge, gt, instance_of
+
+from shopsdk._errors import NotSentError, RateLimitedError
+
+_LONGEST_HOLD = 3600.0
+"""Seconds; a server that asks for more is believed, but asked again after this long."""
+_SPACING = 0.05
+"""Seconds between two tasks that leave a gate, on the average."""
+
+
+@attrs.frozen
+class RateLimit:
+    """At most this many requests in that many seconds, spaced evenly, without bursts."""
+
+    max_requests: int = attrs.field(validator=[instance_of(int), ge(1)])
+    """Requests, at least 1."""
+    per_seconds: float = attrs.field(default=1.0, validator=[instance_of((int, float)), gt(0)])
+    """Seconds, above 0."""
+
+
+@attrs.frozen
+class Clock:
+    """Time and chance, handed in so that a test can have its own."""
+
+    now: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+    random: Callable[[], float] = random
+
+
+@attrs.define
+class Gate:
+    """One operation's gate: open, or closed until a moment."""
+
+    clock: Clock
+    opens_at: float = 0.0
+    _leaves_at: float = 0.0
+
+    def hold(self, seconds: float) -> None:
+        """Close for at least this long; a gate never opens earlier than it was told before."""
+        until = self.clock.now() + min(seconds, _LONGEST_HOLD)
+        if until > self.opens_at:
+            self.opens_at = self._leaves_at = until
+
+    @property
+    def closed_for(self) -> float:
+        """Seconds until it opens; 0 or less while it is open."""
+        return self.opens_at - self.clock.now()
+
+    async def wait(self) -> None:
+        """Wait until it is open; who waited leaves a little after who came before."""
+        while self.closed_for > 0:
+            leaves_at = self._leaves_at
+            self._leaves_at += 2 * _SPACING * self.clock.random()
+            await self.clock.sleep(leaves_at - self.clock.now())
+
+
+@attrs.define
+class Budget:
+    """The time that one call may take, counted from the moment it has its first slot; queues for a slot are free."""
+
+    clock: Clock
+    seconds: float
+    started: float | None = None
+    _excused: float = 0.0
+
+    def resume(self, queued: float) -> None:
+        """A slot was taken after so many seconds in the queue."""
+        if self.started is None:
+            self.started = self.clock.now()
+        else:
+            self._excused += queued
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the first slot, queues included."""
+        return 0.0 if self.started is None else self.clock.now() - self.started
+
+    @property
+    def left(self) -> float:
+        """Seconds left."""
+        return self.seconds + self._excused - self.elapsed
+
+
+class Gates:
+    """What one session, on one event loop, sends through."""
+
+    def __init__(self, max_in_flight: int, rate_limit: RateLimit | None, clock: Clock) -> None:
+        self._slots = asyncio.Semaphore(max_in_flight)
+        # One at a time: any other form of the limiter lets a double burst through.
+        spacing = None if rate_limit is None else rate_limit.per_seconds / rate_limit.max_requests
+        self._limiter = None if spacing is None else AsyncLimiter(1, spacing)
+        self._clock = clock
+        self._gates: dict[str, Gate] = {}
+
+    def of(self, operation: str) -> Gate:
+        """Find the gate of an operation (verb and route template)."""
+        gate = self._gates.get(operation)
+        if gate is None:
+            gate = self._gates[operation] = Gate(self._clock)
+        return gate
+
+    async def enter(self, gate: Gate, budget: Budget, longest: float) -> None:
+        """Take a slot, then pass the rate limit and the gate; who entered must ``leave()``.
+
+        The slot is given back while the gate is closed, so that a held operation starves no other. A gate that stays
+        closed for longer than ``longest`` seconds, or than the budget lasts, raises at once.
+
+        Raises:
+            RateLimitedError: nothing was sent; the operation has to wait for longer than this call may.
+            NotSentError: nothing was sent; the session's own rate limit took longer than this call may.
+        """
+        while True:
+            asked_at = self._clock.now()
+            await self._slots.acquire()
+            budget.resume(self._clock.now() - asked_at)
+            try:
+                if gate.closed_for <= 0:
+                    await self._limited(budget)
+                if gate.closed_for <= 0:
+                    return
+            except BaseException:
+                self._slots.release()
+                raise
+            self._slots.release()
+            _check(gate, min(longest, budget.left))
+            await gate.wait()
+
+    async def _limited(self, budget: Budget) -> None:
+        if self._limiter is None:
+            return
+        try:
+            async with asyncio.timeout(max(0.0, budget.left)):
+                await self._limiter.acquire()
+        except TimeoutError:
+            late = True
+        else:
+            late = False
+        if late:
+            raise NotSentError("not sent: the session's own rate limit takes longer than the deadline")
+
+    def leave(self) -> None:
+        """Give the slot back."""
+        self._slots.release()
+
+
+def _check(gate: Gate, longest: float) -> None:
+    seconds = gate.closed_for
+    if seconds > longest:
+        error = RateLimitedError(
+            f"not sent: an earlier answer to this operation asks for {seconds:.1f} s more of waiting", status=429
+        )
+        error.retry_after = seconds
+        raise error

@@ -1,0 +1,116 @@
+"""When to try again, as a pure decision: (error, attempt, idempotent) -> seconds to wait, or None to give up.
+
+What was surely not sent, and what a rate limit refused, may be repeated whatever the verb. What may have been carried
+out is repeated only if doing it twice is doing it once: reads, and writes that set a value. A balance edit adds, so it
+never is. Randomness is handed in, so that a test can say what it is.
+"""
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from time import time
+from typing import Any
+
+import attrs
+from attrs.validators import ge, gt, instance_of
+
+from shopsdk._errors import NotSentError, RateLimitedError, ResponseError, ServerError, ShopError, TransportError
+
+_NUMBER = re.compile(r"[0-9]{1,300}(\.[0-9]{0,300})?")
+_LEAST_WAIT = 0.25
+"""Seconds; a server that says ``Retry-After: 0`` means the next moment, not this one."""
+_UPWARD = 0.1
+"""A wait that the server asked for is stretched by up to this share, so that not all come back at once."""
+
+
+def _finite(_instance: object, attribute: "attrs.Attribute[Any]", value: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"{attribute.name} must be a number of seconds, not {type(value).__name__}")
+    if not math.isfinite(value):
+        raise ValueError(f"{attribute.name} must be finite, not {value}")
+
+
+@attrs.frozen
+class Timeout:
+    """How long to wait for the server, in seconds, each above 0."""
+
+    connect: float = attrs.field(default=10, validator=[_finite, gt(0)])
+    """For a connection: DNS, TCP and TLS. Never more than nine tenths of an attempt's time."""
+    total: float = attrs.field(default=30, validator=[_finite, gt(0)])
+    """For one attempt, from its start to the last byte of the answer."""
+    deadline: float = attrs.field(default=180, validator=[_finite, gt(0)])
+    """For one call with all its attempts and the waits between them, from the moment it has its slot."""
+
+
+@attrs.frozen
+class RetryPolicy:
+    """How often to try, and how long to wait between tries, in seconds."""
+
+    attempts: int = attrs.field(default=4, validator=[instance_of(int), ge(1)])
+    """Requests to a call, the first included, at least 1."""
+    wait_initial: float = attrs.field(default=0.5, validator=[_finite, ge(0)])
+    """The longest wait after the first failure; it doubles with each, and the actual wait is random below it."""
+    wait_max: float = attrs.field(default=8, validator=[_finite, ge(0)])
+    """Where the doubling ends."""
+    retry_after_max: float = attrs.field(default=90, validator=[_finite, ge(0)])
+    """A server that asks for a longer wait gets none: the error is raised at once, with its ``retry_after``."""
+
+
+def decide(
+    error: ShopError, attempt: int, *, idempotent: bool, policy: RetryPolicy, random: Callable[[], float]
+) -> float | None:
+    """Say how many seconds to wait before attempt number ``attempt + 1``, or None to give up."""
+    if attempt >= policy.attempts or not repeatable(error, idempotent=idempotent):
+        return None
+    ceiling = min(policy.wait_max, policy.wait_initial * 2.0 ** min(attempt - 1, 60))
+    asked = error.retry_after if isinstance(error, ResponseError) else None
+    if asked is not None:
+        if asked > policy.retry_after_max:
+            return None
+        stretched = max(asked, _LEAST_WAIT) * (1 + _UPWARD * random())
+        return max(asked, min(stretched, policy.retry_after_max))
+    if isinstance(error, RateLimitedError):
+        return max(ceiling, _LEAST_WAIT) * (1 + _UPWARD * random())  # a limit without a figure: wait it out in full
+    return ceiling * random()
+
+
+def repeatable(error: ShopError, *, idempotent: bool) -> bool:
+    """Say whether repeating is safe at all: the table in the README, as code."""
+    match error:
+        case NotSentError():
+            return error.repeatable
+        case RateLimitedError():
+            return True
+        case TransportError() | ServerError():
+            return idempotent
+        case _:
+            return False
+
+
+def retry_after(headers: Mapping[str, str], *, now: Callable[[], float] = time) -> float | None:
+    """Read how many seconds the server asks to wait: from Retry-After in any of its forms, else X-RateLimit-Reset.
+
+    A date is measured against the answer's own Date, so a skewed clock, ours or theirs, does no harm. What is not a
+    finite number of seconds, not negative, is as good as absent.
+    """
+    text = headers.get("retry-after", "").strip()
+    if _NUMBER.fullmatch(text):
+        return float(text)
+    server_now = _date(headers.get("date", ""))
+    moment = _date(text)
+    if moment is None:
+        reset = headers.get("x-ratelimit-reset", "").strip()
+        moment = float(reset) if _NUMBER.fullmatch(reset) else None
+    if moment is None:
+        return None
+    return max(0.0, moment - (now() if server_now is None else server_now))
+
+
+def _date(text: str) -> float | None:
+    try:
+        moment = parsedate_to_datetime(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError, IndexError, TypeError):
+        return None

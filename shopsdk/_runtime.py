@@ -1,0 +1,169 @@
+"""What a session has while an event loop runs: connections, slots, gates, locks, tasks; and the loop that retries."""
+
+import asyncio
+import logging
+import os
+from asyncio import Lock, Task
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+from weakref import WeakValueDictionary
+
+import attrs
+
+from shopsdk._codec import encode, parse_or_none
+from shopsdk._errors import NotSentError, RateLimitedError, ShopError, TransportError, UnknownOutcomeError
+from shopsdk._gate import Budget, Clock, Gate, Gates, RateLimit
+from shopsdk._retry import RetryPolicy, decide, repeatable, retry_after
+from shopsdk._transport import Options, Transport
+from shopsdk._wire import Request, Response, error_from
+
+T = TypeVar("T")
+
+logger = logging.getLogger("shopsdk")
+logger.addHandler(logging.NullHandler())
+
+
+@attrs.define
+class _Call:
+    """One call under way, and what is known of it so far."""
+
+    request: Request
+    body: bytes | None
+    gate: Gate
+    budget: Budget
+    attempts: int = 0
+    maybe_applied: bool = False
+    """May an earlier attempt have been carried out? Then no later failure can say that nothing was."""
+
+
+class Runtime:
+    """All that belongs to one event loop in one process. Make it inside that loop."""
+
+    def __init__(self, options: Options, retry: RetryPolicy, rate_limit: RateLimit | None, clock: Clock) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.pid = os.getpid()
+        self._options = options
+        self._retry = retry
+        self._clock = clock
+        self._transport = Transport(options)
+        self._gates = Gates(options.max_in_flight, rate_limit, clock)
+        self._tasks: set[Task[Any]] = set()
+        self._locks: WeakValueDictionary[str, Lock] = WeakValueDictionary()
+
+    async def close(self) -> None:
+        """Cancel and await the tasks of walks, then close the connections."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._transport.close()
+
+    def abandon(self) -> None:
+        """Leave behind what belonged to a closed loop or to the parent process."""
+        self._transport.abandon(forked=self.pid != os.getpid())
+
+    def spawn(self, work: Coroutine[Any, Any, T]) -> Task[T]:
+        """Start a task that ends with the session, if not before."""
+        task = self.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def lock(self, name: str) -> Lock:
+        """Find the lock of a name; it exists for as long as somebody holds on to it."""
+        lock = self._locks.get(name)
+        if lock is None:
+            lock = self._locks[name] = Lock()
+        return lock
+
+    async def pause(self, seconds: float) -> None:
+        """Sleep, by the session's clock."""
+        await self._clock.sleep(seconds)
+
+    def now(self) -> float:
+        """Seconds, by the session's clock."""
+        return self._clock.now()
+
+    async def send(self, request: Request, *, deadline: float | None = None) -> Response:
+        """Send until it succeeds, cannot succeed, or must not be sent again.
+
+        Args:
+            request: what to send; its body is written once, and every attempt sends the same bytes.
+            deadline: seconds for the whole call; None for the session's own.
+        """
+        call = _Call(
+            request=request,
+            body=None if request.json is None else encode(request.json),
+            gate=self._gates.of(f"{request.method} {request.route}"),
+            budget=Budget(self._clock, self._options.timeout.deadline if deadline is None else deadline),
+        )
+        while True:
+            outcome = await self._attempt(call)
+            if isinstance(outcome, Response):
+                return outcome
+            wait = decide(
+                outcome, call.attempts, idempotent=request.idempotent, policy=self._retry, random=self._clock.random
+            )
+            if wait is None or wait > call.budget.left:
+                if repeatable(outcome, idempotent=request.idempotent):
+                    logger.warning("%s: giving up after %d attempts", _name(call), call.attempts)
+                raise outcome
+            logger.info("%s: %s, again in %.2f s", _name(call), type(outcome).__name__, wait)
+            if isinstance(outcome, RateLimitedError):
+                call.gate.hold(wait)  # waited out there, with everyone else of this operation
+            else:
+                await self._clock.sleep(wait)
+
+    async def _attempt(self, call: _Call) -> Response | ShopError:
+        """Try once: the answer if it is a success, else the error, with all that is known of the call."""
+        try:
+            await self._gates.enter(call.gate, call.budget, self._retry.retry_after_max)
+        except (RateLimitedError, NotSentError) as error:
+            raise _informed(error, call) from None
+        call.attempts += 1
+        outcome: Response | ShopError
+        try:
+            response = await self._transport.send(
+                call.request,
+                call.body,
+                min(self._options.timeout.total, call.budget.left),
+                lambda head: self._hear(call, head),
+            )
+        except ShopError as error:
+            outcome = error
+        else:
+            if 200 <= response.status < 300:
+                return response
+            outcome = self._refused(call, response)
+        finally:
+            self._gates.leave()
+        return _informed(outcome, call)
+
+    def _hear(self, call: _Call, head: Response) -> None:
+        """Before the body is read: a 429 closes the gate now."""
+        logger.debug("%s: %d after %.3f s", _name(call), head.status, call.budget.elapsed)
+        if head.status == 429:
+            call.gate.hold(retry_after(head.headers) or self._retry.wait_initial)
+
+    def _refused(self, call: _Call, response: Response) -> ShopError:
+        clean = attrs.evolve(response, body=self._options.key.scrubbed(response.body))
+        error = error_from(call.request, clean, said=parse_or_none(clean.body), attempts=call.attempts)
+        error.retry_after = retry_after(response.headers)
+        return error
+
+
+def _informed(error: ShopError, call: _Call) -> ShopError:
+    """Tell the error what only the call knows; an earlier attempt that may have been carried out outlasts it."""
+    call.maybe_applied = call.maybe_applied or error.maybe_applied
+    if call.maybe_applied and isinstance(error, NotSentError):
+        error = UnknownOutcomeError(f"{error}, after an attempt that may have been carried out")
+    error.maybe_applied = call.maybe_applied
+    if isinstance(error, TransportError):
+        error.elapsed = call.budget.elapsed
+    if isinstance(error, TransportError | RateLimitedError):
+        error.method, error.path, error.attempts = call.request.method, call.request.path, call.attempts
+    return error
+
+
+def _name(call: _Call) -> str:
+    return f"{call.request.method} {call.request.route}"

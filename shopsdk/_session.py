@@ -1,0 +1,179 @@
+"""The session, as users see it: one key, one shop, one pool of connections."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Self, TypeVar, final, overload
+
+import aiohttp
+
+from shopsdk._codec import parse
+from shopsdk._core import Core
+from shopsdk._gate import Clock, RateLimit
+from shopsdk._retry import RetryPolicy, Timeout
+from shopsdk._transport import Options, Secret
+from shopsdk._wire import ListParams, check_api_key, check_base_url, check_int, check_proxy, make_request
+
+T = TypeVar("T")
+
+_BASE_URL = "https://api.sellauth.com/v1"
+
+
+@final
+class AsyncSession:
+    """A connection to one shop's API, for one event loop at a time.
+
+    Use it as ``async with AsyncSession() as session``, or keep one for the life of an application and ``await
+    session.close()`` at its end. Safe to share between tasks. Its key is printed by nothing; trace_configs, which see
+    the wire, see it.
+
+    Args:
+        api_key: the API key (dashboard, Account > API); absent, from the environment variable SHOPSDK_API_KEY.
+        shop_id: the shop that calls speak of unless they say otherwise; absent, from SHOPSDK_SHOP_ID.
+        base_url: where the API is; absent, from SHOPSDK_BASE_URL, else https://api.sellauth.com/v1. Plain http is
+            taken for loopback hosts only.
+        timeout: how long to wait for the server.
+        retry: how often to try, and how long to wait in between.
+        rate_limit: requests per time that this session never exceeds; None for no limit of its own.
+        max_in_flight: concurrent requests, at least 1; more wait for a slot, which counts against no timeout.
+        list_params: where the parameters of lists travel: "body" as the vendor documents, or "query", which passes
+            through proxies that drop the body of a GET.
+        max_response_bytes: the largest answer that is read, after decompression; at least 1.
+        proxy: the URL of an HTTP proxy.
+        connector: an aiohttp connector to borrow; it is never closed here.
+        trace_configs: aiohttp's tracing hooks; they see the wire, the Authorization header included.
+
+    Raises:
+        ValueError: no key, or an argument out of its bounds.
+        TypeError: an argument of the wrong type.
+    """
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        *,
+        shop_id: int | None = None,
+        base_url: str | None = None,
+        timeout: Timeout = Timeout(),  # noqa: B008 - frozen
+        retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
+        rate_limit: RateLimit | None = None,
+        max_in_flight: int = 16,
+        list_params: ListParams = "body",
+        max_response_bytes: int = 32 * 2**20,
+        proxy: str | None = None,
+        connector: aiohttp.BaseConnector | None = None,
+        trace_configs: Sequence[aiohttp.TraceConfig] = (),
+    ) -> None:
+        check_int("max_in_flight", max_in_flight, 1)
+        check_int("max_response_bytes", max_response_bytes, 1)
+        if list_params not in {"body", "query"}:
+            raise ValueError(f"list_params must be 'body' or 'query', not {list_params!r}")
+        options = Options(
+            base_url=check_base_url(base_url or os.environ.get("SHOPSDK_BASE_URL") or _BASE_URL),
+            key=Secret(check_api_key(api_key if api_key is not None else os.environ.get("SHOPSDK_API_KEY", ""))),
+            timeout=timeout,
+            max_in_flight=max_in_flight,
+            max_response_bytes=max_response_bytes,
+            proxy=None if proxy is None else Secret(check_proxy(proxy)),
+            connector=connector,
+            trace_configs=tuple(trace_configs),
+        )
+        shop_id = _shop_id_from_environment() if shop_id is None else shop_id
+        if shop_id is not None:
+            check_int("shop_id", shop_id, 1)
+        self._core = Core(
+            options=options,
+            shop_id=shop_id,
+            retry=retry,
+            rate_limit=rate_limit,
+            list_params=list_params,
+            clock=Clock(),
+        )
+
+    def __repr__(self) -> str:
+        return f"<AsyncSession {self._core.options.base_url} shop_id={self._core.shop_id} {self._core.state}>"
+
+    def __reduce__(self) -> str:
+        raise TypeError("an AsyncSession cannot be pickled or copied: it holds a key and live connections")
+
+    async def __aenter__(self) -> Self:
+        self._core.runtime()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """End the walks still open on this session, then close its connections; again, it does nothing.
+
+        Raises:
+            SessionStateError: called from another event loop than the session's own, which is still open.
+        """
+        await self._core.close()
+
+    @overload
+    async def request(
+        self,
+        method: str,
+        path: Sequence[str | int],
+        *,
+        json: object = None,
+        params: Mapping[str, object] | None = None,
+        idempotent: bool | None = None,
+    ) -> Any: ...
+    @overload
+    async def request(
+        self,
+        method: str,
+        path: Sequence[str | int],
+        *,
+        json: object = None,
+        params: Mapping[str, object] | None = None,
+        idempotent: bool | None = None,
+        as_type: type[T],
+    ) -> T: ...
+    async def request(
+        self,
+        method: str,
+        path: Sequence[str | int],
+        *,
+        json: object = None,
+        params: Mapping[str, object] | None = None,
+        idempotent: bool | None = None,
+        as_type: Any = None,
+    ) -> Any:
+        """Call any operation of the API, with the same retries, limits and errors as the ones that have a function.
+
+        Args:
+            method: GET, HEAD, POST, PUT, PATCH or DELETE.
+            path: the segments below the base URL, such as ``["shops", 38, "invoices"]``; each is quoted, and none may
+                be empty, ``.`` or ``..``.
+            json: the body; a Decimal becomes an exact number.
+            params: the query string: str, int, bool (as 1 or 0) and Decimal.
+            idempotent: may it be sent again though an earlier attempt may have been carried out? None: reads only.
+            as_type: decode into this (an attrs class, ``Page[...]``, a list of either); absent, the parsed JSON, with
+                Decimal for every number that has a fraction or an exponent.
+
+        Raises:
+            ShopError: see the tree.
+            ValueError: an argument out of its bounds; nothing was sent.
+            TypeError: an argument of the wrong type; nothing was sent.
+        """
+        request = make_request(method, path, json=json, params=params, idempotent=idempotent)
+        if as_type is not None:
+            return await self._core.fetch(request, as_type)
+        response = await self._core.runtime().send(request)
+        return parse(response.body, label=request.label, changes=request.changes)
+
+
+def core_of(session: AsyncSession) -> Core:
+    """Let the endpoints, which are functions and not methods, reach what a session is made of."""
+    return session._core  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+
+
+def _shop_id_from_environment() -> int | None:
+    text = os.environ.get("SHOPSDK_SHOP_ID", "").strip()
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError("SHOPSDK_SHOP_ID must be a whole number")
+    return int(text)

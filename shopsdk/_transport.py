@@ -1,0 +1,223 @@
+"""One attempt: a Request goes out, a Response comes back whole, or one of our errors says how far it got.
+
+The only place that knows aiohttp's client, and what of it must be kept in check:
+
+- aiohttp resends a PUT, DELETE or GET by itself when the connection dies, on a fresh connection too. It does so on
+  ``ClientOSError`` and ``ServerDisconnectedError``; the guard middleware turns them into another ``ClientError``.
+- aiohttp's frames and exceptions hold the request's headers, and so the key. Errors are raised outside the ``except``
+  block, and a cancellation leaves aiohttp's frames behind: no traceback leads to the header.
+- A redirect would carry a change to another place; none is followed.
+- ``read()`` has no bound; a small gzip can become a large body. Bytes are counted after decompression.
+"""
+
+import asyncio
+import gc
+import warnings
+from collections.abc import Callable, Sequence
+
+import aiohttp
+import attrs
+from yarl import URL
+
+from shopsdk._errors import DecodeError, NotSentError, SessionStateError, ShopError, TransportError, UnknownOutcomeError
+from shopsdk._retry import Timeout
+from shopsdk._version import __version__
+from shopsdk._wire import Request, Response
+
+_HEADERS = {
+    "Accept": "application/json",  # first, or Laravel answers errors as redirects
+    "Content-Type": "application/json",
+    "User-Agent": f"shopsdk/{__version__}",
+}
+_CONNECT_SHARE = 0.9
+"""A connect timeout must end before the attempt's own, or nobody could tell that nothing was sent."""
+
+_inherited: list[object] = []
+"""Connectors of a parent process, kept from being collected in the child."""
+
+
+class _ConnectionLostError(aiohttp.ClientError):
+    """The connection died; unlike aiohttp's own errors for that, this one is not answered by a resend."""
+
+
+class Secret:
+    """A string that nothing prints."""
+
+    __slots__ = ("reveal",)
+
+    reveal: Callable[[], str]
+
+    def __init__(self, value: str) -> None:
+        self.reveal = lambda: value
+
+    def scrubbed(self, text: bytes) -> bytes:
+        """Blot it out of what a server echoed."""
+        return text.replace(self.reveal().encode(), b"[secret]")
+
+    def __repr__(self) -> str:
+        return "<secret>"
+
+
+@attrs.frozen
+class Options:
+    """What a session was told about its connections."""
+
+    base_url: str
+    key: Secret
+    timeout: Timeout
+    max_in_flight: int
+    max_response_bytes: int
+    proxy: Secret | None
+    connector: aiohttp.BaseConnector | None
+    trace_configs: Sequence[aiohttp.TraceConfig]
+
+
+class Transport:
+    """aiohttp's session, on one event loop."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._root = options.base_url
+        self._proxy = None if options.proxy is None else options.proxy.reveal()
+        self._timeout = _client_timeout(options.timeout, options.timeout.total)
+        self._http = aiohttp.ClientSession(
+            connector=options.connector or aiohttp.TCPConnector(limit=options.max_in_flight),
+            connector_owner=options.connector is None,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers=_HEADERS,
+            middlewares=(_guard(options.key),),
+            trace_configs=list(options.trace_configs),
+            raise_for_status=False,
+        )
+
+    async def close(self) -> None:
+        """Close the connections; a borrowed connector stays open."""
+        await self._http.close()
+
+    def abandon(self, *, forked: bool) -> None:
+        """Forget the connections of an event loop that is gone, or of the parent process, without a word.
+
+        In a forked child they must not even be closed: the parent's selector is shared. Elsewhere no loop is left to
+        close them on, so the collector has to, and its warnings about that are ours to keep quiet.
+        """
+        connector = self._http.connector
+        self._http.detach()
+        if forked:
+            _inherited.append(connector)
+        elif self._options.connector is None:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ResourceWarning)
+                del connector
+                gc.collect()
+
+    async def send(
+        self, request: Request, body: bytes | None, seconds: float, on_status: Callable[[Response], None]
+    ) -> Response:
+        """Send once; ``on_status`` hears of the answer before its body is read.
+
+        Raises:
+            NotSentError: no connection came about.
+            UnknownOutcomeError: a change was, or may have been, sent, and no whole answer came.
+            TransportError: the same for a read.
+            DecodeError: a success whose body is larger than the session allows.
+        """
+        if self._http.closed:
+            raise SessionStateError("the session was closed while this call was under way")
+        problem: BaseException
+        try:
+            return await self._exchange(request, body, seconds, on_status)
+        except asyncio.CancelledError as cancelled:
+            problem = cancelled.with_traceback(None)
+            problem.__context__ = None
+        except (aiohttp.ClientError, OSError, ValueError, _TooLargeError) as error:
+            problem = _failure(request, error)
+        raise problem
+
+    async def _exchange(
+        self, request: Request, body: bytes | None, seconds: float, on_status: Callable[[Response], None]
+    ) -> Response:
+        options = self._options
+        timeout = self._timeout if seconds >= options.timeout.total else _client_timeout(options.timeout, seconds)
+        query = f"?{request.query}" if request.query else ""
+        async with self._http.request(
+            request.method,
+            URL(f"{self._root}{request.path}{query}", encoded=True),
+            data=body,
+            timeout=timeout,
+            allow_redirects=False,
+            proxy=self._proxy,
+        ) as answer:
+            head = Response(status=answer.status, headers=answer.headers, body=b"")
+            on_status(head)
+            content = await _read(answer, options.max_response_bytes)
+            return Response(status=answer.status, headers=answer.headers, body=content)
+
+
+class _TooLargeError(Exception):
+    """The body passed its cap."""
+
+
+async def _read(answer: aiohttp.ClientResponse, most: int) -> bytes:
+    length = answer.content_length
+    if length is not None and length <= most and "Content-Encoding" not in answer.headers:
+        return await answer.read()
+    pieces: list[bytes] = []
+    room = most
+    async for piece in answer.content.iter_any():
+        room -= len(piece)
+        if room < 0:
+            answer.close()
+            if 200 <= answer.status < 300:
+                raise _TooLargeError
+            break  # an error stays the error it is, cut short
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def _client_timeout(timeout: Timeout, seconds: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(
+        total=seconds, connect=min(timeout.connect, seconds * _CONNECT_SHARE), ceil_threshold=float("inf")
+    )
+
+
+def _guard(key: Secret) -> aiohttp.ClientMiddlewareType:
+    async def guard(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        request.headers["Authorization"] = f"Bearer {key.reveal()}"
+        try:
+            return await handler(request)
+        except aiohttp.ClientConnectorError:
+            raise  # never connected, so never resent
+        except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+            reason = _reason(error)
+        raise _ConnectionLostError(reason)
+
+    return guard
+
+
+def _failure(request: Request, error: Exception) -> ShopError:
+    """Say in our terms how far the request got."""
+    if isinstance(error, _TooLargeError):
+        return DecodeError(
+            f"the answer to {request.label} is larger than max_response_bytes", maybe_applied=request.changes
+        )
+    unsent = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
+    if isinstance(error, unsent):
+        not_sent = NotSentError(f"{request.label} was not sent: {_reason(error)}")
+        if isinstance(error, aiohttp.ClientConnectorCertificateError):
+            not_sent.repeatable = False
+        return not_sent
+    if request.changes:
+        return UnknownOutcomeError(f"{request.label} may or may not have been carried out: {_reason(error)}")
+    return TransportError(f"{request.label} got no whole answer: {_reason(error)}")
+
+
+def _reason(error: BaseException) -> str:
+    """Describe without quoting what was sent or received: only the kind, and the system's own words."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return "the server's certificate does not hold"
+    if isinstance(error, _ConnectionLostError):
+        return str(error)
+    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    if isinstance(cause, OSError) and cause.strerror:
+        return f"{type(error).__name__}: {cause.strerror}"
+    return "timed out" if isinstance(error, TimeoutError) else type(error).__name__

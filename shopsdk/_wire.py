@@ -1,0 +1,250 @@
+"""Requests and responses as plain values, and the rules that make one and judge the other. No socket is needed here.
+
+The path is built segment by segment, because a server reads structure into it: an empty segment turns "get one" into
+"list all", ``..`` climbs out of the resource, and a slash inside an id names another route.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from ipaddress import ip_address
+from typing import Literal
+from urllib.parse import quote, urlencode, urlsplit
+
+import attrs
+
+from shopsdk._errors import (
+    AuthenticationError,
+    InvalidRequestError,
+    NotFoundError,
+    PermissionDeniedError,
+    RateLimitedError,
+    ResponseError,
+    ServerError,
+)
+from shopsdk._json import as_list, as_object
+
+ListParams = Literal["body", "query"]
+"""Where the parameters of a list travel: in the GET's JSON body, as documented, or in its query string."""
+
+_READS = frozenset({"GET", "HEAD"})
+_METHODS = _READS | {"POST", "PUT", "PATCH", "DELETE"}
+_EMAIL = re.compile(r"[^\s@\"'<>(),;:]+@[^\s@\"'<>(),;:]+")
+_MESSAGE_CHARS = 500
+_BODY_CHARS = 2_000
+_FIELDS = 50
+
+_ERRORS: dict[int, type[ResponseError]] = {
+    400: InvalidRequestError,
+    401: AuthenticationError,
+    403: PermissionDeniedError,
+    404: NotFoundError,
+    422: InvalidRequestError,
+    429: RateLimitedError,
+}
+
+
+@attrs.frozen(kw_only=True)
+class Request:
+    """One call of the API, whole before anything is sent; every attempt sends the same."""
+
+    method: str
+    route: str
+    """The path's template: what the gate, the log and the events know the operation by."""
+    path: str
+    """The path below the base URL, quoted."""
+    query: str = ""
+    json: object = attrs.field(default=None, repr=False)
+    idempotent: bool
+    """May it be sent again though an earlier attempt may have been carried out?"""
+
+    @property
+    def changes(self) -> bool:
+        """Could the server's data differ after it?"""
+        return self.method not in _READS
+
+    @property
+    def label(self) -> str:
+        """Verb and path for messages; a segment that looks like an e-mail address stays out of them."""
+        return f"{self.method} {without_emails(self.path)}"
+
+
+@attrs.frozen(kw_only=True)
+class Response:
+    """One answer, body read whole."""
+
+    status: int
+    headers: Mapping[str, str] = attrs.field(repr=False)
+    body: bytes = attrs.field(repr=False)
+
+
+def make_request(
+    method: str,
+    path: Sequence[str | int],
+    *,
+    json: object = None,
+    params: Mapping[str, object] | None = None,
+    idempotent: bool | None = None,
+    route: str | None = None,
+) -> Request:
+    """Check and quote; ``idempotent=None`` means that reads may be repeated and nothing else."""
+    verb = method.upper()
+    if verb not in _METHODS:
+        raise ValueError(f"method must be one of {', '.join(sorted(_METHODS))}, not {method!r}")
+    if isinstance(path, str):
+        raise TypeError("path must be a sequence of segments, such as ['shops', 38, 'customers'], not one string")
+    segments = [path_segment(segment) for segment in path]
+    if not segments:
+        raise ValueError("path must have at least one segment")
+    return Request(
+        method=verb,
+        route=route or "/" + "/".join("{id}" if part.isdecimal() or "%40" in part else part for part in segments),
+        path="/" + "/".join(segments),
+        query=urlencode([(key, query_value(key, value)) for key, value in (params or {}).items()], quote_via=quote),
+        json=json,
+        idempotent=verb in _READS if idempotent is None else idempotent,
+    )
+
+
+def make_list_request(
+    path: Sequence[str | int], params: Mapping[str, object], *, list_params: ListParams, route: str | None = None
+) -> Request:
+    """Make a GET that carries its parameters where the session says."""
+    if list_params == "body":
+        return make_request("GET", path, json=params, route=route)
+    return make_request("GET", path, params=params, route=route)
+
+
+def path_segment(segment: str | int, name: str = "a path segment") -> str:
+    """Quote one path segment; refuse what a server would read as structure."""
+    if isinstance(segment, bool) or not isinstance(segment, int | str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"{name} must be a str or an int, not {type(segment).__name__}")
+    text = str(segment)
+    if not text.strip():
+        raise ValueError(f"{name} must not be empty: it would name the whole list")
+    if text.strip() in {".", ".."}:
+        raise ValueError(f"{name} must not be '.' or '..'")
+    if not text.isprintable():
+        raise ValueError(f"{name} must not hold control characters")
+    return quote(text, safe="")
+
+
+def query_value(name: str, value: object) -> str:
+    """Make the text of a query parameter ourselves: yarl would turn ``Decimal("1.5")`` into ``1``."""
+    match value:
+        case bool():
+            return "1" if value else "0"  # Laravel's rule `boolean` refuses "true"
+        case str():
+            return value
+        case int():
+            return str(value)
+        case Decimal() if value.is_finite():
+            return format(value, "f")
+        case _:
+            raise TypeError(f"params[{name!r}] must be a str, int, bool or finite Decimal, not {type(value).__name__}")
+
+
+def check_page(page: int, per_page: int) -> None:
+    """Check what every list takes: pages from 1, and 1 to 100 rows a page."""
+    for name, value in (("page", page), ("per_page", per_page)):
+        check_int(name, value, 1)
+    if per_page > 100:
+        raise ValueError(f"per_page must be 1 to 100, not {per_page}")
+
+
+def check_int(name: str, value: int, least: int) -> None:
+    """Check a whole number against its lower bound."""
+    if isinstance(value, bool) or not isinstance(value, int):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, not {value}")
+
+
+def check_base_url(url: str) -> str:
+    """Normalise a base URL; refuse one that would leak the key or lose the path. The URL itself is never echoed."""
+    text = url.strip().rstrip("/")
+    if not text.isprintable() or any(char in text for char in " \\@?#"):
+        raise ValueError("base_url must hold no userinfo, query, fragment, backslash, space or control character")
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("base_url must be like https://api.sellauth.com/v1")
+    if any(segment in {".", ".."} for segment in parts.path.split("/")):
+        raise ValueError("base_url must not hold '.' or '..' segments")
+    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+        raise ValueError("base_url must be https: plain http would show the key to the network (loopback excepted)")
+    return text
+
+
+def check_proxy(url: str) -> str:
+    """Check a proxy's URL, without echoing it: it may hold a password."""
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("proxy must be like http://proxy.example:3128")
+    return url
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def check_api_key(key: str) -> str:
+    """Strip a key and refuse one that no header can carry, without echoing it."""
+    text = key.strip()
+    if not text:
+        raise ValueError("api_key is empty: give api_key= or set SHOPSDK_API_KEY")
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError("api_key must be printable ASCII without spaces or control characters")
+    return text
+
+
+def without_emails(text: str) -> str:
+    """Keep personal data out of messages and logs, quoted (``%40``) or not."""
+    return _EMAIL.sub("[e-mail]", text.replace("%40", "@")) if "@" in text or "%40" in text else text
+
+
+def readable(text: str) -> str:
+    """Make the server's words fit for a message: one line, printable, short, no e-mail addresses."""
+    line = "".join(char if char.isprintable() else " " for char in text[: 4 * _MESSAGE_CHARS])
+    return without_emails(" ".join(line.split()))[:_MESSAGE_CHARS]
+
+
+def error_from(request: Request, response: Response, *, said: object, attempts: int) -> ResponseError:
+    """Turn an answer that is not a success into its error; ``said`` is the body's JSON, or None."""
+    status = response.status
+    kind = _ERRORS.get(status) or (ServerError if 500 <= status < 600 else ResponseError)
+    fields = as_object(said) or {}
+    said_message = fields.get("message")
+    message = readable(said_message) if isinstance(said_message, str) else ""
+    return kind(
+        f"{request.label} answered {status}{_hint(status)}{': ' if message else ''}{message}",
+        status=status,
+        server_message=message,
+        errors=_field_messages(fields.get("errors")),
+        request_id=response.headers.get("x-request-id") or response.headers.get("cf-ray"),
+        method=request.method,
+        path=request.path,
+        attempts=attempts,
+        body=response.body[: 4 * _BODY_CHARS].decode("utf-8", "replace")[:_BODY_CHARS],
+        maybe_applied=request.changes and maybe_applied(status),
+    )
+
+
+def maybe_applied(status: int) -> bool:
+    """Does this status leave open whether the request was carried out? A 4xx refuses it; 408 is a proxy giving up."""
+    return not 400 <= status < 500 or status == 408
+
+
+def _hint(status: int) -> str:
+    return " (a redirect, which is never followed: check base_url)" if 300 <= status < 400 else ""
+
+
+def _field_messages(errors: object) -> dict[str, list[str]]:
+    return {
+        readable(field): [readable(str(line)) for line in (as_list(lines) or [lines])[:_FIELDS]]
+        for field, lines in list((as_object(errors) or {}).items())[:_FIELDS]
+    }
