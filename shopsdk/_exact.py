@@ -33,7 +33,7 @@ _MYSQL_ZERO = re.compile(r"0000-00-00([ T]00:00:00(\.0+)?Z?)?")
 
 
 class UnreadableError(Exception):
-    """A value that cannot be read; it never leaves the codec, which raises DecodeError for it. Where it stands, and what was expected there."""
+    """A value that cannot be read: where it stands, and what was expected. Leaves the codec as a DecodeError."""
 
     def __init__(self, expected: str, path: str, row: str) -> None:
         super().__init__(expected)

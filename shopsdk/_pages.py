@@ -161,6 +161,7 @@ class _State(Generic[T]):
         self._last_key: Any = None
         self._previous: list[T] = []
         self._fruitless = 0
+        self._pushed = 0  # how many delivered rows insertions explain on the pages ahead
         self._repeats = False
         self.ended = False
         self.horizon = 0
@@ -170,7 +171,7 @@ class _State(Generic[T]):
 
     def is_clamped(self, page: Page[T], number: int) -> bool:
         """Is this a server's way to say that there is no such page: its last one again?"""
-        if self._frontier is None or not page.current_page == page.last_page == number - 1 or self._unknown(page.data):
+        if self._frontier is None or not page.current_page == page.last_page == number - 1 or self._unknown(page.data, number):
             return False
         self._check_end(number)
         return True
@@ -188,15 +189,17 @@ class _State(Generic[T]):
 
     def accept(self, page: Page[T], number: int) -> list[T]:
         """Take a page: advance the frontier, and return the rows that were not delivered before."""
-        rows = self._unknown(page.data)
+        rows = self._unknown(page.data, number)
         offset = (number - 1) * self._plan.per_page
         more_expected = number <= page.last_page or offset < page.total
-        grown = 0 if self._frontier is None else page.total - self._frontier[1]
+        if self._frontier is not None and offset >= self._furthest:
+            # Rows inserted in front push as many delivered ones onto the pages ahead; more repeats than that are odd.
+            self._pushed += max(0, page.total - self._frontier[1]) - (len(page.data) - len(rows))
+            if not rows:
+                self._count_fruitless(number, "rows that were delivered before" if page.data else "no rows")
+                self._repeats = self._repeats or (more_expected and self._pushed < 0)
         if rows:
-            self._fruitless, self._repeats = 0, False
-        elif offset >= self._furthest:
-            self._count_fruitless(number, "rows that were delivered before" if page.data else "no rows")
-            self._repeats = self._repeats or (more_expected and grown < len(page.data))
+            self._fruitless, self._repeats, self._pushed = 0, False, max(0, self._pushed)
         self._advance(page, number)
         self._remember(rows)
         full = len(page.data) == self._plan.per_page
@@ -215,7 +218,7 @@ class _State(Generic[T]):
         # A list whose last page is full is asked for one page more, so that may as well be on its way already.
         self.horizon = max(page.last_page, page.total // self._plan.per_page + 1)
 
-    def _unknown(self, rows: list[T]) -> list[T]:
+    def _unknown(self, rows: list[T], number: int) -> list[T]:
         """Sift out what was delivered before."""
         key, order = self._plan.key, self._plan.order
         if key is None:
@@ -225,7 +228,7 @@ class _State(Generic[T]):
             return [row for row, k in zip(rows, keys, strict=True) if k not in self._seen]
         rising = order == "asc"
         if any(a >= b if rising else a <= b for a, b in pairwise(keys)):
-            raise _distrust(f"rows by id, {order}", "rows in another order", _LIKELY_CAUSE, None)
+            raise _distrust(f"page {number} ordered by id, {order}", "rows in another order", _LIKELY_CAUSE, number)
         last = self._last_key
         if last is None:
             return rows
@@ -251,7 +254,7 @@ class _State(Generic[T]):
             raise _distrust(f"page {number}", "the rows of an earlier page again", _LIKELY_CAUSE, number)
 
 
-def _distrust(asked: str, got: str, cause: str, page: int | None) -> PaginationError:
+def _distrust(asked: str, got: str, cause: str, page: int) -> PaginationError:
     error = PaginationError(f"asked for {asked}, got {got} ({cause})", asked=asked, got=got)
     error.page = page
     return error

@@ -1,0 +1,35 @@
+"""Fixtures for all tests."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from shopsdk import AsyncSession
+from shopsdk.sandbox import Sandbox
+
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+settings.load_profile("tests")
+
+
+@pytest.fixture(autouse=True)
+def _no_shop_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A developer's own key must reach no test."""
+    for name in ("SHOPSDK_API_KEY", "SHOPSDK_SHOP_ID", "SHOPSDK_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def shop() -> Iterator[Sandbox]:
+    """A shop of 250 customers."""
+    with Sandbox() as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+async def session(shop: Sandbox) -> AsyncIterator[AsyncSession]:
+    """A session on that shop; no task may be left when it has closed."""
+    async with shop.session() as session:
+        yield session
+    assert {asyncio.current_task()} == asyncio.all_tasks()

@@ -1,0 +1,180 @@
+"""What the tests stand on: a clock that waits for nobody, and a raw server that misbehaves as told."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import attrs
+
+from shopsdk import AsyncSession
+from shopsdk._gate import Clock
+from shopsdk._session import core_of
+
+
+@attrs.define
+class FakeClock:
+    """Time that passes only by sleeping; ``slept`` tells what a real clock would have waited."""
+
+    time: float = 1000.0
+    chance: float = 0.5
+    slept: list[float] = attrs.Factory(list)
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.time += max(0.0, seconds)
+        await asyncio.sleep(0)
+
+    def on(self, session: AsyncSession) -> "FakeClock":
+        core_of(session).clock = Clock(now=lambda: self.time, sleep=self.sleep, random=lambda: self.chance)
+        return self
+
+
+@attrs.frozen
+class Heard:
+    """One request, as a raw server read it."""
+
+    method: str
+    target: str
+    headers: dict[str, str]
+    body: bytes
+    connection: int
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@attrs.define
+class Wire:
+    """What a raw server's behaviour may do with the connection."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    def send(self, data: bytes) -> None:
+        self.writer.write(data)
+
+    def reset(self) -> None:
+        """Hang up with a TCP reset."""
+        self.writer.transport.abort()
+
+
+Behaviour = bytes | Callable[[Heard, Wire], Awaitable[None] | None]
+"""What answers one request: bytes as they are, or a function; ``b""`` hangs up."""
+
+
+def answer(
+    body: object = None, status: int = 200, *, headers: dict[str, str] | None = None, raw: bytes | None = None
+) -> bytes:
+    """A whole HTTP answer; ``body`` as JSON, or ``raw`` as it is."""
+    content = json.dumps(body).encode() if raw is None else raw
+    fields = {"Content-Type": "application/json", "Content-Length": str(len(content))} | (headers or {})
+    head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    return f"HTTP/1.1 {status} X\r\n{head}\r\n".encode() + content
+
+
+@attrs.define
+class RawServer:
+    """A raw TCP server: answers request n with behaviour n, and the last one for ever; remembers what it heard."""
+
+    behaviours: Sequence[Behaviour]
+    heard: list[Heard] = attrs.Factory(list)
+    port: int = 0
+    connections: int = 0
+    open_now: int = 0
+    _tasks: set["asyncio.Task[Any]"] = attrs.Factory(set)
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    def session(self, **kwargs: Any) -> AsyncSession:
+        return AsyncSession("raw-key", shop_id=38, base_url=self.base_url, **kwargs)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self.open_now += 1
+        number = self.connections
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            while (heard := await read_request(reader, number)) is not None:
+                self.heard.append(heard)
+                behaviour = self.behaviours[min(len(self.heard), len(self.behaviours)) - 1]
+                if behaviour == b"":
+                    return
+                if isinstance(behaviour, bytes):
+                    writer.write(behaviour)
+                else:
+                    result = behaviour(heard, Wire(reader, writer))
+                    if result is not None:
+                        await result
+                await writer.drain()
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            self.open_now -= 1
+            self._tasks.discard(task)
+            writer.close()
+
+    async def stop(self) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+async def read_request(reader: asyncio.StreamReader, connection: int) -> Heard | None:
+    try:
+        head = await reader.readuntil(b"\r\n\r\n")
+    except asyncio.IncompleteReadError:
+        return None
+    first, *lines = head.decode("latin-1").split("\r\n")
+    method, target, _ = first.split(" ")
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines if line)}
+    body = await reader.readexactly(int(headers.get("content-length", "0")))
+    return Heard(method, target, headers, body, connection)
+
+
+@asynccontextmanager
+async def raw_server(*behaviours: Behaviour) -> AsyncIterator[RawServer]:
+    """Serve on loopback; one behaviour per request, the last one repeated."""
+    server = RawServer(behaviours)
+    listener = await asyncio.start_server(server.serve, "127.0.0.1", 0)
+    server.port = listener.sockets[0].getsockname()[1]
+    try:
+        yield server
+    finally:
+        listener.close()
+        await server.stop()
+
+
+def close_after(data: bytes) -> Behaviour:
+    """Send this, then hang up."""
+
+    def behave(_heard: Heard, wire: Wire) -> None:
+        wire.send(data)
+        wire.writer.close()
+
+    return behave
+
+
+async def silence(_heard: Heard, wire: Wire) -> None:
+    """Read on and never answer, until the client hangs up."""
+    await wire.reader.read()
+
+
+CUSTOMER = {"id": 7, "email": "seven@example.com", "balance": "1.50"}
+
+
+def page_of(rows: Sequence[object], page: int = 1, *, last: int = 1, per_page: int = 100, total: int | None = None) -> dict[str, object]:
+    """A paginator's envelope, as short as the API's promises allow."""
+    return {
+        "current_page": page,
+        "data": list(rows),
+        "last_page": last,
+        "per_page": per_page,
+        "total": len(rows) if total is None else total,
+    }

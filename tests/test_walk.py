@@ -1,0 +1,305 @@
+"""The walk's promise, as properties: rows move while pages are read, and nobody is lost, repeated or out of order."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import aclosing
+from operator import attrgetter
+from typing import Any, Literal
+
+import attrs
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shopsdk import Page, PaginationError, ServerError
+from shopsdk._pages import Walk, walk
+
+
+@attrs.frozen
+class Row:
+    id: int
+
+
+Change = Callable[[list[int]], None]
+
+
+@attrs.define
+class Shelf:
+    """A list of ids that a server would page through, changed by a script between the reads."""
+
+    ids: list[int]
+    per_page: int
+    falling: bool = False
+    script: list[tuple[int, Change]] = attrs.Factory(list)
+    """For each read: after how many turns of the loop it is served, and what changes just before."""
+    always: set[int] = attrs.field(init=False)
+    reads: list[int] = attrs.Factory(list)
+    in_flight: int = 0
+    most_in_flight: int = 0
+
+    def __attrs_post_init__(self) -> None:
+        self.always = set(self.ids)
+
+    async def read(self, number: int) -> Page[Row]:
+        turns, change = self.script[len(self.reads)] if len(self.reads) < len(self.script) else (0, lambda _ids: None)
+        self.reads.append(number)
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        try:
+            for _ in range(turns + 1):
+                await asyncio.sleep(0)
+        finally:
+            self.in_flight -= 1
+        change(self.ids)
+        self.always &= set(self.ids)
+        return self.page(number)
+
+    def page(self, number: int) -> Page[Row]:
+        ordered = sorted(self.ids, reverse=self.falling)
+        start = (number - 1) * self.per_page
+        return Page(
+            data=[Row(i) for i in ordered[start : start + self.per_page]],
+            current_page=number,
+            last_page=max(1, -(-len(ordered) // self.per_page)),
+            per_page=self.per_page,
+            total=len(ordered),
+        )
+
+    def plan(self, *, concurrency: int = 1, order: bool = True, **kwargs: Any) -> Walk[Row]:
+        direction: Literal["asc", "desc"] = "desc" if self.falling else "asc"
+        return Walk(
+            fetch=kwargs.pop("fetch", self.read),
+            spawn=spawn,
+            per_page=self.per_page,
+            concurrency=concurrency,
+            key=attrgetter("id"),
+            order=direction if order else None,
+            **kwargs,
+        )
+
+
+def spawn(work: Coroutine[Any, Any, Page[Any]]) -> "asyncio.Task[Page[Any]]":
+    return asyncio.get_running_loop().create_task(work)
+
+
+async def ids_of(pages: AsyncGenerator[Page[Row], None]) -> list[int]:
+    async with aclosing(pages):
+        return [row.id async for page in pages for row in page.data]
+
+
+def delete(numbers: list[int]) -> Change:
+    """Delete the rows at these places, by whatever length the list has then."""
+
+    def change(ids: list[int]) -> None:
+        for number in numbers:
+            if ids:
+                ids.remove(sorted(ids)[number % len(ids)])
+
+    return change
+
+
+def insert(count: int) -> Change:
+    """Insert rows with new, higher ids, as a shop that gains customers does."""
+
+    def change(ids: list[int]) -> None:
+        for _ in range(count):
+            ids.append(max(ids, default=0) + 1)
+
+    return change
+
+
+deletions = st.lists(st.integers(0, 60), max_size=12).map(delete)
+insertions = st.integers(0, 9).map(insert)
+turns = st.integers(0, 4)
+
+
+def scripts(changes: st.SearchStrategy[Change]) -> st.SearchStrategy[list[tuple[int, Change]]]:
+    return st.lists(st.tuples(turns, changes), max_size=25)
+
+
+def check(shelf: Shelf, got: list[int]) -> None:
+    assert sorted(set(got), reverse=shelf.falling) == got
+    assert set() == shelf.always - set(got)
+
+
+@settings(max_examples=400)
+@given(st.integers(0, 60), st.integers(1, 7), st.integers(1, 8), st.booleans(), scripts(deletions))
+def test_deletions_lose_nobody(
+    size: int, per_page: int, concurrency: int, falling: bool, script: list[tuple[int, Change]]
+) -> None:
+    """Rows that slipped onto pages already read would be lost, as every plain loop over pages loses them."""
+    shelf = Shelf(list(range(1, size + 1)), per_page, falling, script)
+    check(shelf, asyncio.run(ids_of(walk(shelf.plan(concurrency=concurrency)))))
+
+
+@settings(max_examples=200)
+@given(st.integers(0, 60), st.integers(1, 7), st.integers(1, 8), st.booleans(), scripts(insertions))
+def test_insertions_repeat_nobody(
+    size: int, per_page: int, concurrency: int, falling: bool, script: list[tuple[int, Change]]
+) -> None:
+    """Rows pushed onto the next page would be delivered twice, or, read out of turn, not at all."""
+    shelf = Shelf(list(range(1, size + 1)), per_page, falling, script)
+    check(shelf, asyncio.run(ids_of(walk(shelf.plan(concurrency=concurrency)))))
+
+
+@settings(max_examples=200)
+@given(st.integers(0, 60), st.integers(1, 7), st.integers(1, 8), scripts(st.one_of(deletions, insertions)))
+def test_deletions_and_insertions_by_turns_at_the_far_end_lose_nobody(
+    size: int, per_page: int, concurrency: int, script: list[tuple[int, Change]]
+) -> None:
+    """A total that also grows, behind the walk's back, would hide nothing and yet be taken for safety."""
+    shelf = Shelf(list(range(1, size + 1)), per_page, False, script)
+    got = asyncio.run(ids_of(walk(shelf.plan(concurrency=concurrency))))
+    assert sorted(set(got)) == got
+
+
+@settings(max_examples=200)
+@given(st.integers(0, 60), st.integers(1, 7), st.integers(1, 8), scripts(deletions))
+def test_without_an_order_by_key_nobody_is_repeated_or_lost(
+    size: int, per_page: int, concurrency: int, script: list[tuple[int, Change]]
+) -> None:
+    """The set of keys, which stands in where rows are not ordered by id, would not drop repeats."""
+    shelf = Shelf(list(range(1, size + 1)), per_page, False, script)
+    got = asyncio.run(ids_of(walk(shelf.plan(concurrency=concurrency, order=False))))
+    assert len(set(got)) == len(got)
+    assert set() == shelf.always - set(got)
+
+
+@settings(max_examples=200)
+@given(st.integers(1, 60), st.integers(1, 7), st.integers(1, 4), st.booleans(), scripts(deletions), st.integers(0, 8))
+def test_a_walk_taken_up_again_loses_nobody(
+    size: int, per_page: int, concurrency: int, falling: bool, script: list[tuple[int, Change]], stop: int
+) -> None:
+    """A resumed export would miss the rows that slipped in front of its place while it was away."""
+    shelf = Shelf(list(range(1, size + 1)), per_page, falling, script)
+
+    async def both() -> list[int]:
+        got: list[int] = []
+        last: Page[Row] | None = None
+        async with aclosing(walk(shelf.plan(concurrency=concurrency))) as pages:
+            async for page in pages:
+                got += [row.id for row in page.data]
+                last = page
+                if len(got) >= stop:
+                    break
+        return got + await ids_of(walk(shelf.plan(concurrency=concurrency, after=last)))
+
+    check(shelf, asyncio.run(both()))
+
+
+async def test_a_burst_larger_than_several_pages_is_found_again() -> None:
+    """A mass deletion would leave the walk behind the end of the list, taking that for the end of the walk."""
+    shelf = Shelf(list(range(1, 1001)), 10, script=[(0, lambda _ids: None)] * 30 + [(0, delete([0] * 250))])
+    got = await ids_of(walk(shelf.plan()))
+    check(shelf, got)
+    assert set(range(301, 1001)) <= set(got)
+
+
+async def test_deletions_at_the_far_end_only_cost_a_second_look() -> None:
+    """Pages read again, all known, would be taken for a server that repeats itself."""
+    shelf = Shelf(list(range(1, 1001)), 5, script=[(0, lambda _ids: None)] * 100 + [(0, delete([-1] * 400))])
+    got = await ids_of(walk(shelf.plan()))
+    check(shelf, got)
+
+
+@pytest.mark.parametrize("concurrency", [1, 2, 8])
+async def test_no_more_pages_are_in_flight_than_asked(concurrency: int) -> None:
+    """The shop's limits would be hit, or, with fewer than asked, the link would idle."""
+    shelf = Shelf(list(range(1, 200)), 5, script=[(3, lambda _ids: None)] * 50)
+    assert 199 == len(await ids_of(walk(shelf.plan(concurrency=concurrency))))
+    assert concurrency == shelf.most_in_flight
+
+
+async def test_the_next_page_is_on_its_way_while_the_caller_works() -> None:
+    """At concurrency 1 the link would idle while the caller works on a page."""
+    shelf = Shelf(list(range(1, 31)), 10)
+    async with aclosing(walk(shelf.plan())) as pages:
+        await anext(pages)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert [1, 2] == shelf.reads
+
+
+async def test_leaving_early_leaves_no_task() -> None:
+    """A read-ahead would live on after the caller has left, with its connection."""
+    before = asyncio.all_tasks()
+    shelf = Shelf(list(range(1, 100)), 5, script=[(9, lambda _ids: None)] * 20)
+    async with aclosing(walk(shelf.plan(concurrency=8))) as pages:
+        async for _ in pages:
+            break
+    assert before == asyncio.all_tasks()
+    assert 0 == shelf.in_flight
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+async def test_a_failing_page_is_raised_in_its_turn(concurrency: int) -> None:
+    """Pages before the failure would be lost with it, and nobody would know where to go on."""
+    shelf = Shelf(list(range(1, 51)), 10)
+
+    async def failing(number: int) -> Page[Row]:
+        if number == 3:
+            raise ServerError("down", status=500)
+        return await shelf.read(number)
+
+    got: list[int] = []
+    with pytest.raises(ServerError) as caught:
+        async with aclosing(walk(shelf.plan(concurrency=concurrency, fetch=failing))) as pages:
+            async for page in pages:
+                got += [row.id for row in page.data]
+    assert list(range(1, 21)) == got
+    assert 3 == caught.value.page
+
+
+async def test_nothing_more_is_asked_once_a_page_has_failed() -> None:
+    """A server in trouble would be asked for page after page whose answers nobody will see."""
+    asked: list[int] = []
+    shelf = Shelf(list(range(1, 1001)), 10)
+
+    async def failing(number: int) -> Page[Row]:
+        asked.append(number)
+        await asyncio.sleep(0)
+        if number >= 3:
+            raise ServerError("down", status=500)
+        return shelf.page(number)
+
+    with pytest.raises(ServerError):
+        await ids_of(walk(shelf.plan(concurrency=4, fetch=failing)))
+    assert 6 >= max(asked)
+
+
+async def test_a_cancelled_walk_leaves_no_task() -> None:
+    """Cancelling the consumer would orphan the pages in flight."""
+    before = asyncio.all_tasks()
+    shelf = Shelf(list(range(1, 100)), 5, script=[(50, lambda _ids: None)] * 20)
+    task = asyncio.create_task(ids_of(walk(shelf.plan(concurrency=3))))
+    for _ in range(60):
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert before == asyncio.all_tasks()
+    assert 0 == shelf.in_flight
+
+
+@pytest.mark.parametrize(("size", "reads"), [(0, [1]), (9, [1]), (10, [1, 2]), (25, [1, 2, 3]), (30, [1, 2, 3, 4])])
+async def test_a_full_last_page_is_followed_by_one_more_read(size: int, reads: list[int]) -> None:
+    """A count that lags behind would cut the list short; more reads than that would be waste."""
+    shelf = Shelf(list(range(1, size + 1)), 10)
+    assert size == len(await ids_of(walk(shelf.plan())))
+    assert reads == shelf.reads
+
+
+async def test_rows_out_of_order_are_refused() -> None:
+    """A server that ignores the order would have most of its rows dropped as repeats, in silence."""
+    shelf = Shelf(list(range(1, 30)), 10, falling=True)
+    plan = attrs.evolve(shelf.plan(), order="asc")
+    with pytest.raises(PaginationError, match="order"):
+        await ids_of(walk(plan))
+
+
+async def test_rows_out_of_order_are_refused_one_row_a_page() -> None:
+    """Within a page of one row there is no order to check; the walk would end happily with one row."""
+    shelf = Shelf(list(range(1, 30)), 1, falling=True)
+    plan = attrs.evolve(shelf.plan(), order="asc")
+    with pytest.raises(PaginationError):
+        await ids_of(walk(plan))

@@ -1,0 +1,202 @@
+"""Servers that answer oddly: the right rows, or a PaginationError that says what was asked and what came; never a loop."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+
+from shopsdk import (
+    AsyncSession,
+    Page,
+    PaginationError,
+    RetryPolicy,
+    ServerError,
+    get_customers,
+    iter_customer_pages,
+    iter_customers,
+    paginate,
+)
+from shopsdk._pages import Walk, walk
+from shopsdk.sandbox import Fault, Sandbox
+from tests.support import CUSTOMER, Heard, RawServer, Wire, answer, page_of, raw_server
+from tests.test_walk import Row, ids_of, spawn
+
+Server = Callable[[int], Page[Row]]
+
+
+def page(ids: list[int], number: int, *, last: int = 3, per_page: int = 5, total: int = 15) -> Page[Row]:
+    return Page(data=[Row(i) for i in ids], current_page=number, last_page=last, per_page=per_page, total=total)
+
+
+def honest(number: int, size: int = 15) -> list[int]:
+    return list(range(1, size + 1))[(number - 1) * 5 : number * 5]
+
+
+async def walked(server: Server, *, keyed: bool = True, order: str | None = "asc", reads: list[int] | None = None) -> list[int]:
+    async def fetch(number: int) -> Page[Row]:
+        if reads is not None:
+            reads.append(number)
+        await asyncio.sleep(0)
+        return server(number)
+
+    plan: Any = Walk(
+        fetch=fetch, spawn=spawn, per_page=5, key=(lambda row: row.id) if keyed else None, order=order if keyed else None
+    )
+    return await ids_of(walk(plan))
+
+
+WRONG: dict[str, Server] = {
+    "answers page 1 to every question, and says so": lambda n: page(honest(1), 1),
+    "answers page 1 to every question, and claims otherwise": lambda n: page(honest(1), n),
+    "answers a short page 1 for ever": lambda n: page([1, 2, 3], n),
+    "never ends and repeats": lambda n: page(honest(1), n, last=n + 1, total=5 * (n + 1)),
+    "never ends and is empty": lambda n: page(honest(n) if n < 3 else [], n, last=n + 1),
+    "clamps the page size": lambda n: page(honest(n)[:2], n, per_page=2, last=8),
+    "changes the page size midway": lambda n: page(honest(n), n, per_page=5 if n < 2 else 4),
+    "sends more rows than asked": lambda n: page(list(range(9 * n, 9 * n + 9)), n),
+    "alternates its totals": (lambda flip: lambda n: page(honest(n), n, total=15 if flip.append(n) or len(flip) % 2 else 2))([]),
+    "sorts the other way": lambda n: page(sorted(honest(4 - n), reverse=True), n),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+async def test_a_server_that_cannot_be_trusted_is_named(name: str) -> None:
+    """Rows would be missing without a word, or the walk would never end."""
+    with pytest.raises(PaginationError) as caught:
+        await walked(WRONG[name])
+    assert caught.value.asked
+    assert caught.value.got
+    assert caught.value.page is not None
+
+
+RIGHT: dict[str, Server] = {
+    "lags with last_page": lambda n: page(honest(n), n, last=1, total=5),
+    "knows of a page too many": lambda n: page(honest(n), n, last=4, total=20),
+    "repeats its last page past the end": lambda n: page(honest(min(n, 3)), n),
+    "clamps to its last page past the end": lambda n: page(honest(min(n, 3)), min(n, 3)),
+    "sends a short page in the middle": lambda n: page(honest(n)[: 2 if n == 2 else 5], n),
+    "sends an empty page in the middle": lambda n: page([] if n == 2 else honest(n), n),
+    "counts more than there is": lambda n: page(honest(n), n, last=3, total=1000),
+}
+
+
+@pytest.mark.parametrize("name", RIGHT)
+async def test_a_server_that_is_merely_odd_gives_its_rows(name: str) -> None:
+    """A walk that stops at the first oddity would lose customers that were there to be read."""
+    lost = {8, 9, 10} if "short page" in name else {6, 7, 8, 9, 10} if "empty page" in name else set[int]()
+    assert sorted(set(range(1, 16)) - lost) == await walked(RIGHT[name])
+
+
+async def test_without_keys_a_page_that_comes_twice_is_noticed() -> None:
+    """With nothing to tell rows apart, a server that ignores the page would be believed for ever."""
+    with pytest.raises(PaginationError):
+        await walked(WRONG["answers page 1 to every question, and claims otherwise"], keyed=False)
+
+
+async def test_a_walk_that_begins_past_the_end_is_empty() -> None:
+    """A job that starts too far would loop, or fail, where there is simply nothing."""
+    reads: list[int] = []
+
+    async def fetch(number: int) -> Page[Row]:
+        reads.append(number)
+        return page([], number)
+
+    assert [] == await ids_of(walk(Walk(fetch=fetch, spawn=spawn, per_page=5, start_page=9)))
+    assert [9] == reads
+
+
+async def test_a_proxy_that_drops_bodies_is_noticed() -> None:
+    """Everybody would be taken for the ten customers that such a proxy lets through to any question."""
+    with Sandbox(faults=[Fault("ignore_body")]) as shop:
+        async with shop.session() as session:
+            with pytest.raises(PaginationError, match="list_params"):
+                await get_customers(session, page=2, per_page=50)
+            with pytest.raises(PaginationError, match="list_params"):
+                [c async for c in iter_customers(session)]
+            with pytest.raises(PaginationError, match="list_params"):
+                [p async for p in paginate(session, ["shops", 38, "customers"], dict[str, Any])]
+        async with shop.session(list_params="query") as session:
+            assert 250 == len([c async for c in iter_customers(session)])
+
+
+async def test_the_default_page_size_does_not_excuse_a_dropped_body() -> None:
+    """Page 1 with the size that was asked by chance is right; with another size it is not what was asked."""
+    with Sandbox(faults=[Fault("ignore_body")]) as shop:
+        async with shop.session() as session:
+            assert 10 == len((await get_customers(session, per_page=10)).data)
+            with pytest.raises(PaginationError):
+                await get_customers(session, per_page=100)
+
+
+def in_pages(size: int, per_page: int, shape: Callable[[dict[str, Any]], object]) -> Callable[[Heard, Wire], None]:
+    def behave(heard: Heard, wire: Wire) -> None:
+        number = heard.json["page"]
+        rows = [{"id": i, "email": f"c{i}@example.com"} for i in range(1, size + 1)]
+        mine = rows[(number - 1) * per_page : number * per_page]
+        envelope = page_of(mine, number, last=-(-size // per_page), per_page=per_page, total=size)
+        wire.send(answer(shape(envelope)))
+
+    return behave
+
+
+def as_object(envelope: dict[str, Any]) -> object:
+    return envelope | {"data": {str(i): row for i, row in enumerate(envelope["data"])}}
+
+
+def under_meta(envelope: dict[str, Any]) -> object:
+    return {"data": envelope.pop("data"), "links": {}, "meta": envelope}
+
+
+def as_text(envelope: dict[str, Any]) -> object:
+    return {name: str(value) if isinstance(value, int) else value for name, value in envelope.items()}
+
+
+@pytest.mark.parametrize("shape", [as_object, under_meta, as_text])
+async def test_every_shape_of_the_envelope_is_walked(shape: Callable[[dict[str, Any]], object]) -> None:
+    """PHP turns a list into an object, and Laravel has two envelopes: half of all pages would not be read."""
+    async with raw_server(in_pages(25, 10, shape)) as server, server.session() as session:
+        assert list(range(1, 26)) == [c.id async for c in iter_customers(session, per_page=10)]
+
+
+async def test_a_failing_page_tells_where_to_go_on(shop: Sandbox) -> None:
+    """After a failure in the middle everything would have to be read again from the start."""
+    async with shop.session(retry=RetryPolicy(attempts=1)) as session:
+        got: list[int] = []
+        last: Page[Any] | None = None
+        with pytest.raises(ServerError) as caught:
+            async with aclosing(iter_customer_pages(session, per_page=20)) as pages:
+                async for customers in pages:
+                    got += [c.id for c in customers.data]
+                    last = customers
+                    if len(got) == 60:
+                        shop.fail_next("error_500")
+        first = next(iter(shop.customers()))
+        shop.remove_customer(first.id)
+        assert caught.value.page is not None
+        async for customers in iter_customer_pages(session, per_page=20, after=last):
+            got += [c.id for c in customers.data]
+    assert [first.id, *(c.id for c in shop.customers())] == got
+
+
+async def test_after_wants_the_same_page_size(session: AsyncSession) -> None:
+    """A frontier counted in other pages would put the walk in the wrong place, in silence."""
+    first = await get_customers(session, per_page=20, order_column="id", order_direction="asc")
+    with pytest.raises(ValueError, match="after"):
+        iter_customer_pages(session, per_page=50, after=first)
+    with pytest.raises(ValueError, match="after"):
+        iter_customer_pages(session, per_page=20, start_page=2, after=first)
+
+
+async def test_get_customers_refuses_another_page() -> None:
+    """Somebody would credit the customers of a page that was not asked for."""
+    async with raw_server(answer(page_of([CUSTOMER], 1))) as server, server.session() as session:
+        with pytest.raises(PaginationError) as caught:
+            await get_customers(session, page=2)
+    assert ("page 2 with 100 rows a page", "page 1 with 100 rows a page") == (caught.value.asked, caught.value.got)
+
+
+def test_raw_server_is_what_it_says() -> None:
+    """A base URL that no server answers on would make every test here pass for the wrong reason."""
+    assert RawServer([], port=5).base_url.endswith(":5/v1")
