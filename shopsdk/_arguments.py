@@ -5,15 +5,19 @@ step of a program might credit them. So an empty filter is refused, and so is on
 """
 
 import re
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import TypedDict, get_args
 
 from shopsdk._models import OrderColumn, OrderDirection
-from shopsdk._wire import check_int, check_page, path_segment
+from shopsdk._wire import check_int, check_page, path_segment, unicode_text
 
 _AMOUNT = re.compile(r"[+-]?[0-9]{1,30}(\.[0-9]{1,30})?")
 _REFERENCE = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+_INVISIBLE = "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"
+"""What looks like nothing though Unicode counts it as letters, marks and symbols."""
 _CENT = Decimal("0.01")
+_EXACT = Context(prec=50, traps=[])
+"""Not the caller's context, which may round to less than an amount holds."""
 _MOST = 1000
 _DESCRIPTION_CHARS = 255
 _AFFILIATE_CODE_CHARS = 50
@@ -53,12 +57,17 @@ def customer_filters(filters: CustomerFilters) -> dict[str, object]:
         elif name == "id" and isinstance(value, int) and not isinstance(value, bool):
             checked[name] = str(value)
         elif isinstance(value, str):
-            if not value.strip():
+            if _is_blank(value):
                 raise ValueError(f"{name} must not be empty: the server would ignore it and list everybody")
-            checked[name] = value
+            checked[name] = unicode_text(name, value)
         else:
             raise TypeError(f"{name} must be a str, not {type(value).__name__}")
     return checked
+
+
+def _is_blank(text: str) -> bool:
+    """Is there nothing left of it when Laravel has trimmed it? Newer ones trim invisible characters as well."""
+    return not any(char.isprintable() and not char.isspace() and char not in _INVISIBLE for char in text)
 
 
 def customer_list(
@@ -102,7 +111,7 @@ def balance_amount(amount: Decimal | int | str) -> Decimal:
     value = Decimal(amount)
     if not value.is_finite() or not -_MOST <= value <= _MOST:
         raise ValueError(f"amount must be -{_MOST} to {_MOST}")
-    if value != value.quantize(_CENT):
+    if value != value.quantize(_CENT, context=_EXACT):
         raise ValueError("amount must have at most two decimals")
     return Decimal(format(value, "f")) if value else Decimal(0)
 
@@ -111,7 +120,7 @@ def balance_description(description: str | None, reference: str | None) -> str |
     """Check a description, and end it with the reference's marker where there is one."""
     if description is not None and not isinstance(description, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"description must be a str, not {type(description).__name__}")
-    text = description
+    text = None if description is None else unicode_text("description", description)
     if reference is not None:
         text = f"{(description or '').strip()} {reference_marker(reference)}".lstrip()
     if text is not None and len(text) > _DESCRIPTION_CHARS:
@@ -138,7 +147,7 @@ def checked_affiliate_code(code: str | None) -> str | None:
         return None
     if not isinstance(code, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"affiliate_code must be a str or None, not {type(code).__name__}")
-    if not code.strip():
+    if _is_blank(unicode_text("affiliate_code", code)):
         raise ValueError("affiliate_code must not be empty: None clears it")
     if len(code) > _AFFILIATE_CODE_CHARS:
         raise ValueError(f"affiliate_code must be at most {_AFFILIATE_CODE_CHARS} characters, not {len(code)}")

@@ -1,7 +1,7 @@
 """Bytes to attrs and back: the only place that knows cattrs and msgspec.
 
 Two roads in. The fast one is msgspec, which decodes JSON straight into the attrs classes; it is strict, and takes what
-the API is documented to send. What it refuses, and the few things it would take but should not (see ``_not_money``),
+the API is documented to send. What it refuses, and the few things it would take but should not (see ``_unsure``),
 go the exact road: JSON with exact numbers, PHP's habits set straight, then cattrs with hooks that read leniently and
 convert nothing silently. Whatever both take, both read alike. Only the exact road raises, so every error has its path.
 """
@@ -21,7 +21,7 @@ import msgspec
 from shopsdk._errors import DecodeError
 from shopsdk._exact import UNREADABLE, UnreadableError, exact, is_attrs
 from shopsdk._json import as_list, as_object
-from shopsdk._models import Page
+from shopsdk._models import Ledger, Page
 
 T = TypeVar("T")
 
@@ -30,13 +30,26 @@ _parser = msgspec.json.Decoder(float_hook=Decimal)
 
 
 def encode(value: object) -> bytes:
-    """Write JSON, a Decimal as an exact number. What JSON cannot say is refused: msgspec would make nan null."""
-    _check_finite(value)
-    return _encoder.encode(value)
+    """Write JSON, a Decimal as an exact number. What JSON cannot say is refused: msgspec would make nan null.
+
+    Raises:
+        ValueError: a number that is not finite, a text that is not Unicode, or a value that holds itself.
+        TypeError: an object that has no form in JSON.
+    """
+    try:
+        plain = msgspec.to_builtins(value, builtin_types=(Decimal,), str_keys=True)
+        _check_finite(plain)
+        return _encoder.encode(plain)
+    except RecursionError:
+        reason = "json is nested too deeply"
+    except UnicodeEncodeError:
+        reason = "json holds text that is not Unicode (a lone surrogate)"
+    raise ValueError(reason)
 
 
 def _check_finite(value: object) -> None:
-    if isinstance(value, float | Decimal) and not isfinite(value):
+    infinite = not value.is_finite() if isinstance(value, Decimal) else isinstance(value, float) and not isfinite(value)
+    if infinite:
         raise ValueError("json must hold finite numbers only")
     for inner in as_list(value) or (as_object(value) or {}).values():
         _check_finite(inner)
@@ -75,12 +88,12 @@ def decode(body: bytes, as_type: type[T], *, label: str = "", changes: bool = Fa
         DecodeError: the body is not JSON, or a value in it cannot be read as what the type says.
     """
     kind: Any = as_type
-    decoder, not_money, fix = _road(kind)
-    if not_money is None or not_money(body) is None:
+    road = _fast_road(kind)
+    if road is not None and not road.unsure(body):
         try:
-            value: T = decoder.decode(body)
-            if fix is not None:
-                fix(value)
+            value: T = road.decoder.decode(body)
+            if road.fix is not None:
+                road.fix(value)
         except UNREADABLE:
             pass  # the exact road decides, and says where
         else:
@@ -96,19 +109,66 @@ def decode(body: bytes, as_type: type[T], *, label: str = "", changes: bool = Fa
 _Fix = Callable[[Any], None]
 
 
+@attrs.frozen
+class _FastRoad:
+    decoder: msgspec.json.Decoder[Any]
+    unsure: Callable[[bytes], bool]
+    """Does this body hold what msgspec might read otherwise than the exact road?"""
+    fix: _Fix | None
+
+
 @cache
-def _road(as_type: Any) -> tuple[msgspec.json.Decoder[Any], Callable[[bytes], object] | None, _Fix | None]:
-    return msgspec.json.Decoder(as_type), _not_money(as_type), _times(as_type)
+def _fast_road(as_type: Any) -> _FastRoad | None:
+    """Make the fast road into a type; None where only the exact road will do."""
+    fields = [kind for cls in _classes(as_type) for _, kind in _fields(cls)]
+    if not (_plain(as_type) and all(_plain(part) for kind in fields for part in _parts(kind) if part not in _GUARDED)):
+        return None
+    try:
+        decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(as_type, float_hook=Decimal)
+    except TypeError:  # such as a union of two classes
+        return None
+    return _FastRoad(decoder, _unsure(as_type), _times(as_type))
 
 
-def _not_money(as_type: Any) -> Callable[[bytes], object] | None:
+_GUARDED = (Decimal, datetime)
+"""What the fast road reads too freely; guarded where it is a field's own type, by ``_unsure`` and ``_times``."""
+
+
+def _plain(kind: Any) -> bool:
+    """Is all of this guarded, and nothing of it that only the exact road minds?"""
+    origin: Any = get_origin(kind)
+    if origin is list or origin is Page or origin in {Union, UnionType}:
+        return all(map(_plain, get_args(kind)))
+    if is_attrs(kind) and origin is None:
+        return True  # its fields are looked at by themselves
+    within = _leaves(kind)
+    return not any(is_attrs(leaf) or leaf in _GUARDED or not _is_known(leaf) for leaf in within)
+
+
+def _leaves(kind: Any) -> list[Any]:
+    return [leaf for arg in get_args(kind) for leaf in _leaves(arg)] or [kind]
+
+
+def _is_known(leaf: Any) -> bool:
+    """Is this a class without fields of its own, a type variable or a literal's value, and no alias of another type?"""
+    return not any(getattr(leaf, name, None) for name in ("__supertype__", "__value__", "__annotations__"))
+
+
+_WRITTEN_OTHERWISE = re.compile(rb"\\u00[3-7]").search
+"""A letter or digit that is written as an escape, which no encoder does: it could hide a field's name."""
+
+
+def _unsure(as_type: Any) -> Callable[[bytes], bool]:
     """Search for a Decimal field that is not plain: msgspec reads "NaN", "1_000", " 1.5 " and 1e999999999 as well."""
     names = sorted({name for cls in _classes(as_type) for name, kind in _fields(cls) if Decimal in _parts(kind)})
-    if not names:
-        return None
     keys = "|".join(map(re.escape, names))
     plain = r'"-?[0-9]{1,30}(?:\.[0-9]{1,30})?"|-?[0-9]{1,30}(?:\.[0-9]{1,30})?\s*[,}]|null\b'
-    return re.compile(rf'"(?:{keys})"\s*:\s*(?!\s|{plain})'.encode()).search
+    not_money = re.compile(rf'"(?:{keys})"\s*:\s*(?!\s|{plain})'.encode()).search
+    if as_type is Ledger:  # nothing of its envelope is certain, so an envelope under ``meta`` would be overlooked
+        return lambda body: bool(b'"meta"' in body or not_money(body) or _WRITTEN_OTHERWISE(body))
+    if not names:
+        return lambda _body: False
+    return lambda body: bool(not_money(body) or _WRITTEN_OTHERWISE(body))
 
 
 def _classes(as_type: Any) -> set[Any]:
@@ -156,9 +216,9 @@ def _times(as_type: Any, within: frozenset[Any] = frozenset()) -> _Fix | None:
 
 
 def _fix_times(cls: Any, value: Any) -> None:
-    fix = _road(cls)[2]
-    if fix is not None:
-        fix(value)
+    road = _fast_road(cls)
+    if road is not None and road.fix is not None:
+        road.fix(value)
 
 
 def _each(fix: _Fix | None) -> _Fix | None:

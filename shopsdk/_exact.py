@@ -8,8 +8,9 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
+from math import isfinite
 from types import UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import attrs
 import cattrs
@@ -109,6 +110,14 @@ def _whole(value: object, _type: object) -> int:
     raise _RefusedError(f"expected a whole number, got {_kind(value)}")
 
 
+def _real(value: object, _type: object) -> float:
+    if isinstance(value, str) and _PLAIN.fullmatch(value):
+        return float(value)
+    if isinstance(value, int | float | Decimal) and not isinstance(value, bool) and isfinite(value):
+        return float(value)
+    raise _RefusedError(f"expected a finite number, got {_kind(value)}")
+
+
 def _boolean(value: object, _type: object) -> bool:
     if isinstance(value, bool):
         return value
@@ -118,12 +127,13 @@ def _boolean(value: object, _type: object) -> bool:
 
 
 def _money(value: object, _type: object) -> Decimal:
+    text = value
     if isinstance(value, int) and not isinstance(value, bool):
-        value = str(value)
-    if isinstance(value, str) and _PLAIN.fullmatch(value):
-        return Decimal(value)
-    if isinstance(value, Decimal) and value.is_finite() and abs(value.adjusted()) <= 30:
-        return Decimal(format(value, "f"))  # 1e2 is 100
+        text = str(value)
+    elif isinstance(value, Decimal) and value.is_finite() and abs(value.adjusted()) <= 30:
+        text = format(value, "f")  # 1e2 is 100
+    if isinstance(text, str) and _PLAIN.fullmatch(text):
+        return Decimal(text)
     raise _RefusedError(f"expected a finite plain decimal, got {_kind(value)}")
 
 
@@ -189,8 +199,8 @@ def is_attrs(kind: Any) -> bool:
 
 
 _converter = cattrs.Converter(detailed_validation=True)
-for _hook_type, _hook in ((str, _text), (int, _whole), (bool, _boolean), (Decimal, _money), (datetime, _time)):
-    _converter.register_structure_hook(_hook_type, _hook)
+for _hook in (_text, _whole, _real, _boolean, _money, _time):
+    _converter.register_structure_hook(get_type_hints(_hook)["return"], _hook)
 _converter.register_structure_hook_func(_optional_time, _time_or_none)
 _converter.register_structure_hook_factory(_is_list, _list_of)
 _converter.register_structure_hook_factory(is_attrs, _object)

@@ -32,9 +32,9 @@ class RateLimit:
     """Seconds, above 0."""
 
 
-@attrs.frozen
+@attrs.define
 class Clock:
-    """Time and chance, handed in so that a test can have its own."""
+    """Time and chance, one for each session, so that a test can put its own in their place."""
 
     now: Callable[[], float] = time.monotonic
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep

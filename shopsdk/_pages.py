@@ -192,9 +192,11 @@ class _State(Generic[T]):
         rows = self._unknown(page.data, number)
         offset = (number - 1) * self._plan.per_page
         more_expected = number <= page.last_page or offset < page.total
-        if self._frontier is not None and offset >= self._furthest:
+        if self._frontier is not None:
             # Rows inserted in front push as many delivered ones onto the pages ahead; more repeats than that are odd.
-            self._pushed += max(0, page.total - self._frontier[1]) - (len(page.data) - len(rows))
+            self._pushed += max(0, page.total - self._frontier[1])
+        if self._frontier is not None and offset >= self._furthest:
+            self._pushed -= len(page.data) - len(rows)
             if not rows:
                 self._count_fruitless(number, "rows that were delivered before" if page.data else "no rows")
                 self._repeats = self._repeats or (more_expected and self._pushed < 0)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from ipaddress import ip_address
 from typing import Literal
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
 import attrs
 
@@ -30,6 +30,7 @@ ListParams = Literal["body", "query"]
 _READS = frozenset({"GET", "HEAD"})
 _METHODS = _READS | {"POST", "PUT", "PATCH", "DELETE"}
 _EMAIL = re.compile(r"[^\s@\"'<>(),;:]+@[^\s@\"'<>(),;:]+")
+_COUNT = re.compile(r"[0-9]{1,18}")
 _MESSAGE_CHARS = 500
 _BODY_CHARS = 2_000
 _FIELDS = 50
@@ -111,7 +112,7 @@ def make_list_request(
 ) -> Request:
     """Make a GET that carries its parameters where the session says."""
     if list_params == "body":
-        return make_request("GET", path, json=params, route=route)
+        return make_request("GET", path, json=params or None, route=route)
     return make_request("GET", path, params=params, route=route)
 
 
@@ -135,13 +136,20 @@ def query_value(name: str, value: object) -> str:
         case bool():
             return "1" if value else "0"  # Laravel's rule `boolean` refuses "true"
         case str():
-            return value
+            return unicode_text(f"params[{name!r}]", value)
         case int():
             return str(value)
         case Decimal() if value.is_finite():
             return format(value, "f")
         case _:
             raise TypeError(f"params[{name!r}] must be a str, int, bool or finite Decimal, not {type(value).__name__}")
+
+
+def unicode_text(name: str, text: str) -> str:
+    """Refuse a lone surrogate, which neither JSON nor a URL can carry."""
+    if not text.isprintable() and any("\ud800" <= char <= "\udfff" for char in text):
+        raise ValueError(f"{name} must be Unicode text, without lone surrogates")
+    return text
 
 
 def check_page(page: int, per_page: int) -> None:
@@ -165,22 +173,30 @@ def check_base_url(url: str) -> str:
     text = url.strip().rstrip("/")
     if not text.isprintable() or any(char in text for char in " \\@?#"):
         raise ValueError("base_url must hold no userinfo, query, fragment, backslash, space or control character")
-    parts = urlsplit(text)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError("base_url must be like https://api.sellauth.com/v1")
+    if not text.isascii():
+        raise ValueError("base_url must be ASCII: write the host in Punycode, and percent-encode the path")
+    parts = _split_url("base_url", text, "https://api.sellauth.com/v1")
     if any(segment in {".", ".."} for segment in parts.path.split("/")):
         raise ValueError("base_url must not hold '.' or '..' segments")
-    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+    if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
         raise ValueError("base_url must be https: plain http would show the key to the network (loopback excepted)")
     return text
 
 
 def check_proxy(url: str) -> str:
     """Check a proxy's URL, without echoing it: it may hold a password."""
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError("proxy must be like http://proxy.example:3128")
+    _split_url("proxy", url, "http://proxy.example:3128")
     return url
+
+
+def _split_url(name: str, url: str, example: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        if parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0:
+            return parts
+    except ValueError:  # it quotes what it was given, so it must not hang on ours
+        pass
+    raise ValueError(f"{name} must be like {example}")
 
 
 def _is_loopback(host: str) -> bool:
@@ -220,18 +236,26 @@ def error_from(request: Request, response: Response, *, said: object, attempts: 
     fields = as_object(said) or {}
     said_message = fields.get("message")
     message = readable(said_message) if isinstance(said_message, str) else ""
-    return kind(
+    error = kind(
         f"{request.label} answered {status}{_hint(status)}{': ' if message else ''}{message}",
         status=status,
         server_message=message,
         errors=_field_messages(fields.get("errors")),
-        request_id=response.headers.get("x-request-id") or response.headers.get("cf-ray"),
+        request_id=readable(response.headers.get("x-request-id") or response.headers.get("cf-ray") or "") or None,
         method=request.method,
         path=request.path,
         attempts=attempts,
         body=response.body[: 4 * _BODY_CHARS].decode("utf-8", "replace")[:_BODY_CHARS],
         maybe_applied=request.changes and maybe_applied(status),
     )
+    if isinstance(error, RateLimitedError):
+        error.limit = _count(response.headers.get("x-ratelimit-limit"))
+        error.remaining = _count(response.headers.get("x-ratelimit-remaining"))
+    return error
+
+
+def _count(text: str | None) -> int | None:
+    return int(text) if text is not None and _COUNT.fullmatch(text) else None
 
 
 def maybe_applied(status: int) -> bool:

@@ -9,7 +9,6 @@ from typing import Any
 import attrs
 
 from shopsdk import AsyncSession
-from shopsdk._gate import Clock
 from shopsdk._session import core_of
 
 
@@ -27,7 +26,8 @@ class FakeClock:
         await asyncio.sleep(0)
 
     def on(self, session: AsyncSession) -> "FakeClock":
-        core_of(session).clock = Clock(now=lambda: self.time, sleep=self.sleep, random=lambda: self.chance)
+        clock = core_of(session).clock
+        clock.now, clock.sleep, clock.random = lambda: self.time, self.sleep, lambda: self.chance
         return self
 
 
@@ -84,6 +84,7 @@ class RawServer:
     port: int = 0
     connections: int = 0
     open_now: int = 0
+    listener: asyncio.Server = attrs.field(init=False)
     _tasks: set["asyncio.Task[Any]"] = attrs.Factory(set)
 
     @property
@@ -113,8 +114,8 @@ class RawServer:
                     if result is not None:
                         await result
                 await writer.drain()
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass  # the client has gone, or the test is over
         finally:
             self.open_now -= 1
             self._tasks.discard(task)
@@ -143,6 +144,7 @@ async def raw_server(*behaviours: Behaviour) -> AsyncIterator[RawServer]:
     """Serve on loopback; one behaviour per request, the last one repeated."""
     server = RawServer(behaviours)
     listener = await asyncio.start_server(server.serve, "127.0.0.1", 0)
+    server.listener = listener
     server.port = listener.sockets[0].getsockname()[1]
     try:
         yield server

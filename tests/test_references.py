@@ -1,0 +1,285 @@
+"""References: an edit that can be asked for again, because the ledger tells whether it was made."""
+
+import asyncio
+from decimal import Decimal
+from typing import Any, Literal
+
+import attrs
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shopsdk import (
+    Customer,
+    NotSentError,
+    PaginationError,
+    RateLimitedError,
+    ReferenceConflictError,
+    RetryPolicy,
+    ShopError,
+    UnknownOutcomeError,
+    edit_customer_balance,
+    get_customer,
+)
+from shopsdk.sandbox import Fault, Sandbox
+from tests.support import FakeClock, Heard, Wire, answer, page_of, raw_server
+
+Method = Literal["POST", "PUT"]
+EDITED = answer({"message": "ok"})
+
+
+def line(number: int, amount: str, description: str | None) -> dict[str, object]:
+    return {"id": number, "amount": amount, "description": description, "created_at": None}
+
+
+def edits(shop: Sandbox) -> int:
+    return len([request for request in shop.requests if request.method != "GET"])
+
+
+async def test_a_reference_ends_the_description(shop: Sandbox) -> None:
+    """The marker would not be found again, or would spoil what the customer reads."""
+    customer = shop.customers()[0].id
+    async with shop.session() as session:
+        await edit_customer_balance(session, customer, 1, reference="a")
+        await edit_customer_balance(session, customer, 1, reference="b", description=" thanks ")
+    assert ["thanks [ref:b]", "[ref:a]"] == [line.description for line in shop.transactions(customer)]
+
+
+async def test_a_reference_that_was_used_is_not_sent_again(shop: Sandbox) -> None:
+    """The job that runs twice would pay twice."""
+    customer = shop.customers()[0].id
+    async with shop.session() as session:
+        first = await edit_customer_balance(session, customer, "2.50", reference="refund-1187", description="sorry")
+        again = await edit_customer_balance(session, customer, Decimal("2.5"), reference="refund-1187")
+    assert (False, True) == (first.replayed, again.replayed)
+    assert shop.transactions(customer) == [again.transaction]
+    assert 1 == edits(shop)
+
+
+async def test_a_reference_used_with_another_amount_is_a_conflict(shop: Sandbox) -> None:
+    """Two different edits that share a name by mistake: one of them would be swallowed."""
+    customer = shop.customers()[0].id
+    async with shop.session() as session:
+        await edit_customer_balance(session, customer, "2.50", reference="r")
+        with pytest.raises(ReferenceConflictError) as caught:
+            await edit_customer_balance(session, customer, "-2.50", reference="r")
+    assert ("r", False) == (caught.value.reference, caught.value.maybe_applied)
+    assert 1 == edits(shop)
+
+
+async def test_a_reference_is_the_customers_own(shop: Sandbox) -> None:
+    """A batch that names its run would credit the first customer only."""
+    one, two = (customer.id for customer in shop.customers()[:2])
+    async with shop.session() as session:
+        for customer in (one, two):
+            assert not (await edit_customer_balance(session, customer, 1, reference="run-5")).replayed
+    assert 2 == edits(shop)
+
+
+@pytest.mark.parametrize("earlier", ["refund-118", "refund-11870", "xrefund-1187", "REFUND-1187"])
+async def test_a_reference_that_looks_alike_is_another(shop: Sandbox, earlier: str) -> None:
+    """An edit would be taken for made because one with a longer or shorter name was."""
+    customer = shop.customers()[0].id
+    async with shop.session() as session:
+        await edit_customer_balance(session, customer, 1, reference=earlier)
+        assert not (await edit_customer_balance(session, customer, 1, reference="refund-1187")).replayed
+    assert 2 == edits(shop)
+
+
+@pytest.mark.parametrize("description", ["[ref:r]", "x [ref:r]", "x [ref:r] \n", "[ref:q] [ref:r]"])
+async def test_what_ends_in_the_marker_is_found(description: str) -> None:
+    """A description that came back trimmed, or not trimmed, would hide the edit."""
+    async with raw_server(answer([line(1, "1.00", description)]), EDITED) as server, server.session() as session:
+        assert (await edit_customer_balance(session, 7, 1, reference="r")).replayed
+
+
+@pytest.mark.parametrize("description", [None, "", "r", "[ref:r] and more", "[ref:r", "ref:r]", "[ref:rr]"])
+async def test_what_does_not_end_in_the_marker_is_not(description: str | None) -> None:
+    """An edit would be taken for made because somebody mentioned it."""
+    async with raw_server(answer([line(1, "1.00", description)]), EDITED) as server, server.session() as session:
+        assert not (await edit_customer_balance(session, 7, 1, reference="r")).replayed
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault("drop_after", first=1, path="/balance", method="POST"),
+        Fault("truncate", first=1, path="/balance", method="POST"),
+        Fault("error_500", first=1, path="/balance", method="POST", applied=True),
+        Fault("html_502", first=1, path="/balance", method="POST", applied=True),
+    ],
+    ids=lambda fault: fault.kind,
+)
+async def test_an_edit_whose_answer_was_lost_is_found(fault: Fault, method: Method) -> None:
+    """The caller would be told "unknown" though the ledger knows."""
+    async with Sandbox(3, faults=[attrs.evolve(fault, method=method)]) as shop, shop.session() as session:
+        clock = FakeClock().on(session)
+        customer = shop.customers()[0].id
+        edit = await edit_customer_balance(session, customer, 1, reference="r", method=method)
+        assert (shop.transactions(customer)[0], False, None) == (edit.transaction, edit.replayed, edit.message)
+        assert 1 == edits(shop)
+        assert 15 > sum(clock.slept)
+
+
+@pytest.mark.parametrize("kind", ["drop_before", "error_500", "html_502"])
+async def test_an_edit_that_is_not_found_is_unknown_and_safe_to_call_again(kind: Any) -> None:
+    """The edit would be sent again by itself, or the caller could not tell what to do."""
+    async with Sandbox(3, faults=[Fault(kind, first=1, method="POST")]) as shop, shop.session() as session:
+        clock = FakeClock().on(session)
+        customer = shop.customers()[0].id
+        with pytest.raises(UnknownOutcomeError) as caught:
+            await edit_customer_balance(session, customer, 1, reference="r")
+        assert ("r", True) == (caught.value.reference, caught.value.maybe_applied)
+        assert isinstance(caught.value.__cause__, ShopError)
+        assert 1 == edits(shop)
+        assert 1 < len(clock.slept)
+        assert 15 > sum(clock.slept)
+        assert not (await edit_customer_balance(session, customer, 1, reference="r")).replayed
+        assert 1 == len(shop.transactions(customer))
+
+
+@pytest.mark.parametrize("status", [302, 200])
+async def test_redirects_and_unreadable_successes_are_looked_up(status: int) -> None:
+    """A proxy's page in place of the answer would leave the caller in doubt that the ledger could lift."""
+    odd = answer(raw=b"<html>", status=status, headers={"Location": "/x"})
+    found = answer([line(1, "1.00", "[ref:r]")])
+    async with raw_server(answer([]), odd, answer([]), found) as server, server.session() as session:
+        FakeClock().on(session)
+        edit = await edit_customer_balance(session, 7, 1, reference="r")
+    assert edit.transaction is not None
+    assert ["GET", "POST", "GET", "GET"] == [heard.method for heard in server.heard]
+
+
+async def test_an_edit_that_commits_late_is_found_by_the_next_call(shop: Sandbox) -> None:
+    """An edit still under way when the search gave up would be made twice by the next call."""
+    customer = shop.customers()[0].id
+    async with shop.session() as session:
+        FakeClock().on(session)
+        shop.fail_next("drop_before", method="POST")
+        with pytest.raises(UnknownOutcomeError):
+            await edit_customer_balance(session, customer, 1, reference="late")
+        await edit_customer_balance(session, customer, 1, description="x [ref:late]")  # as the server would have
+        again = await edit_customer_balance(session, customer, 1, reference="late")
+    assert again.replayed
+    assert 1 == len(shop.transactions(customer))
+
+
+async def test_a_search_that_fails_does_not_hide_the_doubt() -> None:
+    """A ledger that cannot be read after a loss would raise its own error, and the edit would look unsent."""
+    async with raw_server(answer([]), b"", answer(None, 404)) as server, server.session() as session:
+        FakeClock().on(session)
+        with pytest.raises(UnknownOutcomeError) as caught:
+            await edit_customer_balance(session, 7, 1, reference="r")
+    assert caught.value.maybe_applied
+    assert "r" == caught.value.reference
+
+
+async def test_a_search_that_fails_before_sending_sends_nothing() -> None:
+    """Without the ledger nobody knows whether the edit was made; sending it anyway might double it."""
+    async with raw_server(answer(None, 500)) as server, server.session() as session:
+        FakeClock().on(session)
+        with pytest.raises(ShopError) as caught:
+            await edit_customer_balance(session, 7, 1, reference="r")
+    assert not caught.value.maybe_applied
+    assert {"GET"} == {heard.method for heard in server.heard}
+
+
+async def test_what_was_surely_not_applied_is_not_looked_up() -> None:
+    """A plain refusal would cost seven seconds of searching, and would come out as a doubt."""
+    async with raw_server(answer([]), answer({"message": "no"}, 422)) as server, server.session() as session:
+        with pytest.raises(ShopError) as caught:
+            await edit_customer_balance(session, 7, 1, reference="r")
+    assert not caught.value.maybe_applied
+    assert 2 == len(server.heard)
+
+
+def ledger(pages: list[list[dict[str, object]]], *, claim: int | None = None) -> Any:
+    def behave(heard: Heard, wire: Wire) -> None:
+        if heard.method != "GET":
+            wire.send(EDITED)
+            return
+        number = heard.json["page"] if heard.body else 1
+        rows = pages[number - 1] if number <= len(pages) else []
+        wire.send(answer(page_of(rows, claim or number, last=len(pages), per_page=2)))
+
+    return behave
+
+
+async def test_a_ledger_of_several_pages_is_read_to_its_end() -> None:
+    """An edit that stands on the ledger's third page would be made again."""
+    pages = [[line(9, "1", "a"), line(8, "1", "b")], [line(8, "1", "b"), line(7, "1", None)], [line(6, "1", "[ref:r]")]]
+    async with raw_server(ledger(pages)) as server, server.session() as session:
+        assert (await edit_customer_balance(session, 7, 1, reference="r")).replayed
+        assert not (await edit_customer_balance(session, 7, 1, reference="s")).replayed
+    assert 7 == len(server.heard)
+
+
+@pytest.mark.parametrize("claim", [1, 2])
+async def test_a_ledger_whose_pages_cannot_be_had_stops_the_edit(claim: int) -> None:
+    """A server that answers page 1 for ever would hide the edit on page 2, or hold the caller for ever."""
+    pages = [[line(9, "1", "a")], [line(9, "1", "a")], [line(9, "1", "a")]]
+    async with raw_server(ledger(pages, claim=claim)) as server, server.session() as session:
+        with pytest.raises(PaginationError):
+            await edit_customer_balance(session, 7, 1, reference="r")
+    assert {"GET"} == {heard.method for heard in server.heard}
+
+
+async def test_two_callers_of_one_reference_are_served_in_turn(shop: Sandbox) -> None:
+    """Both would search, find nothing, and both would send."""
+    customer = shop.customers()[0].id
+    async with shop.session() as session:
+        got = await asyncio.gather(*(edit_customer_balance(session, customer, 1, reference="r") for _ in range(20)))
+    assert 1 == edits(shop)
+    assert 1 == len([edit for edit in got if not edit.replayed])
+
+
+async def test_callers_of_different_references_do_not_wait_for_each_other() -> None:
+    """A bot would serve one customer at a time."""
+    arrived = asyncio.Event()
+    count = 0
+
+    async def hold(_heard: Heard, wire: Wire) -> None:
+        nonlocal count
+        count += 1
+        if count == 3:
+            arrived.set()
+        await arrived.wait()
+        wire.send(answer([line(1, "1", "[ref:a]"), line(2, "1", "[ref:b]"), line(3, "1", "[ref:c]")]))
+
+    async with raw_server(hold) as server, server.session() as session:
+        got = await asyncio.gather(*(edit_customer_balance(session, 7, 1, reference=r) for r in "abc"))
+    assert [True] * 3 == [edit.replayed for edit in got]
+
+
+amounts = st.integers(-500, 500).map(lambda cents: Decimal(cents) / 100)
+
+
+@settings(max_examples=4)
+@given(st.lists(amounts, min_size=50, max_size=120), st.randoms(use_true_random=False))
+def test_jobs_retried_until_they_succeed_leave_each_edit_exactly_once(jobs: list[Decimal], random: Any) -> None:
+    """A shop that loses requests and answers at random would be left with a balance that is not the sum of its edits."""
+    kinds: list[Any] = ["drop_before", "drop_after", "error_500", "html_502", "truncate"]
+    faults = [Fault(kind, every=random.randint(4, 9), path="/balance") for kind in random.sample(kinds, 3)]
+
+    async def credit(session: Any, number: int, amount: Decimal) -> None:
+        while True:
+            try:
+                await edit_customer_balance(session, 1000 + number % 3, amount, reference=f"job-{number}")
+            except (UnknownOutcomeError, NotSentError, RateLimitedError, ShopError):
+                continue
+            return
+
+    async def main(shop: Sandbox) -> None:
+        async with shop.session(retry=RetryPolicy(attempts=2, wait_initial=0)) as session:
+            FakeClock().on(session)
+            await asyncio.gather(*(credit(session, number, amount) for number, amount in enumerate(jobs)))
+            for customer in (1000, 1001, 1002):
+                total = sum(amount for number, amount in enumerate(jobs) if 1000 + number % 3 == customer)
+                assert total == (await get_customer(session, customer)).balance
+
+    people = [Customer(id=n, email=f"{n}@example.com", balance=Decimal(0)) for n in (1000, 1001, 1002)]
+    with Sandbox(people, faults=faults) as shop:
+        asyncio.run(main(shop))
+        made = [line.description for n in (1000, 1001, 1002) for line in shop.transactions(n)]
+    assert sorted(f"[ref:job-{number}]" for number in range(len(jobs))) == sorted(map(str, made))

@@ -1,0 +1,210 @@
+"""What the sandbox refuses, and how: keys, routes, verbs, rate limits, and callers that did not ask for JSON."""
+
+import io
+import logging
+from collections.abc import AsyncIterator, Iterator
+
+import aiohttp
+import pytest
+
+from shopsdk import RateLimit
+from shopsdk.sandbox import Sandbox
+from shopsdk.sandbox._message import Refusal
+from shopsdk.sandbox._store import Store
+from shopsdk.sandbox._throttle import Throttle
+
+JSON = {"Accept": "application/json"}
+KEY = {"Authorization": "Bearer sandbox-key"}
+
+
+@pytest.fixture(scope="module")
+def shop() -> Iterator[Sandbox]:
+    with Sandbox(3) as shop:
+        yield shop
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as client:
+        yield client
+
+
+WRONG_KEYS = [None, "", "Bearer", "Bearer ", "Bearer wrong", "Bearer sandbox-key2", "bearer sandbox-key",
+              "Basic sandbox-key", "sandbox-key", "Bearer schlüssel"]  # fmt: skip
+
+
+@pytest.mark.parametrize("authorization", WRONG_KEYS)
+@pytest.mark.parametrize(
+    "path", ["/shops/38/customers", "/shops/99/customers", "/nowhere", "/shops/38/customers/1/balance"]
+)
+async def test_key_comes_first(
+    shop: Sandbox, client: aiohttp.ClientSession, path: str, authorization: str | None
+) -> None:
+    """Somebody without the key would learn something other than that."""
+    headers = JSON if authorization is None else JSON | {"Authorization": authorization}
+    async with client.delete(shop.base_url + path, headers=headers) as response:
+        assert response.status == 401
+        assert await response.json() == {"message": "Unauthenticated."}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/shops/38",
+        "/shops/38/customer",
+        "/shops/38/customers/1/nothing",
+        "/shops/38/customers/1/balance/2",
+        "/shops//customers",
+    ],
+)
+async def test_unknown_route(shop: Sandbox, client: aiohttp.ClientSession, path: str) -> None:
+    """A path that the API does not have would be answered."""
+    async with client.get(shop.base_url + path, headers=JSON | KEY) as response:
+        assert (response.status, await response.json()) == (404, {"message": ""})
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "supported"),
+    [
+        ("DELETE", "/shops/38/customers", "GET, HEAD"),
+        ("POST", "/shops/38/customers/1001", "GET, HEAD"),
+        ("POST", "/shops/38/customers/1001/balance-transactions", "GET, HEAD"),
+        ("GET", "/shops/38/customers/1001/balance", "POST, PUT"),
+        ("PATCH", "/shops/38/customers/1001/affiliate-code", "PUT"),
+        ("DELETE", "/shops/99/customers", "GET, HEAD"),
+    ],
+)
+async def test_wrong_verb(shop: Sandbox, client: aiohttp.ClientSession, method: str, path: str, supported: str) -> None:
+    """A verb that a route does not have would be carried out, or refused without naming those it has."""
+    async with client.request(method, shop.base_url + path, headers=JSON | KEY) as response:
+        assert response.status == 405
+        assert response.headers["Allow"] == supported
+        message = f"The {method} method is not supported for this route. Supported methods: {supported}."
+        assert await response.json() == {"message": message}
+
+
+async def test_unknown_shop(shop: Sandbox, client: aiohttp.ClientSession) -> None:
+    """Another shop's customers would be shown, or its parameters be looked at before the shop."""
+    for number in ("39", "038", "x"):
+        url = f"{shop.base_url}/shops/{number}/customers/1001"
+        async with client.get(url, params={"perPage": 1000}, headers=JSON | KEY) as response:
+            answer = {"message": f"No query results for model [Shop] {number}"}
+            assert (response.status, await response.json()) == (404, answer)
+
+
+async def test_trailing_slash(shop: Sandbox, client: aiohttp.ClientSession) -> None:
+    """A trailing slash would be another route, or end up in the paginator's links."""
+    async with client.get(f"{shop.base_url}/shops/38/customers/", headers=JSON | KEY) as response:
+        assert (await response.json())["path"] == f"{shop.base_url}/shops/38/customers"
+
+
+ACCEPTS_HTML = ["*/*", "text/html, application/json", "application/json;q=0.5, text/html", "text/html", "image/*"]
+ACCEPTS_JSON = [
+    "application/json",
+    "application/json, text/html",
+    "text/html;q=0.9, application/vnd.api+json",
+    "application/json;q=nonsense, a/json",
+]
+
+
+@pytest.mark.parametrize("accept", ACCEPTS_HTML)
+async def test_errors_for_browsers(shop: Sandbox, client: aiohttp.ClientSession, accept: str) -> None:
+    """A caller that forgot to put JSON first would be spared the redirects that the real stack sends."""
+    html = {"Accept": accept, "Referer": "http://127.0.0.1/form"}
+    url = f"{shop.base_url}/shops/38/customers"
+    async with client.get(url, headers=html | KEY, params={"perPage": 0}, allow_redirects=False) as response:
+        assert (response.status, response.headers["Location"]) == (302, "http://127.0.0.1/form")
+    async with client.get(url, headers=html, allow_redirects=False) as response:
+        assert (response.status, response.headers["Location"]) == (302, "/login")
+    async with client.get(f"{url}/1", headers=html | KEY, allow_redirects=False) as response:
+        assert (response.status, response.content_type) == (404, "text/html")
+    async with client.get(url, headers=html | KEY) as response:
+        assert (response.status, response.content_type) == (200, "application/json")
+
+
+@pytest.mark.parametrize("accept", ACCEPTS_JSON)
+async def test_errors_for_programs(shop: Sandbox, client: aiohttp.ClientSession, accept: str) -> None:
+    """A caller that put JSON first would be redirected."""
+    url = f"{shop.base_url}/shops/38/customers"
+    async with client.get(
+        url, headers=KEY | {"Accept": accept}, params={"perPage": 0}, allow_redirects=False
+    ) as response:
+        assert (response.status, response.content_type) == (422, "application/json")
+
+
+async def test_errors_for_scripts_in_a_page(shop: Sandbox, client: aiohttp.ClientSession) -> None:
+    """XMLHttpRequest with any type acceptable gets JSON from Laravel, and would not here."""
+    ajax = {"X-Requested-With": "XMLHttpRequest", "Accept": "*/*"}
+    async with client.get(f"{shop.base_url}/shops/38/customers", headers=ajax) as response:
+        assert (response.status, response.content_type) == (401, "application/json")
+
+
+async def test_rate_limit(client: aiohttp.ClientSession) -> None:
+    """The shop would let too many requests through, or tell the state of its limit wrongly."""
+    with Sandbox(3, rate_limit=RateLimit(2, 3600)) as shop:
+        url = f"{shop.base_url}/shops/38/customers"
+        told: list[tuple[int, str]] = []
+        for path in ("", "/1", ""):
+            async with client.get(url + path, headers=JSON | KEY) as response:
+                assert response.headers["X-RateLimit-Limit"] == "2"
+                told.append((response.status, response.headers["X-RateLimit-Remaining"]))
+        assert told == [(200, "1"), (404, "0"), (429, "0")]
+        async with client.get(url, headers=JSON | KEY) as response:
+            assert (response.status, await response.json()) == (429, {"message": "Too Many Attempts."})
+            assert 3590 <= int(response.headers["Retry-After"]) <= 3600
+            assert int(response.headers["X-RateLimit-Reset"]) > 1_700_000_000
+        async with client.get(url, headers=JSON) as response:
+            assert response.status == 401, "who has no key is not told of limits first"
+            assert response.headers["X-RateLimit-Remaining"] == "0"
+
+
+async def test_no_rate_limit(shop: Sandbox, client: aiohttp.ClientSession) -> None:
+    """Answers would name a limit where there is none."""
+    async with client.get(f"{shop.base_url}/shops/38/customers", headers=JSON | KEY) as response:
+        assert not [name for name in response.headers if name.startswith("X-RateLimit")]
+
+
+def test_window_is_fixed() -> None:
+    """Refused requests would count, or push the end of the window away; or the window would slide."""
+    now = 100.0
+    throttle = Throttle(RateLimit(2, 60), lambda: now)
+    throttle.hit()
+    now = 130.5
+    throttle.hit()
+    now = 131.0
+    with pytest.raises(Refusal):
+        throttle.hit()
+    now = 159.5
+    with pytest.raises(Refusal) as refused:
+        throttle.hit()
+    assert refused.value.headers["Retry-After"] == "1", "half a second is told as a whole one, never as none"
+    assert throttle.headers()["X-RateLimit-Remaining"] == "0"
+    now = 160.0
+    assert throttle.headers()["X-RateLimit-Remaining"] == "2"
+    throttle.hit()
+    throttle.hit()
+    with pytest.raises(Refusal):
+        throttle.hit()
+
+
+async def test_a_mistake_of_the_sandbox_is_a_500_and_logged(
+    shop: Sandbox, client: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A bug in the sandbox would look like a shop that hangs, and leave no trace."""
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Store, "page", broken)
+    with caplog.at_level(logging.ERROR, "shopsdk.sandbox"):
+        async with client.get(f"{shop.base_url}/shops/38/customers", headers=JSON | KEY) as response:
+            assert (response.status, await response.json()) == (500, {"message": "Server Error"})
+    assert "ZeroDivisionError" in caplog.text
+
+
+async def test_oversized_body_is_refused(shop: Sandbox, client: aiohttp.ClientSession) -> None:
+    """A runaway upload would be read to its end."""
+    url = f"{shop.base_url}/shops/38/customers/1001/balance"
+    async with client.post(url, data=io.BytesIO(b"x" * (2 * 2**20)), headers=JSON | KEY) as response:
+        assert response.status == 413

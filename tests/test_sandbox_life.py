@@ -1,0 +1,375 @@
+"""The sandbox's own life: starting and stopping, what it remembers, who may call it from where, and files that last."""
+
+import asyncio
+import os
+import sqlite3
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal, Inexact, localcontext
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from shopsdk import AffiliateReferrer, Customer, get_customers
+from shopsdk.sandbox import RecordedRequest, Sandbox
+
+HEADERS = {"Authorization": "Bearer sandbox-key", "Accept": "application/json"}
+
+
+async def ask(shop: Sandbox, method: str = "GET", path: str = "/shops/38/customers", **options: Any) -> int:
+    async with (
+        aiohttp.ClientSession(headers=HEADERS) as client,
+        client.request(method, shop.base_url + path, **options) as response,
+    ):
+        return response.status
+
+
+def threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name == "shopsdk-sandbox"]
+
+
+async def test_async_with() -> None:
+    """The shop would not serve inside the block, or go on serving after it."""
+    async with Sandbox(3) as shop:
+        url = shop.base_url
+        assert await ask(shop) == 200
+        assert threads()
+    assert not threads()
+    async with aiohttp.ClientSession() as client:
+        with pytest.raises(aiohttp.ClientConnectorError):
+            await client.get(url)
+
+
+def test_with_and_a_loop_of_ones_own() -> None:
+    """The shop would need the caller's loop."""
+    with Sandbox(3) as shop:
+        assert asyncio.run(ask(shop)) == 200
+        assert asyncio.run(ask(shop)) == 200, "and from a second loop"
+
+
+async def test_session() -> None:
+    """The session would talk to another shop, with another key, or without the options it was given."""
+    async with Sandbox(3, shop_id=7, api_key="k") as shop, shop.session(list_params="query") as session:
+        page = await get_customers(session, order_column="id", order_direction="asc")
+        assert page.data == shop.customers()
+        assert shop.requests[0].query["perPage"] == "100"
+
+
+async def test_stops_under_open_connections() -> None:
+    """Stopping would wait for clients that keep their connection."""
+    async with aiohttp.ClientSession(headers=HEADERS) as client:
+        async with Sandbox(3) as shop:
+            for _ in range(3):
+                async with client.get(f"{shop.base_url}/shops/38/customers") as response:
+                    assert response.status == 200
+        assert not threads()
+
+
+async def test_start_and_close_are_idempotent() -> None:
+    """A second start would move the shop, a second close fail, or a closed shop not open again."""
+    shop = Sandbox(3)
+    shop.close()
+    shop.start()
+    url = shop.base_url
+    shop.start()
+    assert shop.base_url == url
+    assert len(threads()) == 1
+    shop.close()
+    shop.close()
+    with shop:
+        assert await ask(shop) == 200
+
+
+@pytest.mark.parametrize("use", [Sandbox.session, Sandbox.customers, Sandbox.add_customer])
+def test_not_running(use: Callable[[Sandbox], object]) -> None:
+    """Whoever forgot to enter it would get an error from somewhere inside."""
+    shop = Sandbox(3)
+    with pytest.raises(RuntimeError, match="with Sandbox"):
+        use(shop)
+    with shop:
+        pass
+    with pytest.raises(RuntimeError, match="not running"):
+        _ = shop.base_url
+
+
+async def test_cancelled_on_the_way_in() -> None:
+    """A shop whose opening was cancelled would serve for ever."""
+    shop = Sandbox(2000)
+    entering = asyncio.create_task(shop.__aenter__())
+    await asyncio.sleep(0)
+    entering.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await entering
+    assert not threads()
+
+
+def test_port() -> None:
+    """The shop would ignore the port, or leave something behind when it is taken."""
+    with Sandbox(3) as first:
+        port = int(first.base_url.split(":")[2].split("/")[0])
+        second = Sandbox(3, port=port)
+        with pytest.raises(OSError, match="in use"):
+            second.start()
+        assert len(threads()) == 1
+    with second:
+        assert second.base_url == f"http://127.0.0.1:{port}/v1"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
+async def test_loopback_hosts(host: str) -> None:
+    """An address of the machine itself would not be served, or be written wrongly."""
+    try:
+        async with Sandbox(3, host=host) as shop:
+            assert shop.base_url.startswith(f"http://{'[::1]' if host == '::1' else host}:")
+            assert await ask(shop) == 200
+    except OSError as error:
+        if host != "::1":
+            raise
+        pytest.skip(f"no IPv6 here: {error}")
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.1", "example.com", ""])
+def test_other_hosts(host: str) -> None:
+    """A shop with a known key would be open to the network."""
+    with pytest.raises(ValueError, match="loopback"):
+        Sandbox(host=host)
+
+
+@pytest.mark.parametrize("wrong", [{"customers": -1}, {"customers": True}, {"latency": -1}, {"latency": float("nan")}])
+def test_wrong_arguments(wrong: dict[str, Any]) -> None:
+    """A senseless number would show up later, somewhere else."""
+    with pytest.raises(ValueError, match="must be 0 or more"):
+        Sandbox(**wrong)
+
+
+async def test_records() -> None:
+    """A request would be forgotten, show the key, or not say what was sent and answered."""
+    async with Sandbox(3) as shop:
+        await ask(shop, params={"page": "2"}, headers={"X-Mine": "1"})
+        await ask(shop, "PUT", "/shops/38/customers/1001/balance", json={"amount": 0.1})
+        await ask(shop, "POST", "/nowhere", data=b"no json")
+        first, second, third = shop.requests
+        assert (first.method, first.path, first.route) == ("GET", "/v1/shops/38/customers", "/shops/{shop}/customers")
+        assert (first.query, first.json, first.status, first.fault) == ({"page": "2"}, None, 200, None)
+        assert (first.headers["X-Mine"], first.headers["Authorization"]) == ("1", "***")
+        assert "sandbox-key" not in repr(shop.requests)
+        assert second.route == "/shops/{shop}/customers/{customer}/balance"
+        assert second.json == {"amount": Decimal("0.1")}
+        assert (third.route, third.json, third.status) == (None, None, 404)
+        shop.requests.clear()
+        await ask(shop)
+        assert len(shop.requests) == 1
+    assert len(shop.requests) == 1, "they can be looked at afterwards"
+
+
+async def test_records_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bulk run would fill the memory with its own records."""
+    monkeypatch.setattr("shopsdk.sandbox._front.KEPT", 3)
+    async with Sandbox(3) as shop:
+        for number in range(5):
+            await ask(shop, params={"page": str(number)})
+        assert [request.query["page"] for request in shop.requests] == ["2", "3", "4"]
+        assert isinstance(shop.requests, list)
+        assert isinstance(shop.requests[0], RecordedRequest)
+
+
+def test_people_are_the_same_for_a_seed() -> None:
+    """A test would meet other customers each time, or the same ones whatever the seed."""
+    with Sandbox(300, seed=1) as one, Sandbox(300, seed=1) as again, Sandbox(300, seed=2) as other:
+        assert one.customers() == again.customers()
+        assert one.customers() != other.customers()
+        assert one.add_customer() == again.add_customer()
+
+
+def test_people_are_believable() -> None:
+    """Made-up customers would be all alike, share addresses, or live at addresses that someone owns."""
+    with Sandbox(1000) as shop:
+        customers = shop.customers()
+    assert customers[0].id == 1001
+    assert [c.id for c in customers] == sorted({c.id for c in customers})
+    assert customers[-1].id > 2000, "deletions have left gaps"
+    assert len({c.email for c in customers}) == 1000
+    assert {c.email.split("@")[1] for c in customers} == {"example.com", "example.net", "example.org"}
+    known = {c.id: c.email for c in customers}
+    for field in (
+        "discord_id",
+        "discord_username",
+        "newsletter_at",
+        "last_completed_at",
+        "affiliate_code",
+        "affiliate_referrer",
+    ):
+        present = sum(getattr(c, field) is not None for c in customers)
+        assert 20 < present < 980, field
+    for c in customers:
+        assert (c.discord_id is None) == (c.discord_username is None)
+        assert (c.total_completed == 0) == (c.last_completed_at is None) == (c.total_spent_usd == 0)
+        assert (c.affiliate_referrer_id is None) == (c.affiliate_referrer is None)
+        if c.affiliate_referrer is not None:
+            assert known[c.affiliate_referrer.id] == c.affiliate_referrer.email
+            assert c.affiliate_referrer.id < c.id
+
+
+GIVEN = [
+    Customer(id=5, email="five@example.com"),
+    Customer(
+        id=3,
+        email="three@example.com",
+        discord_id="1",
+        discord_username="three",
+        balance=Decimal("-0.05"),
+        total_completed=0,
+        total_spent_usd=Decimal("123456789.10"),
+        last_completed_at=datetime(2025, 7, 27, 18, 4, 28, tzinfo=UTC),
+        newsletter_at=datetime(2025, 7, 27, 20, 4, 28, tzinfo=timezone(timedelta(hours=2))),
+        affiliate_code="THREE",
+        affiliate_referrer_id=99,
+        affiliate_referrer=AffiliateReferrer(id=98, email="nobody@example.com"),
+    ),
+]
+
+
+def test_given_customers_are_kept_as_given() -> None:
+    """A field would be lost or changed on its way through the books."""
+    with Sandbox(iter(GIVEN)) as shop:
+        assert shop.customers() == GIVEN[::-1]
+    with shop:
+        assert shop.customers() == GIVEN[::-1], "an iterator is not used up by the first start"
+    with Sandbox([]) as shop:
+        assert shop.customers() == []
+        assert shop.add_customer().id == 1001
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"balance": Decimal("NaN")}, {"balance": Decimal("1e30")}, {"newsletter_at": datetime(2025, 1, 1)}],  # noqa: DTZ001
+)
+def test_values_that_cannot_be_kept(fields: dict[str, Any]) -> None:
+    """A value that no shop could hold would be kept as something else."""
+    shop = Sandbox([Customer(id=1, email="a@example.com", **fields)])
+    with pytest.raises(ValueError, match=r"cannot keep|no offset"):
+        shop.start()
+    with Sandbox(1) as shop:
+        before = shop.customers()
+        with pytest.raises(ValueError, match=r"cannot keep|no offset"):
+            shop.update_customer(1001, **fields)
+        assert shop.customers() == before
+
+
+def test_shopkeeper() -> None:
+    """The shopkeeper's hand would miss, or do something other than told."""
+    with Sandbox(GIVEN) as shop:
+        assert shop.add_customer().id == 6
+        added = shop.add_customer(Customer(id=50, email="fifty@example.com"), balance=Decimal("1.005"))
+        assert added == Customer(id=50, email="fifty@example.com", balance=Decimal("1.01"))
+        assert shop.add_customer(email="mine@example.com", newsletter_at=None).email == "mine@example.com"
+        assert [c.id for c in shop.customers()] == [3, 5, 6, 50, 51]
+        assert shop.update_customer(5, discord_id="9").discord_id == "9"
+        assert shop.customers()[1] == Customer(id=5, email="five@example.com", discord_id="9")
+        assert (
+            shop.add_customer(affiliate_referrer=AffiliateReferrer(id=3, email="t@example.com")).affiliate_referrer_id
+            == 3
+        )
+        shop.remove_customer(52)
+        shop.remove_customer(51)
+        assert shop.add_customer().id == 53, "an id is never used twice"
+        with pytest.raises(ValueError, match="already"):
+            shop.add_customer(id=50)
+        with pytest.raises(ValueError, match="cannot be changed"):
+            shop.update_customer(5, id=6)
+        with pytest.raises(TypeError):
+            shop.update_customer(5, nonsense=6)
+        for call in (shop.remove_customer, shop.update_customer, shop.transactions):
+            with pytest.raises(KeyError, match="404"):
+                call(404)
+
+
+def test_money_does_not_depend_on_the_callers_context() -> None:
+    """A test that narrows the decimal context would change what the shop keeps."""
+    with Sandbox([]) as usual:
+        made_up = usual.add_customer()
+    with Sandbox([]) as shop, localcontext() as context:
+        context.prec = 2
+        context.traps[Inexact] = True
+        assert shop.add_customer() == made_up
+        assert str(shop.add_customer(balance=Decimal("12345.675")).balance) == "12345.68"
+        assert shop.customers()[0] == made_up
+
+
+async def test_threads_may_mix() -> None:
+    """Shopkeepers on several threads, beside clients, would corrupt the books or get in each other's way."""
+    async with Sandbox(50) as shop:
+
+        def keep(_: int) -> None:
+            for _ in range(20):
+                customer = shop.add_customer()
+                shop.update_customer(customer.id, email="changed@example.com")
+                shop.customers()
+                shop.remove_customer(customer.id)
+
+        async def shop_for_ten() -> None:
+            for _ in range(10):
+                assert await ask(shop) == 200
+                assert await ask(shop, "POST", "/shops/38/customers/1001/balance", json={"amount": 1}) == 200
+
+        before = shop.customers()[0].balance or 0
+        with ThreadPoolExecutor(4) as pool:
+            work = [asyncio.wrap_future(pool.submit(keep, number)) for number in range(4)]
+            await asyncio.gather(*work, *(shop_for_ten() for _ in range(4)))
+        assert len(shop.customers()) == 50
+        assert len(shop.transactions(1001)) == 40
+        assert shop.customers()[0].balance == before + 40
+
+
+async def test_a_file_lasts(tmp_path: Path) -> None:
+    """A shop in a file would forget, or be filled anew over what it held."""
+    path = tmp_path / "shop.sqlite3"
+    async with Sandbox(5, database=path) as shop:
+        assert await ask(shop, "POST", "/shops/38/customers/1001/balance", json={"amount": 1}) == 200
+        shop.remove_customer(shop.customers()[-1].id)
+        customers, transactions = shop.customers(), shop.transactions(1001)
+        assert len(transactions) == 1
+    assert os.listdir(tmp_path) == ["shop.sqlite3"]
+    async with Sandbox(99, database=path) as shop:
+        assert (shop.customers(), shop.transactions(1001)) == (customers, transactions)
+        assert await ask(shop, "POST", "/shops/38/customers/1001/balance", json={"amount": 1}) == 200
+        assert [line.id for line in shop.transactions(1001)] == [2, 1]
+
+
+def test_files_that_are_not_ours(tmp_path: Path) -> None:
+    """Another program's file would be written into, or two shops would write into one."""
+    path = tmp_path / "other"
+    path.write_bytes(b"certainly no database" * 100)
+    with pytest.raises(ValueError, match="cannot be used"):
+        Sandbox(database=path).start()
+    path.unlink()
+    with sqlite3.connect(path) as other:
+        other.execute("CREATE TABLE customers (id)")
+        other.execute("PRAGMA user_version = 1")
+    other.close()
+    with pytest.raises(ValueError, match="another program"):
+        Sandbox(database=path).start()
+    with Sandbox(3, database=tmp_path / "mine"), pytest.raises(ValueError, match="locked"):
+        Sandbox(3, database=tmp_path / "mine").start()
+
+
+def test_a_half_filled_file_is_no_shop(tmp_path: Path) -> None:
+    """A fill that failed would leave a shop with half its customers, which the next start would take for whole."""
+    wrong = [Customer(id=1, email="a@example.com"), Customer(id=2, email="b@example.com", balance=Decimal("NaN"))]
+    with pytest.raises(ValueError, match="cannot keep"):
+        Sandbox(wrong, database=tmp_path / "mine").start()
+    with Sandbox(3, database=tmp_path / "mine") as shop:
+        assert len(shop.customers()) == 3
+
+
+async def test_bodies_of_recorded_drops_are_whole() -> None:
+    """A request whose answer was lost would be missing from the record."""
+    async with Sandbox(3) as shop:
+        shop.fail_next("drop_after")
+        with pytest.raises(aiohttp.ServerDisconnectedError):
+            await ask(shop, "POST", "/shops/38/customers/1001/balance", json={"amount": 1})
+        assert (shop.requests[0].json, shop.requests[0].status) == ({"amount": 1}, None)
