@@ -51,7 +51,7 @@ def _check_finite(value: object) -> None:
     infinite = not value.is_finite() if isinstance(value, Decimal) else isinstance(value, float) and not isfinite(value)
     if infinite:
         raise ValueError("json must hold finite numbers only")
-    for inner in as_list(value) or (as_object(value) or {}).values():
+    for inner in as_list(list(value) if isinstance(value, tuple) else value) or (as_object(value) or {}).values():
         _check_finite(inner)
 
 

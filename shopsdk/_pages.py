@@ -39,6 +39,9 @@ Spawn = Callable[[Coroutine[Any, Any, Page[T]]], "Task[Page[T]]"]
 """Start a task that ends with the session."""
 
 _FRUITLESS_STEPS = 50
+"""Steps without a new row that a walk puts up with."""
+_EXPLAINED_STEPS = 1000
+"""The same, where the total grew by as much as came again: a list may grow faster than a slow walk reads it."""
 _LIKELY_CAUSE = "likely a proxy that drops the body of a GET: try AsyncSession(list_params='query')"
 
 
@@ -198,7 +201,9 @@ class _State(Generic[T]):
         if self._frontier is not None and offset >= self._furthest:
             self._pushed -= len(page.data) - len(rows)
             if not rows:
-                self._count_fruitless(number, "rows that were delivered before" if page.data else "no rows")
+                explained = bool(page.data) and self._pushed >= 0
+                got = "rows that were delivered before" if page.data else "no rows"
+                self._count_fruitless(number, got, _EXPLAINED_STEPS if explained else _FRUITLESS_STEPS)
                 self._repeats = self._repeats or (more_expected and self._pushed < 0)
         if rows:
             self._fruitless, self._repeats, self._pushed = 0, False, max(0, self._pushed)
@@ -246,10 +251,10 @@ class _State(Generic[T]):
         elif rows:
             self._last_key = key(rows[-1])
 
-    def _count_fruitless(self, number: int, got: str) -> None:
+    def _count_fruitless(self, number: int, got: str, most: int = _FRUITLESS_STEPS) -> None:
         self._fruitless += 1
-        if self._fruitless > _FRUITLESS_STEPS:
-            raise _distrust(f"page {number}", f"{got}, {_FRUITLESS_STEPS} times in a row", _LIKELY_CAUSE, number)
+        if self._fruitless > most:
+            raise _distrust(f"page {number}", f"{got}, {most} times in a row", _LIKELY_CAUSE, number)
 
     def _check_end(self, number: int) -> None:
         if self._repeats:
