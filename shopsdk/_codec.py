@@ -7,20 +7,20 @@ convert nothing silently. Whatever both take, both read alike. Only the exact ro
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache
 from math import isfinite
 from types import UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 import attrs
 import msgspec
 
 from shopsdk._errors import DecodeError
 from shopsdk._exact import UNREADABLE, UnreadableError, exact, is_attrs
-from shopsdk._json import as_list, as_object
+from shopsdk._json import as_object
 from shopsdk._models import Ledger, Page
 
 T = TypeVar("T")
@@ -51,7 +51,8 @@ def _check_finite(value: object) -> None:
     infinite = not value.is_finite() if isinstance(value, Decimal) else isinstance(value, float) and not isfinite(value)
     if infinite:
         raise ValueError("json must hold finite numbers only")
-    for inner in as_list(list(value) if isinstance(value, tuple) else value) or (as_object(value) or {}).values():
+    listed = cast("Sequence[object]", value) if isinstance(value, list | tuple) else None
+    for inner in listed or (as_object(value) or {}).values():
         _check_finite(inner)
 
 

@@ -163,7 +163,7 @@ class _State(Generic[T]):
         self._seen: set[Hashable] = set()
         self._last_key: Any = None
         self._previous: list[T] = []
-        self._fruitless = 0
+        self._fruitless = [0, 0]  # steps without a new row: unexplained, explained
         self._pushed = 0  # how many delivered rows insertions explain on the pages ahead
         self._repeats = False
         self.ended = False
@@ -201,12 +201,11 @@ class _State(Generic[T]):
         if self._frontier is not None and offset >= self._furthest:
             self._pushed -= len(page.data) - len(rows)
             if not rows:
-                explained = bool(page.data) and self._pushed >= 0
                 got = "rows that were delivered before" if page.data else "no rows"
-                self._count_fruitless(number, got, _EXPLAINED_STEPS if explained else _FRUITLESS_STEPS)
+                self._count_fruitless(number, got, explained=bool(page.data) and self._pushed >= 0)
                 self._repeats = self._repeats or (more_expected and self._pushed < 0)
         if rows:
-            self._fruitless, self._repeats, self._pushed = 0, False, max(0, self._pushed)
+            self._fruitless, self._repeats, self._pushed = [0, 0], False, max(0, self._pushed)
         self._advance(page, number)
         self._remember(rows)
         full = len(page.data) == self._plan.per_page
@@ -251,10 +250,10 @@ class _State(Generic[T]):
         elif rows:
             self._last_key = key(rows[-1])
 
-    def _count_fruitless(self, number: int, got: str, most: int = _FRUITLESS_STEPS) -> None:
-        self._fruitless += 1
-        if self._fruitless > most:
-            raise _distrust(f"page {number}", f"{got}, {most} times in a row", _LIKELY_CAUSE, number)
+    def _count_fruitless(self, number: int, got: str, *, explained: bool = False) -> None:
+        self._fruitless[explained] += 1
+        if self._fruitless[explained] > (_EXPLAINED_STEPS if explained else _FRUITLESS_STEPS):
+            raise _distrust(f"page {number}", f"{got}, again and again", _LIKELY_CAUSE, number)
 
     def _check_end(self, number: int) -> None:
         if self._repeats:
