@@ -7,7 +7,7 @@ convert nothing silently. Whatever both take, both read alike. Only the exact ro
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache
@@ -51,8 +51,8 @@ def _check_finite(value: object) -> None:
     infinite = not value.is_finite() if isinstance(value, Decimal) else isinstance(value, float) and not isfinite(value)
     if infinite:
         raise ValueError("json must hold finite numbers only")
-    listed = cast("Sequence[object]", value) if isinstance(value, list | tuple) else None
-    for inner in listed or (as_object(value) or {}).values():
+    within = cast("Iterable[object]", value) if isinstance(value, list | tuple) else (as_object(value) or {}).values()
+    for inner in within:
         _check_finite(inner)
 
 

@@ -200,8 +200,7 @@ def iter_customer_pages(
         return await core_of(session).fetch(request, Page[Customer])
 
     plan = Walk[Customer](
-        fetch=read,
-        spawn=lambda work: core_of(session).runtime().spawn(work),
+        read=lambda number: core_of(session).runtime().spawn(read(number)),
         per_page=per_page,
         start_page=start_page,
         concurrency=concurrency,
@@ -257,8 +256,7 @@ def paginate(
 
     return walk(
         Walk[T](
-            fetch=read,
-            spawn=lambda work: core_of(session).runtime().spawn(work),
+            read=lambda number: core_of(session).runtime().spawn(read(number)),
             per_page=per_page,
             start_page=start_page,
             concurrency=concurrency,

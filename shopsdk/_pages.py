@@ -22,7 +22,7 @@ without a new row end the walk with an error.
 import asyncio
 from asyncio import Task
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Coroutine, Hashable
+from collections.abc import AsyncGenerator, Callable, Hashable
 from itertools import pairwise
 from typing import Any, Generic, Literal, TypeVar
 
@@ -33,10 +33,8 @@ from shopsdk._models import Page
 
 T = TypeVar("T")
 
-Fetch = Callable[[int], Coroutine[Any, Any, Page[T]]]
-"""Read one page by its number."""
-Spawn = Callable[[Coroutine[Any, Any, Page[T]]], "Task[Page[T]]"]
-"""Start a task that ends with the session."""
+Read = Callable[[int], Task[Page[T]]]
+"""Start to read one page, by its number, in a task that ends with the session."""
 
 _FRUITLESS_STEPS = 50
 """Steps without a new row that a walk puts up with."""
@@ -49,8 +47,7 @@ _LIKELY_CAUSE = "likely a proxy that drops the body of a GET: try AsyncSession(l
 class Walk(Generic[T]):
     """What to walk, and how."""
 
-    fetch: Fetch[T]
-    spawn: Spawn[T]
+    read: Read[T]
     per_page: int
     start_page: int = 1
     concurrency: int = 1
@@ -85,7 +82,7 @@ async def walk(plan: Walk[T]) -> AsyncGenerator[Page[T], None]:
 
     Raises:
         PaginationError: the server cannot be trusted to have told everything.
-        ShopError: whatever ``fetch`` raised, with ``page`` set, after every page before it was delivered.
+        ShopError: whatever reading it raised, with ``page`` set, after every page before it was delivered.
     """
     state = _State(plan)
     reader = _ReadAhead(plan)
@@ -126,7 +123,7 @@ class _ReadAhead(Generic[T]):
         for number in range(following, min(last, first + self._plan.concurrency - 1) + 1):
             if any(task.done() and (task.cancelled() or task.exception()) for _, task in self._tasks):
                 return
-            self._tasks.append((number, self._plan.spawn(self._plan.fetch(number))))
+            self._tasks.append((number, self._plan.read(number)))
 
     async def take(self, number: int) -> Page[T]:
         """Wait for the next page."""

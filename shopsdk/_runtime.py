@@ -143,7 +143,8 @@ class Runtime:
         """Before the body is read: a 429 closes the gate now."""
         logger.debug("%s: %d after %.3f s", _name(call), head.status, call.budget.elapsed)
         if head.status == 429:
-            call.gate.hold(retry_after(head.headers) or self._retry.wait_initial)
+            asked = retry_after(head.headers)
+            call.gate.hold(self._retry.wait_initial if asked is None else asked)
 
     def _refused(self, call: _Call, response: Response) -> ShopError:
         clean = attrs.evolve(response, body=self._options.key.scrubbed(response.body))

@@ -14,6 +14,7 @@ import asyncio
 import gc
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import aiohttp
 import attrs
@@ -33,7 +34,7 @@ _CONNECT_SHARE = 0.9
 """A connect timeout must end before the attempt's own, or nobody could tell that nothing was sent."""
 
 _inherited: list[object] = []
-"""Connectors of a parent process, kept from being collected in the child."""
+"""Sessions and connectors of a parent process, kept from being collected in the child."""
 
 
 class _ConnectionLostError(aiohttp.ClientError):
@@ -80,8 +81,9 @@ class Transport:
         self._root = options.base_url
         self._proxy = None if options.proxy is None else options.proxy.reveal()
         self._timeout = _client_timeout(options.timeout, options.timeout.total)
+        self._own = None if options.connector else aiohttp.TCPConnector(limit=options.max_in_flight)
         self._http = aiohttp.ClientSession(
-            connector=options.connector or aiohttp.TCPConnector(limit=options.max_in_flight),
+            connector=options.connector or self._own,
             connector_owner=options.connector is None,
             cookie_jar=aiohttp.DummyCookieJar(),
             headers=_HEADERS,
@@ -98,16 +100,20 @@ class Transport:
         """Forget the connections of an event loop that is gone, or of the parent process, without a word.
 
         In a forked child they must not even be closed: the parent's selector is shared. Elsewhere no loop is left to
-        close them on, so the collector has to, and its warnings about that are ours to keep quiet.
+        close them on, so the collector has to, and the warnings about that are ours to keep quiet.
         """
-        connector = self._http.connector
         self._http.detach()
+        own, self._own = self._own, None
         if forked:
-            _inherited.append(connector)
-        elif self._options.connector is None:
+            _inherited.append((self._http, own))
+        elif own is not None:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ResourceWarning)
-                del connector
+                closing = own.close()
+                with suppress(StopIteration):
+                    closing.send(None)  # on a closed loop there is nothing to await: one step is all of it
+                closing.close()
+                del closing, own
                 gc.collect()
 
     async def send(

@@ -67,7 +67,7 @@ class Request:
     @property
     def label(self) -> str:
         """Verb and path for messages; a segment that looks like an e-mail address stays out of them."""
-        return f"{self.method} {without_emails(self.path)}"
+        return f"{self.method} {'/'.join(map(without_emails, self.path.split('/')))}"
 
 
 @attrs.frozen(kw_only=True)
@@ -110,7 +110,7 @@ def make_request(
 def make_list_request(
     path: Sequence[str | int], params: Mapping[str, object], *, list_params: ListParams, route: str | None = None
 ) -> Request:
-    """Make a GET that carries its parameters where the session says."""
+    """Make a GET that carries its parameters where the session says; without any it has no body, as proxies like it."""
     if list_params == "body":
         return make_request("GET", path, json=params or None, route=route)
     return make_request("GET", path, params=params, route=route)

@@ -171,7 +171,9 @@ async def silence(_heard: Heard, wire: Wire) -> None:
 CUSTOMER = {"id": 7, "email": "seven@example.com", "balance": "1.50"}
 
 
-def page_of(rows: Sequence[object], page: int = 1, *, last: int = 1, per_page: int = 100, total: int | None = None) -> dict[str, object]:
+def page_of(
+    rows: Sequence[object], page: int = 1, *, last: int = 1, per_page: int = 100, total: int | None = None
+) -> dict[str, object]:
     """A paginator's envelope, as short as the API's promises allow."""
     return {
         "current_page": page,

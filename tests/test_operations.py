@@ -47,7 +47,9 @@ ANNA = Customer(
     affiliate_referrer_id=12,
     affiliate_referrer=AffiliateReferrer(id=12, email="bob@example.com"),
 )
-BOB = Customer(id=12, email="bob@example.com", balance=Decimal("-3.00"), total_completed=0, total_spent_usd=Decimal("0.00"))
+BOB = Customer(
+    id=12, email="bob@example.com", balance=Decimal("-3.00"), total_completed=0, total_spent_usd=Decimal("0.00")
+)
 
 
 @pytest.fixture(params=["body", "query"])
@@ -107,14 +109,14 @@ async def test_every_order_is_asked_for(
 async def test_pages_are_numbered_from_one(session: AsyncSession) -> None:
     """The wrong hundred customers would come back."""
     pages = [await get_customers(session, page=n, per_page=60, order_direction="asc") for n in range(1, 7)]
-    assert [60, 60, 60, 60, 10, 0] == [len(page.data) for page in pages]
+    assert [len(page.data) for page in pages] == [60, 60, 60, 60, 10, 0]
     ids = [c.id for page in pages for c in page.data]
     assert sorted(set(ids)) == ids
 
 
 async def test_one_customer(small: tuple[Sandbox, AsyncSession]) -> None:
     """Get Customer would answer somebody else, or lose a field."""
-    assert ANNA == await get_customer(small[1], 11)
+    assert await get_customer(small[1], 11) == ANNA
     with pytest.raises(NotFoundError):
         await get_customer(small[1], 999)
 
@@ -127,7 +129,7 @@ async def test_a_balance_is_edited_once(
     """Money would move by another amount, twice, or not at all."""
     shop, session = small
     edit = await edit_customer_balance(session, customer_id, "5.25", description="thanks", method=method)
-    assert ("Customer balance updated successfully.", None, False) == (edit.message, edit.transaction, edit.replayed)
+    assert (edit.message, edit.transaction, edit.replayed) == ("Customer balance updated successfully.", None, False)
     await edit_customer_balance(session, customer_id, Decimal("-0.05"), method=method)
     await edit_customer_balance(session, customer_id, 1, method=method)
     assert Decimal("18.70") == (await get_customer(session, 11)).balance
@@ -139,12 +141,12 @@ async def test_a_balance_is_edited_once(
 async def test_the_ledger_is_read(small: tuple[Sandbox, AsyncSession]) -> None:
     """Transactions would be lost, out of order, or without their time zone."""
     shop, session = small
-    assert [] == await get_customer_balance_transactions(session, 11)
+    assert await get_customer_balance_transactions(session, 11) == []
     await edit_customer_balance(session, 11, 1, description="first")
     await edit_customer_balance(session, 11, 2, description="second")
     lines = await get_customer_balance_transactions(session, 11)
     assert shop.transactions(11) == lines
-    assert ["second", "first"] == [line.description for line in lines]
+    assert [line.description for line in lines] == ["second", "first"]
     assert {timedelta(0)} == {cast(datetime, line.created_at).utcoffset() for line in lines}
     with pytest.raises(NotFoundError):
         await get_customer_balance_transactions(session, 999)
@@ -159,12 +161,19 @@ LINES = [
 
 @pytest.mark.parametrize(
     "body",
-    [ROWS, {"data": ROWS}, page_of(ROWS), {"data": ROWS, "meta": page_of([])}, dict(enumerate(ROWS)), {"data": dict(enumerate(ROWS))}],
+    [
+        ROWS,
+        {"data": ROWS},
+        page_of(ROWS),
+        {"data": ROWS, "meta": page_of([])},
+        dict(enumerate(ROWS)),
+        {"data": dict(enumerate(ROWS))},
+    ],
 )
 async def test_every_shape_of_the_ledger_is_read(body: object) -> None:
     """The vendor does not say which shape it sends; the reference search would fail on the others."""
     async with raw_server(answer(body)) as server, server.session() as session:
-        assert LINES == await get_customer_balance_transactions(session, 7)
+        assert await get_customer_balance_transactions(session, 7) == LINES
 
 
 async def test_a_code_is_set_and_cleared(small: tuple[Sandbox, AsyncSession]) -> None:
@@ -173,7 +182,7 @@ async def test_a_code_is_set_and_cleared(small: tuple[Sandbox, AsyncSession]) ->
     assert AffiliateCodeEdit(message="Affiliate code updated successfully.") == await edit_customer_affiliate_code(
         session, 12, "BOB5"
     )
-    assert "BOB5" == (await get_customer(session, 12)).affiliate_code
+    assert (await get_customer(session, 12)).affiliate_code == "BOB5"
     await edit_customer_affiliate_code(session, "12", None)
     assert None is (await get_customer(session, 12)).affiliate_code
 
@@ -193,9 +202,9 @@ async def test_the_shop_can_be_given_with_the_call(shop: Sandbox) -> None:
         customer = (await get_customers(session, shop_id=38)).data[0]
         assert customer == await get_customer(session, customer.id, shop_id=38)
         await edit_customer_balance(session, customer.id, 1, shop_id=38)
-        assert 1 == len(await get_customer_balance_transactions(session, customer.id, shop_id=38))
+        assert len(await get_customer_balance_transactions(session, customer.id, shop_id=38)) == 1
         await edit_customer_affiliate_code(session, customer.id, "X", shop_id=38)
-        assert 250 == len([c async for c in iter_customers(session, shop_id=38)])
+        assert len([c async for c in iter_customers(session, shop_id=38)]) == 250
         with pytest.raises(NotFoundError):
             await get_customer(session, customer.id, shop_id=39)
 
@@ -205,7 +214,7 @@ async def test_a_hundred_thousand_customers(concurrency: int, big_shop: Sandbox)
     """Bulk is what this is for: somebody would be lost, repeated or out of order among a thousand pages."""
     async with big_shop.session() as session, aclosing(iter_customers(session, concurrency=concurrency)) as customers:
         ids = [customer.id async for customer in customers]
-    assert 100_000 == len(ids)
+    assert len(ids) == 100_000
     assert sorted(set(ids)) == ids
 
 
@@ -218,8 +227,8 @@ def big_shop() -> Any:
 async def test_pages_come_whole(session: AsyncSession) -> None:
     """A user who writes page by page would see half-filled or empty pages."""
     pages = [page async for page in iter_customer_pages(session, per_page=100, order_direction="desc", concurrency=2)]
-    assert [100, 100, 50] == [len(page.data) for page in pages]
-    assert [1, 2, 3] == [page.current_page for page in pages]
+    assert [len(page.data) for page in pages] == [100, 100, 50]
+    assert [page.current_page for page in pages] == [1, 2, 3]
     assert {250} == {page.total for page in pages}
 
 
@@ -240,7 +249,13 @@ async def test_any_list_can_be_walked(shop: Sandbox, list_params: Literal["body"
     """The promises would hold for customers only, and every other list would be walked by hand."""
     async with shop.session(list_params=list_params) as session:
         pages = paginate(
-            session, ["shops", 38, "customers"], Slim, per_page=70, concurrency=3, params={"subscribed": True}, key=attrgetter("id")
+            session,
+            ["shops", 38, "customers"],
+            Slim,
+            per_page=70,
+            concurrency=3,
+            params={"subscribed": True},
+            key=attrgetter("id"),
         )
         slim = [(row.id, row.email) async for page in pages for row in page.data]
     expected = [(c.id, c.email) for c in shop.customers() if c.newsletter_at]
@@ -250,20 +265,20 @@ async def test_any_list_can_be_walked(shop: Sandbox, list_params: Literal["body"
 async def test_any_operation_can_be_called(shop: Sandbox, session: AsyncSession) -> None:
     """The rest of the vendor's API would be out of reach, or lose exact numbers on its way."""
     customer = shop.customers()[0]
-    path = ["shops", 38, "customers", customer.id]
+    path = ("shops", 38, "customers", customer.id)
     raw = await session.request("GET", path)
     assert (customer.id, customer.email) == (raw["id"], raw["email"])
     assert customer == await session.request("GET", path, as_type=Customer)
-    answer = await session.request("POST", [*path, "balance"], json={"amount": Decimal("0.10")})
-    assert {"message": "Customer balance updated successfully."} == answer
+    answer = await session.request("POST", (*path, "balance"), json={"amount": Decimal("0.10")})
+    assert answer == {"message": "Customer balance updated successfully."}
     with pytest.raises(InvalidRequestError) as caught:
         await session.request("GET", ["shops", 38, "customers"], params={"perPage": 500})
-    assert ["The per page must not be greater than 100."] == caught.value.errors["perPage"]
+    assert caught.value.errors["perPage"] == ["The per page must not be greater than 100."]
 
 
 async def test_a_write_is_repeated_only_where_the_caller_says_so(shop: Sandbox, session: AsyncSession) -> None:
     """``request`` would repeat an addition, or never repeat what is safe to repeat."""
-    path = ["shops", 38, "customers", shop.customers()[0].id, "affiliate-code"]
+    path = ("shops", 38, "customers", shop.customers()[0].id, "affiliate-code")
     shop.fail_next("error_500", method="PUT")
     with pytest.raises(ServerError) as caught:
         await session.request("PUT", path, json={"affiliate_code": "A"})

@@ -42,7 +42,7 @@ async def test_a_reference_ends_the_description(shop: Sandbox) -> None:
     async with shop.session() as session:
         await edit_customer_balance(session, customer, 1, reference="a")
         await edit_customer_balance(session, customer, 1, reference="b", description=" thanks ")
-    assert ["thanks [ref:b]", "[ref:a]"] == [line.description for line in shop.transactions(customer)]
+    assert [line.description for line in shop.transactions(customer)] == ["thanks [ref:b]", "[ref:a]"]
 
 
 async def test_a_reference_that_was_used_is_not_sent_again(shop: Sandbox) -> None:
@@ -51,9 +51,9 @@ async def test_a_reference_that_was_used_is_not_sent_again(shop: Sandbox) -> Non
     async with shop.session() as session:
         first = await edit_customer_balance(session, customer, "2.50", reference="refund-1187", description="sorry")
         again = await edit_customer_balance(session, customer, Decimal("2.5"), reference="refund-1187")
-    assert (False, True) == (first.replayed, again.replayed)
+    assert (first.replayed, again.replayed) == (False, True)
     assert shop.transactions(customer) == [again.transaction]
-    assert 1 == edits(shop)
+    assert edits(shop) == 1
 
 
 async def test_a_reference_used_with_another_amount_is_a_conflict(shop: Sandbox) -> None:
@@ -63,8 +63,8 @@ async def test_a_reference_used_with_another_amount_is_a_conflict(shop: Sandbox)
         await edit_customer_balance(session, customer, "2.50", reference="r")
         with pytest.raises(ReferenceConflictError) as caught:
             await edit_customer_balance(session, customer, "-2.50", reference="r")
-    assert ("r", False) == (caught.value.reference, caught.value.maybe_applied)
-    assert 1 == edits(shop)
+    assert (caught.value.reference, caught.value.maybe_applied) == ("r", False)
+    assert edits(shop) == 1
 
 
 async def test_a_reference_is_the_customers_own(shop: Sandbox) -> None:
@@ -73,7 +73,7 @@ async def test_a_reference_is_the_customers_own(shop: Sandbox) -> None:
     async with shop.session() as session:
         for customer in (one, two):
             assert not (await edit_customer_balance(session, customer, 1, reference="run-5")).replayed
-    assert 2 == edits(shop)
+    assert edits(shop) == 2
 
 
 @pytest.mark.parametrize("earlier", ["refund-118", "refund-11870", "xrefund-1187", "REFUND-1187"])
@@ -83,7 +83,7 @@ async def test_a_reference_that_looks_alike_is_another(shop: Sandbox, earlier: s
     async with shop.session() as session:
         await edit_customer_balance(session, customer, 1, reference=earlier)
         assert not (await edit_customer_balance(session, customer, 1, reference="refund-1187")).replayed
-    assert 2 == edits(shop)
+    assert edits(shop) == 2
 
 
 @pytest.mark.parametrize("description", ["[ref:r]", "x [ref:r]", "x [ref:r] \n", "[ref:q] [ref:r]"])
@@ -118,8 +118,8 @@ async def test_an_edit_whose_answer_was_lost_is_found(fault: Fault, method: Meth
         customer = shop.customers()[0].id
         edit = await edit_customer_balance(session, customer, 1, reference="r", method=method)
         assert (shop.transactions(customer)[0], False, None) == (edit.transaction, edit.replayed, edit.message)
-        assert 1 == edits(shop)
-        assert 15 > sum(clock.slept)
+        assert edits(shop) == 1
+        assert sum(clock.slept) < 15
 
 
 @pytest.mark.parametrize("kind", ["drop_before", "error_500", "html_502"])
@@ -130,13 +130,13 @@ async def test_an_edit_that_is_not_found_is_unknown_and_safe_to_call_again(kind:
         customer = shop.customers()[0].id
         with pytest.raises(UnknownOutcomeError) as caught:
             await edit_customer_balance(session, customer, 1, reference="r")
-        assert ("r", True) == (caught.value.reference, caught.value.maybe_applied)
+        assert (caught.value.reference, caught.value.maybe_applied) == ("r", True)
         assert isinstance(caught.value.__cause__, ShopError)
-        assert 1 == edits(shop)
-        assert 1 < len(clock.slept)
-        assert 15 > sum(clock.slept)
+        assert edits(shop) == 1
+        assert len(clock.slept) > 1
+        assert sum(clock.slept) < 15
         assert not (await edit_customer_balance(session, customer, 1, reference="r")).replayed
-        assert 1 == len(shop.transactions(customer))
+        assert len(shop.transactions(customer)) == 1
 
 
 @pytest.mark.parametrize("status", [302, 200])
@@ -148,7 +148,7 @@ async def test_redirects_and_unreadable_successes_are_looked_up(status: int) -> 
         FakeClock().on(session)
         edit = await edit_customer_balance(session, 7, 1, reference="r")
     assert edit.transaction is not None
-    assert ["GET", "POST", "GET", "GET"] == [heard.method for heard in server.heard]
+    assert [heard.method for heard in server.heard] == ["GET", "POST", "GET", "GET"]
 
 
 async def test_an_edit_that_commits_late_is_found_by_the_next_call(shop: Sandbox) -> None:
@@ -162,7 +162,7 @@ async def test_an_edit_that_commits_late_is_found_by_the_next_call(shop: Sandbox
         await edit_customer_balance(session, customer, 1, description="x [ref:late]")  # as the server would have
         again = await edit_customer_balance(session, customer, 1, reference="late")
     assert again.replayed
-    assert 1 == len(shop.transactions(customer))
+    assert len(shop.transactions(customer)) == 1
 
 
 async def test_a_search_that_fails_does_not_hide_the_doubt() -> None:
@@ -172,7 +172,7 @@ async def test_a_search_that_fails_does_not_hide_the_doubt() -> None:
         with pytest.raises(UnknownOutcomeError) as caught:
             await edit_customer_balance(session, 7, 1, reference="r")
     assert caught.value.maybe_applied
-    assert "r" == caught.value.reference
+    assert caught.value.reference == "r"
 
 
 async def test_a_search_that_fails_before_sending_sends_nothing() -> None:
@@ -191,7 +191,7 @@ async def test_what_was_surely_not_applied_is_not_looked_up() -> None:
         with pytest.raises(ShopError) as caught:
             await edit_customer_balance(session, 7, 1, reference="r")
     assert not caught.value.maybe_applied
-    assert 2 == len(server.heard)
+    assert len(server.heard) == 2
 
 
 def ledger(pages: list[list[dict[str, object]]], *, claim: int | None = None) -> Any:
@@ -212,7 +212,7 @@ async def test_a_ledger_of_several_pages_is_read_to_its_end() -> None:
     async with raw_server(ledger(pages)) as server, server.session() as session:
         assert (await edit_customer_balance(session, 7, 1, reference="r")).replayed
         assert not (await edit_customer_balance(session, 7, 1, reference="s")).replayed
-    assert 7 == len(server.heard)
+    assert len(server.heard) == 7
 
 
 @pytest.mark.parametrize("claim", [1, 2])
@@ -230,8 +230,8 @@ async def test_two_callers_of_one_reference_are_served_in_turn(shop: Sandbox) ->
     customer = shop.customers()[0].id
     async with shop.session() as session:
         got = await asyncio.gather(*(edit_customer_balance(session, customer, 1, reference="r") for _ in range(20)))
-    assert 1 == edits(shop)
-    assert 1 == len([edit for edit in got if not edit.replayed])
+    assert edits(shop) == 1
+    assert len([edit for edit in got if not edit.replayed]) == 1
 
 
 async def test_callers_of_different_references_do_not_wait_for_each_other() -> None:
@@ -249,7 +249,7 @@ async def test_callers_of_different_references_do_not_wait_for_each_other() -> N
 
     async with raw_server(hold) as server, server.session() as session:
         got = await asyncio.gather(*(edit_customer_balance(session, 7, 1, reference=r) for r in "abc"))
-    assert [True] * 3 == [edit.replayed for edit in got]
+    assert [edit.replayed for edit in got] == [True] * 3
 
 
 amounts = st.integers(-500, 500).map(lambda cents: Decimal(cents) / 100)
@@ -258,7 +258,7 @@ amounts = st.integers(-500, 500).map(lambda cents: Decimal(cents) / 100)
 @settings(max_examples=4)
 @given(st.lists(amounts, min_size=50, max_size=120), st.randoms(use_true_random=False))
 def test_jobs_retried_until_they_succeed_leave_each_edit_exactly_once(jobs: list[Decimal], random: Any) -> None:
-    """A shop that loses requests and answers at random would be left with a balance that is not the sum of its edits."""
+    """A shop that loses requests and answers at random would be left with a balance that is not the sum of edits."""
     kinds: list[Any] = ["drop_before", "drop_after", "error_500", "html_502", "truncate"]
     faults = [Fault(kind, every=random.randint(4, 9), path="/balance") for kind in random.sample(kinds, 3)]
 

@@ -70,8 +70,7 @@ class Shelf:
     def plan(self, *, concurrency: int = 1, order: bool = True, **kwargs: Any) -> Walk[Row]:
         direction: Literal["asc", "desc"] = "desc" if self.falling else "asc"
         return Walk(
-            fetch=kwargs.pop("fetch", self.read),
-            spawn=spawn,
+            read=started(kwargs.pop("fetch", self.read)),
             per_page=self.per_page,
             concurrency=concurrency,
             key=attrgetter("id"),
@@ -80,8 +79,8 @@ class Shelf:
         )
 
 
-def spawn(work: Coroutine[Any, Any, Page[Any]]) -> "asyncio.Task[Page[Any]]":
-    return asyncio.get_running_loop().create_task(work)
+def started(fetch: Callable[[int], Coroutine[Any, Any, Page[Any]]]) -> Callable[[int], "asyncio.Task[Page[Any]]"]:
+    return lambda number: asyncio.get_running_loop().create_task(fetch(number))
 
 
 async def ids_of(pages: AsyncGenerator[Page[Row], None]) -> list[int]:
@@ -209,7 +208,7 @@ async def test_deletions_at_the_far_end_only_cost_a_second_look() -> None:
 async def test_no_more_pages_are_in_flight_than_asked(concurrency: int) -> None:
     """The shop's limits would be hit, or, with fewer than asked, the link would idle."""
     shelf = Shelf(list(range(1, 200)), 5, script=[(3, lambda _shelf: None)] * 50)
-    assert 199 == len(await ids_of(walk(shelf.plan(concurrency=concurrency))))
+    assert len(await ids_of(walk(shelf.plan(concurrency=concurrency)))) == 199
     assert concurrency == shelf.most_in_flight
 
 
@@ -220,7 +219,7 @@ async def test_the_next_page_is_on_its_way_while_the_caller_works() -> None:
         await anext(pages)
         for _ in range(3):
             await asyncio.sleep(0)
-        assert [1, 2] == shelf.reads
+        assert shelf.reads == [1, 2]
 
 
 async def test_leaving_early_leaves_no_task() -> None:
@@ -231,7 +230,7 @@ async def test_leaving_early_leaves_no_task() -> None:
         async for _ in pages:
             break
     assert before == asyncio.all_tasks()
-    assert 0 == shelf.in_flight
+    assert shelf.in_flight == 0
 
 
 @pytest.mark.parametrize("concurrency", [1, 4])
@@ -250,7 +249,7 @@ async def test_a_failing_page_is_raised_in_its_turn(concurrency: int) -> None:
             async for page in pages:
                 got += [row.id for row in page.data]
     assert list(range(1, 21)) == got
-    assert 3 == caught.value.page
+    assert caught.value.page == 3
 
 
 async def test_nothing_more_is_asked_once_a_page_has_failed() -> None:
@@ -267,7 +266,7 @@ async def test_nothing_more_is_asked_once_a_page_has_failed() -> None:
 
     with pytest.raises(ServerError):
         await ids_of(walk(shelf.plan(concurrency=4, fetch=failing)))
-    assert 6 >= max(asked)
+    assert max(asked) <= 6
 
 
 async def test_a_cancelled_walk_leaves_no_task() -> None:
@@ -281,7 +280,7 @@ async def test_a_cancelled_walk_leaves_no_task() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert before == asyncio.all_tasks()
-    assert 0 == shelf.in_flight
+    assert shelf.in_flight == 0
 
 
 @pytest.mark.parametrize(("size", "reads"), [(0, [1]), (9, [1]), (10, [1, 2]), (25, [1, 2, 3]), (30, [1, 2, 3, 4])])

@@ -1,9 +1,10 @@
-"""Servers that answer oddly: the right rows, or a PaginationError that says what was asked and what came; never a loop."""
+"""Servers that answer oddly: the right rows, or a PaginationError that says asked and got; never a loop."""
 
 import asyncio
 from collections.abc import Callable
 from contextlib import aclosing
-from typing import Any
+from itertools import count
+from typing import Any, Literal
 
 import pytest
 
@@ -21,7 +22,7 @@ from shopsdk import (
 from shopsdk._pages import Walk, walk
 from shopsdk.sandbox import Fault, Sandbox
 from tests.support import CUSTOMER, Heard, RawServer, Wire, answer, page_of, raw_server
-from tests.test_walk import Row, ids_of, spawn
+from tests.test_walk import Row, ids_of, started
 
 Server = Callable[[int], Page[Row]]
 
@@ -34,7 +35,9 @@ def honest(number: int, size: int = 15) -> list[int]:
     return list(range(1, size + 1))[(number - 1) * 5 : number * 5]
 
 
-async def walked(server: Server, *, keyed: bool = True, order: str | None = "asc", reads: list[int] | None = None) -> list[int]:
+async def walked(
+    server: Server, *, keyed: bool = True, order: Literal["asc", "desc"] | None = "asc", reads: list[int] | None = None
+) -> list[int]:
     async def fetch(number: int) -> Page[Row]:
         if reads is not None:
             reads.append(number)
@@ -42,7 +45,10 @@ async def walked(server: Server, *, keyed: bool = True, order: str | None = "asc
         return server(number)
 
     plan: Any = Walk(
-        fetch=fetch, spawn=spawn, per_page=5, key=(lambda row: row.id) if keyed else None, order=order if keyed else None
+        read=started(fetch),
+        per_page=5,
+        key=(lambda row: row.id) if keyed else None,
+        order=order if keyed else None,
     )
     return await ids_of(walk(plan))
 
@@ -56,7 +62,7 @@ WRONG: dict[str, Server] = {
     "clamps the page size": lambda n: page(honest(n)[:2], n, per_page=2, last=8),
     "changes the page size midway": lambda n: page(honest(n), n, per_page=5 if n < 2 else 4),
     "sends more rows than asked": lambda n: page(list(range(9 * n, 9 * n + 9)), n),
-    "alternates its totals": (lambda flip: lambda n: page(honest(n), n, total=15 if flip.append(n) or len(flip) % 2 else 2))([]),
+    "alternates its totals": lambda n, turn=count(): page(honest(n), n, total=15 if next(turn) % 2 else 2),  # type: ignore[misc]
     "sorts the other way": lambda n: page(sorted(honest(4 - n), reverse=True), n),
 }
 
@@ -103,8 +109,8 @@ async def test_a_walk_that_begins_past_the_end_is_empty() -> None:
         reads.append(number)
         return page([], number)
 
-    assert [] == await ids_of(walk(Walk(fetch=fetch, spawn=spawn, per_page=5, start_page=9)))
-    assert [9] == reads
+    assert await ids_of(walk(Walk(read=started(fetch), per_page=5, start_page=9))) == []
+    assert reads == [9]
 
 
 async def test_a_proxy_that_drops_bodies_is_noticed() -> None:
@@ -118,14 +124,14 @@ async def test_a_proxy_that_drops_bodies_is_noticed() -> None:
             with pytest.raises(PaginationError, match="list_params"):
                 [p async for p in paginate(session, ["shops", 38, "customers"], dict[str, Any])]
         async with shop.session(list_params="query") as session:
-            assert 250 == len([c async for c in iter_customers(session)])
+            assert len([c async for c in iter_customers(session)]) == 250
 
 
 async def test_the_default_page_size_does_not_excuse_a_dropped_body() -> None:
     """Page 1 with the size that was asked by chance is right; with another size it is not what was asked."""
     with Sandbox(faults=[Fault("ignore_body")]) as shop:
         async with shop.session() as session:
-            assert 10 == len((await get_customers(session, per_page=10)).data)
+            assert len((await get_customers(session, per_page=10)).data) == 10
             with pytest.raises(PaginationError):
                 await get_customers(session, per_page=100)
 
@@ -194,7 +200,7 @@ async def test_get_customers_refuses_another_page() -> None:
     async with raw_server(answer(page_of([CUSTOMER], 1))) as server, server.session() as session:
         with pytest.raises(PaginationError) as caught:
             await get_customers(session, page=2)
-    assert ("page 2 with 100 rows a page", "page 1 with 100 rows a page") == (caught.value.asked, caught.value.got)
+    assert (caught.value.asked, caught.value.got) == ("page 2 with 100 rows a page", "page 1 with 100 rows a page")
 
 
 def test_raw_server_is_what_it_says() -> None:

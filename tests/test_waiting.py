@@ -1,0 +1,362 @@
+"""Waits are shared by operation, bounded by what the caller allows, and never early."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import pytest
+
+from shopsdk import (
+    AsyncSession,
+    NotSentError,
+    RateLimit,
+    RateLimitedError,
+    RetryPolicy,
+    ServerError,
+    Timeout,
+    TransportError,
+    edit_customer_balance,
+    get_customer,
+    get_customer_balance_transactions,
+    iter_customers,
+)
+from shopsdk._gate import Budget, Clock, Gate, Gates
+from shopsdk.sandbox import Sandbox
+from tests.support import CUSTOMER, FakeClock, Heard, Wire, answer, raw_server, silence
+
+LIMITED = answer({"message": "Too Many Attempts."}, 429, headers={"Retry-After": "30"})
+
+
+def limited(after: str | None = None, **headers: str) -> bytes:
+    fields = {name.replace("_", "-"): value for name, value in headers.items()}
+    return answer(
+        {"message": "Too Many Attempts."}, 429, headers=fields | ({} if after is None else {"Retry-After": after})
+    )
+
+
+async def test_a_429_to_one_task_holds_all_of_its_operation() -> None:
+    """Fifty tasks would each run into the limit by themselves, and keep it closed for everybody."""
+    clock = FakeClock()
+    times: list[float] = []
+
+    def behave(heard: Heard, wire: Wire) -> None:
+        times.append(clock.time)
+        wire.send(LIMITED if len(times) == 1 else answer(CUSTOMER))
+
+    async with raw_server(behave) as server, server.session(max_in_flight=1) as session:
+        clock.on(session)
+        await asyncio.gather(*(get_customer(session, n) for n in range(1, 51)))
+    assert len(times) == 51
+    assert times[0] + 30 <= min(times[1:])
+
+
+async def test_none_starts_once_a_429_was_read() -> None:
+    """Requests that were not yet sent would still follow the refused one into the limit."""
+    release = asyncio.Event()
+    started: list[int] = []
+
+    async def behave(heard: Heard, wire: Wire) -> None:
+        started.append(heard.connection)
+        if len(started) == 1:
+            wire.send(limited("30"))
+            await wire.writer.drain()
+            return
+        await release.wait()
+        wire.send(answer(CUSTOMER))
+
+    async with raw_server(behave) as server, server.session(retry=RetryPolicy(attempts=1)) as session:
+        with pytest.raises(RateLimitedError):
+            await get_customer(session, 1)
+        tasks = [asyncio.create_task(get_customer(session, n)) for n in range(2, 12)]
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert len(started) == 1
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_another_operation_goes_on() -> None:
+    """A limit on one endpoint would stop the whole shop, though limits vary by endpoint."""
+
+    def behave(heard: Heard, wire: Wire) -> None:
+        wire.send(answer([]) if heard.target.endswith("transactions") else LIMITED)
+
+    async with raw_server(behave) as server, server.session(max_in_flight=2) as session:
+        held = [asyncio.create_task(get_customer(session, n)) for n in range(1, 10)]
+        while len(server.heard) < 1:
+            await asyncio.sleep(0.001)
+        assert await get_customer_balance_transactions(session, 7) == []
+        for task in held:
+            task.cancel()
+        await asyncio.gather(*held, return_exceptions=True)
+
+
+async def test_who_waited_leaves_one_after_the_other() -> None:
+    """All that waited would fire at once when the gate opens, and close it again."""
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        await asyncio.Event().wait()
+
+    gate = Gate(Clock(now=lambda: 0.0, sleep=sleep, random=lambda: 0.5))
+    gate.hold(10)
+    waiting = [asyncio.create_task(gate.wait()) for _ in range(5)]
+    await asyncio.sleep(0)
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    assert pytest.approx(waits) == [10.0, 10.05, 10.1, 10.15, 10.2]
+
+
+def test_a_gate_never_opens_earlier_than_it_was_told() -> None:
+    """A later answer with a shorter wait would let everybody run into the longer one."""
+    clock = FakeClock()
+    gate = Gate(Clock(now=lambda: clock.time))
+    gate.hold(10)
+    gate.hold(3)
+    assert gate.closed_for == 10
+    gate.hold(1e9)
+    assert gate.closed_for == 3600
+
+
+async def test_a_gate_that_moves_is_waited_for_again() -> None:
+    """A task that wakes at the old moment would start into the new limit."""
+    clock = FakeClock()
+    gate = Gate(Clock(now=lambda: clock.time, sleep=clock.sleep, random=lambda: 0.0))
+
+    async def sleep(seconds: float) -> None:
+        if len(clock.slept) == 0:
+            gate.hold(50)
+        await clock.sleep(seconds)
+
+    gate.clock.sleep = sleep
+    gate.hold(10)
+    await gate.wait()
+    assert clock.time >= 1050
+
+
+def later(seconds: float) -> str:
+    return format_datetime(datetime(2031, 5, 5, tzinfo=UTC) + timedelta(seconds=seconds), usegmt=True)
+
+
+@pytest.mark.parametrize(
+    ("first", "least", "most"),
+    [
+        (limited("12"), 12, 13.3),
+        (limited("1.5"), 1.5, 1.7),
+        (limited("0"), 0.25, 0.3),
+        (limited(later(20), Date=later(0)), 20, 22.1),
+        (limited(later(-20), Date=later(0)), 0.25, 0.3),
+        (
+            limited(None, X_RateLimit_Reset=str(int(datetime(2031, 5, 5, tzinfo=UTC).timestamp()) + 9), Date=later(0)),
+            9,
+            10,
+        ),
+        (limited(None), 0.5, 0.6),
+        (limited("soon"), 0.5, 0.6),
+        (limited("-5"), 0.5, 0.6),
+        (limited("nan"), 0.5, 0.6),
+        (limited("inf"), 0.5, 0.6),
+        (limited("90"), 90, 90.1),
+    ],
+)
+async def test_the_servers_wait_is_kept_and_stretched_only_upwards(first: bytes, least: float, most: float) -> None:
+    """We would come back before the server said, or much later, or fail over a header."""
+    async with raw_server(first, answer(CUSTOMER)) as server, server.session() as session:
+        clock = FakeClock().on(session)
+        await get_customer(session, 7)
+    assert least <= sum(clock.slept) <= most
+
+
+@pytest.mark.parametrize("after", ["91", "86400", "9" * 30])
+async def test_a_wait_longer_than_allowed_is_raised_at_once(after: str) -> None:
+    """A program would sleep an hour without a word."""
+    async with raw_server(limited(after)) as server, server.session() as session:
+        clock = FakeClock().on(session)
+        with pytest.raises(RateLimitedError) as caught:
+            await get_customer(session, 7)
+        assert float(after) == caught.value.retry_after
+        assert (caught.value.attempts, clock.slept) == (1, [])
+        with pytest.raises(RateLimitedError, match="not sent") as held:
+            await get_customer(session, 8)
+        assert held.value.retry_after is not None
+        assert 90 < held.value.retry_after <= 3600
+    assert len(server.heard) == 1
+
+
+async def test_a_429_says_what_is_left() -> None:
+    """A user could not tell how far over the limit the program is."""
+    async with raw_server(limited("91", X_RateLimit_Limit="60", X_RateLimit_Remaining="0")) as server:
+        async with server.session() as session:
+            with pytest.raises(RateLimitedError) as caught:
+                await get_customer(session, 7)
+    assert (caught.value.limit, caught.value.remaining) == (60, 0)
+
+
+async def test_attempts_end() -> None:
+    """A server that is down for good would be asked for ever."""
+    async with raw_server(answer(None, 503)) as server, server.session() as session:
+        clock = FakeClock(chance=1.0).on(session)
+        with pytest.raises(ServerError) as caught:
+            await get_customer(session, 7)
+    assert 4 == len(server.heard) == caught.value.attempts
+    assert clock.slept == [0.5, 1, 2]
+
+
+async def test_a_503_with_retry_after_is_waited_out() -> None:
+    """Maintenance that says when it ends would be asked again and again before."""
+    async with raw_server(answer(None, 503, headers={"Retry-After": "20"}), answer(CUSTOMER)) as server:
+        async with server.session() as session:
+            clock = FakeClock().on(session)
+            await get_customer(session, 7)
+    assert 20 <= sum(clock.slept) <= 22
+
+
+async def test_the_deadline_covers_the_waits() -> None:
+    """A call would take attempts times timeouts and waits, whatever the caller allowed."""
+    async with raw_server(answer(None, 503, headers={"Retry-After": "20"})) as server:
+        async with server.session(timeout=Timeout(deadline=50), retry=RetryPolicy(attempts=9)) as session:
+            clock = FakeClock(chance=0.0).on(session)
+            with pytest.raises(ServerError):
+                await get_customer(session, 7)
+    assert len(server.heard) == 3
+    assert clock.slept == [20, 20]
+
+
+async def test_an_attempt_gets_what_is_left_of_the_deadline() -> None:
+    """The last attempt would run past the deadline by its own timeout."""
+    async with raw_server(silence) as server:
+        async with server.session(timeout=Timeout(total=30, deadline=0.1), retry=RetryPolicy(attempts=1)) as session:
+            with pytest.raises(TransportError):
+                await get_customer(session, 7)
+    assert len(server.heard) == 1
+
+
+async def test_the_queue_for_a_slot_counts_against_no_timeout() -> None:
+    """With more tasks than slots, those at the end would time out without ever having been sent."""
+    clock = FakeClock()
+
+    def behave(_heard: Heard, wire: Wire) -> None:
+        clock.time += 10
+        wire.send(answer(CUSTOMER))
+
+    async with raw_server(behave) as server:
+        async with server.session(max_in_flight=1, timeout=Timeout(total=30, deadline=15)) as session:
+            clock.on(session)
+            got = await asyncio.gather(*(get_customer(session, n) for n in range(1, 31)))
+    assert len(got) == 30
+
+
+async def test_a_queue_between_attempts_is_free_too() -> None:
+    """A retry that waits for others to finish would be called late."""
+    budget = Budget(Clock(now=lambda: moment), 10.0)
+    moment = 100.0
+    assert (budget.elapsed, budget.left) == (0.0, 10.0)
+    budget.resume(5.0)
+    moment = 104.0
+    budget.resume(3.0)
+    assert (budget.elapsed, budget.left) == (4.0, 9.0)
+
+
+async def test_no_more_are_in_flight_than_allowed() -> None:
+    """A burst of tasks would open a hundred connections to a shop that allows ten."""
+    now = most = 0
+
+    async def behave(_heard: Heard, wire: Wire) -> None:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        await asyncio.sleep(0.005)
+        now -= 1
+        wire.send(answer(CUSTOMER))
+
+    async with raw_server(behave) as server, server.session(max_in_flight=3) as session:
+        await asyncio.gather(*(get_customer(session, n) for n in range(1, 20)))
+    assert most == 3
+
+
+async def test_the_sessions_own_rate_limit_spaces_requests() -> None:
+    """A burst would pass at once, and the shop would refuse it."""
+    times: list[float] = []
+    loop = asyncio.get_running_loop()
+
+    def behave(_heard: Heard, wire: Wire) -> None:
+        times.append(loop.time())
+        wire.send(answer(CUSTOMER))
+
+    async with raw_server(behave) as server, server.session(rate_limit=RateLimit(100, 1)) as session:
+        await asyncio.gather(*(get_customer(session, n) for n in range(1, 6)))
+    assert times[-1] - times[0] >= 0.035
+
+
+async def test_a_rate_limit_slower_than_the_deadline_says_so() -> None:
+    """A call would wait in the queue of its own session past all that its caller allowed."""
+    async with raw_server(answer(CUSTOMER)) as server:
+        async with server.session(rate_limit=RateLimit(1, 60), timeout=Timeout(deadline=0.05)) as session:
+            await get_customer(session, 1)
+            with pytest.raises(NotSentError, match="rate limit"):
+                await get_customer(session, 2)
+    assert len(server.heard) == 1
+
+
+async def in_a_wait(session: AsyncSession) -> Any:
+    return await get_customer(session, 7)
+
+
+async def in_a_walk(session: AsyncSession) -> Any:
+    return [c async for c in iter_customers(session)]
+
+
+async def in_an_edit(session: AsyncSession) -> Any:
+    return await edit_customer_balance(session, 7, 1)
+
+
+async def half_a_body(_heard: Heard, wire: Wire) -> None:
+    wire.send(answer(CUSTOMER)[:-5])
+    await wire.reader.read()
+
+
+@pytest.mark.parametrize("call", [in_a_wait, in_a_walk, in_an_edit])
+@pytest.mark.parametrize("behaviour", [LIMITED, silence, half_a_body], ids=["gate", "answer", "body"])
+async def test_cancellation_is_honoured(call: Callable[[AsyncSession], Awaitable[Any]], behaviour: Any) -> None:
+    """A cancelled task would go on waiting, or hold its slot for ever."""
+    async with raw_server(behaviour) as server, server.session(max_in_flight=1) as session:
+        task = asyncio.ensure_future(call(session))
+        while not server.heard:
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.005)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        server.behaviours = [answer([])]
+        assert await get_customer_balance_transactions(session, 7) == []
+
+
+async def test_a_cancelled_task_gives_its_place_back_while_rate_limited() -> None:
+    """A cancel in the session's own rate limit would keep the slot, and the session would stand still."""
+    clock = Clock()
+    gates = Gates(1, RateLimit(1, 60), clock)
+    await gates.enter(gates.of("a"), Budget(clock, 100), 100)
+    gates.leave()
+    task = asyncio.create_task(gates.enter(gates.of("a"), Budget(clock, 100), 100))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    free = Gates(1, None, clock)
+    free._slots = gates._slots
+    await asyncio.wait_for(free.enter(free.of("b"), Budget(clock, 100), 100), 5)
+
+
+async def test_a_real_limit_is_lived_with(shop: Sandbox) -> None:
+    """Against a server that counts, a bulk read would fail, or be refused more often than a polite one."""
+    with Sandbox(60, rate_limit=RateLimit(20, 1)) as strict:
+        async with strict.session(retry=RetryPolicy(attempts=10)) as session:
+            ids = [c.id async for c in iter_customers(session, per_page=2, concurrency=4)]
+    assert len(ids) == 60
+    refused = [request for request in strict.requests if request.status == 429]
+    assert len(refused) <= 4 * 3
