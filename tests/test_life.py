@@ -1,4 +1,4 @@
-"""A session's life: made anywhere, opened on first use, closed once, and never a surprise across loops and processes."""
+"""A session's life: made anywhere, opened on first use, closed once, and no surprise across loops and processes."""
 
 import asyncio
 import gc

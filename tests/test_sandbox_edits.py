@@ -153,6 +153,13 @@ async def test_refused_edits(shop: Sandbox, ask: Ask, body: object, errors: dict
     assert shop.customers()[0].balance == Decimal("10.00")
 
 
+async def test_tiny_number_is_nothing(shop: Sandbox, ask: Ask) -> None:
+    """A JSON number too small for any type would crash the sandbox, or count for something."""
+    tiny = '{"amount": 1e-99999999999999999999}'
+    assert (await ask("POST", "7/balance", data=tiny, headers={"Content-Type": "application/json"}))[0] == 200
+    assert shop.transactions(7)[0].amount == 0
+
+
 async def test_huge_number_is_refused_not_unreadable(ask: Ask) -> None:
     """A JSON number beyond any type would crash the sandbox."""
     for number in ("1e400", "1e99999999999999999999", "9" * 400):

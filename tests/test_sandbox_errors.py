@@ -1,5 +1,6 @@
 """What the sandbox refuses, and how: keys, routes, verbs, rate limits, and callers that did not ask for JSON."""
 
+import asyncio
 import io
 import logging
 from collections.abc import AsyncIterator, Iterator
@@ -45,6 +46,17 @@ async def test_key_comes_first(
     async with client.delete(shop.base_url + path, headers=headers) as response:
         assert response.status == 401
         assert await response.json() == {"message": "Unauthenticated."}
+
+
+async def test_key_of_no_text(shop: Sandbox) -> None:
+    """Bytes that are no text would crash the sandbox where they stand for a key."""
+    host, port = shop.base_url.removeprefix("http://").removesuffix("/v1").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    head = b"GET /v1/shops/38/customers HTTP/1.1\r\nHost: a\r\nAccept: a/json\r\nConnection: close\r\n"
+    writer.write(head + b"Authorization: Bearer \xff\r\n\r\n")
+    assert (await reader.read()).startswith(b"HTTP/1.1 401 ")
+    writer.close()
+    await writer.wait_closed()
 
 
 @pytest.mark.parametrize(
@@ -115,6 +127,7 @@ async def test_errors_for_browsers(shop: Sandbox, client: aiohttp.ClientSession,
     url = f"{shop.base_url}/shops/38/customers"
     async with client.get(url, headers=html | KEY, params={"perPage": 0}, allow_redirects=False) as response:
         assert (response.status, response.headers["Location"]) == (302, "http://127.0.0.1/form")
+        assert response.content_type == "text/html"
     async with client.get(url, headers=html, allow_redirects=False) as response:
         assert (response.status, response.headers["Location"]) == (302, "/login")
     async with client.get(f"{url}/1", headers=html | KEY, allow_redirects=False) as response:

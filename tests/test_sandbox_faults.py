@@ -189,6 +189,7 @@ async def test_faults_know_no_key(ask: Ask) -> None:
         ("slow", {"first": True}),
         ("slow", {"seconds": -1}),
         ("slow", {"seconds": float("nan")}),
+        ("slow", {"seconds": float("inf")}),
         ("drop_after", {"applied": True}),
         ("drop_before", {"applied": True}),
     ],

@@ -8,6 +8,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from yarl import URL
 
 from shopsdk import AffiliateReferrer, Customer
 from shopsdk.sandbox import Sandbox
@@ -39,6 +40,7 @@ class Reader:
     async def ids(self, **body: Any) -> list[int]:
         status, page = await self.page(**body)
         assert status == 200, page
+        assert page["last_page"] > 1 or page["total"] == len(page["data"])
         return [row["id"] for row in page["data"]]
 
 
@@ -198,7 +200,10 @@ async def test_empty_list(few: Reader) -> None:
 async def test_link_window(many: Reader, page: int, per_page: int, labels: str) -> None:
     """The window of links would not be Laravel's, which shows three pages on either side of the current one."""
     _, answer = await many.page(page=page, perPage=per_page)
-    inner = answer["links"][1:-1]
+    before, *inner, after = answer["links"]
+    assert (before["url"], after["url"]) == (answer["prev_page_url"], answer["next_page_url"])
+    assert before["url"] == (f"{answer['path']}?page={page - 1}" if page > 1 else None)
+    assert after["url"] == (f"{answer['path']}?page={page + 1}" if page < answer["last_page"] else None)
     assert " ".join(link["label"] for link in inner) == labels
     assert [link["label"] for link in inner if link["active"]] == ([str(page)] if page <= 25 else [])
     for link in inner:
@@ -270,6 +275,8 @@ async def test_filters(few: Reader, filters: dict[str, Any], ids: list[int]) -> 
         ({"perPage": "ten"}, {"perPage": ["The per page must be an integer."]}),
         ({"perPage": 1.5}, {"perPage": ["The per page must be an integer."]}),
         ({"perPage": [1]}, {"perPage": ["The per page must be an integer."]}),
+        ({"page": 2**63}, {"page": ["The page must be an integer."]}),
+        ({"page": "9" * 5000}, {"page": ["The page must be an integer."]}),
         ({"page": "one"}, {"page": ["The page must be an integer."]}),
         ({"orderColumn": "password"}, {"orderColumn": ["The selected order column is invalid."]}),
         ({"orderColumn": ["id"]}, {"orderColumn": ["The selected order column is invalid."]}),
@@ -299,6 +306,7 @@ async def test_refused_parameters(few: Reader, body: dict[str, Any], errors: dic
         ({"page": "2", "perPage": "1"}, 2, 1),
         ({"page": " 2 ", "perPage": "+3"}, 2, 3),
         ({"page": 2.0}, 2, 10),
+        ({"page": 2**63 - 1}, 2**63 - 1, 10),
         ({"page": None, "perPage": ""}, 1, 10),
         ({"perPage": 100}, 1, 100),
     ],
@@ -351,6 +359,15 @@ async def test_unreadable_body_counts_as_none(few: Reader, body: bytes) -> None:
     ) as response:
         page = await response.json()
         assert (response.status, page.get("per_page"), page.get("total")) == (200, 10, 4)
+
+
+async def test_bytes_that_are_no_text(few: Reader) -> None:
+    """Bytes that no text contains would crash the sandbox."""
+    url = f"{few.shop.base_url}/shops/38/customers"
+    async with few.client.get(URL(f"{url}?email=%FF", encoded=True)) as response:
+        assert (await response.json())["total"] == 0
+    async with few.client.get(URL(f"{url}/%FF", encoded=True)) as response:
+        assert response.status == 404
 
 
 async def test_lists_follow_the_books() -> None:

@@ -53,6 +53,7 @@ async def walked(
     return await ids_of(walk(plan))
 
 
+TURNS = count()
 WRONG: dict[str, Server] = {
     "answers page 1 to every question, and says so": lambda n: page(honest(1), 1),
     "answers page 1 to every question, and claims otherwise": lambda n: page(honest(1), n),
@@ -62,7 +63,7 @@ WRONG: dict[str, Server] = {
     "clamps the page size": lambda n: page(honest(n)[:2], n, per_page=2, last=8),
     "changes the page size midway": lambda n: page(honest(n), n, per_page=5 if n < 2 else 4),
     "sends more rows than asked": lambda n: page(list(range(9 * n, 9 * n + 9)), n),
-    "alternates its totals": lambda n, turn=count(): page(honest(n), n, total=15 if next(turn) % 2 else 2),  # type: ignore[misc]
+    "alternates its totals": lambda n: page(honest(n), n, total=15 if next(TURNS) % 2 else 2),
     "sorts the other way": lambda n: page(sorted(honest(4 - n), reverse=True), n),
 }
 
