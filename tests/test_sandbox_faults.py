@@ -32,7 +32,7 @@ def booked(shop: Sandbox) -> int:
 
 
 async def until(seen: Callable[[], bool]) -> None:
-    while not seen():  # noqa: ASYNC110 - another thread's doing, which sets no event
+    while not seen():  # another thread's doing, which sets no event
         await asyncio.sleep(0)
 
 
@@ -88,8 +88,8 @@ async def test_slow(ask: Ask) -> None:
     with Sandbox(3, faults=[Fault("slow", first=1, seconds=3600)]) as shop:
         pending = asyncio.create_task(edit(ask, shop))
         await until(lambda: booked(shop) == 1)
-        assert not pending.done()
         assert (await ask(shop, "GET", ""))[0] == 200, "others are not held up"
+        assert shop.requests[0].status is None, "it is still held back"
         await asyncio.to_thread(shop.close)
         assert (await pending)[0] == 200, "what is held back when the shop closes is answered then"
 
@@ -99,6 +99,7 @@ async def test_latency_is_concurrent(ask: Ask) -> None:
     with Sandbox(3, latency=3600) as shop:
         pending = [asyncio.create_task(ask(shop, "GET", "")) for _ in range(20)]
         await until(lambda: len(shop.requests) == 20)
+        assert all(request.status is None for request in shop.requests), "all are held back, at the same time"
         await asyncio.to_thread(shop.close)
         assert [answer[0] for answer in await asyncio.gather(*pending)] == [200] * 20
 

@@ -250,7 +250,7 @@ def test_given_customers_are_kept_as_given() -> None:
         assert shop.customers() == GIVEN[::-1]
     with shop:
         assert shop.customers() == GIVEN[::-1], "an iterator is not used up by the first start"
-    with Sandbox([]) as shop:
+    with Sandbox(0) as shop:
         assert shop.customers() == []
         assert shop.add_customer().id == 1001
 

@@ -1,0 +1,111 @@
+"""Failures on request: which request they hit, decided apart from what they do to it."""
+
+import threading
+from collections.abc import Iterable
+from typing import Any, Literal, get_args
+
+import attrs
+
+FaultKind = Literal[
+    "drop_before", "drop_after", "error_500", "html_502", "truncate", "slow", "rate_limit", "ignore_body"
+]
+_MAY_APPLY = ("error_500", "html_502")
+
+
+def _positive(_: object, attribute: "attrs.Attribute[int | None]", value: int | None) -> None:
+    if value is not None and (isinstance(value, bool) or value < 1):
+        raise ValueError(f"{attribute.name} must be at least 1, not {value!r}")
+
+
+@attrs.frozen
+class Fault:
+    """One way in which the shop misbehaves, and when.
+
+    Requests are counted per fault, and only those that it could hit. Where several faults apply, the first one hits and
+    those after it do not count the request.
+
+    Raises:
+        ValueError: The kind is unknown, both ``every`` and ``first`` are given or either is below 1, ``applied`` is set
+            for a kind that leaves no choice, or ``seconds`` is negative.
+    """
+
+    kind: FaultKind = attrs.field(validator=attrs.validators.in_(get_args(FaultKind)))
+    """What happens.
+
+    - ``drop_before``: the connection is closed, and nothing was done.
+    - ``drop_after``: the request is carried out, and the connection closed without an answer.
+    - ``error_500``: the framework's own error; nothing was done unless ``applied``.
+    - ``html_502``: a CDN's error page; nothing was done unless ``applied``.
+    - ``truncate``: the request is carried out, and the answer breaks off half-way.
+    - ``slow``: the request is carried out, and the answer comes ``seconds`` later.
+    - ``rate_limit``: 429 with ``retry_after``; nothing was done.
+    - ``ignore_body``: as behind a proxy that drops the body of a GET (of ``method``, where that is given).
+    """
+    every: int | None = attrs.field(default=None, kw_only=True, validator=_positive)
+    """Hit every Nth request; 1, which is all of them, where neither this nor ``first`` is given."""
+    first: int | None = attrs.field(default=None, kw_only=True, validator=_positive)
+    """Hit the first N requests, then never again."""
+    method: str | None = attrs.field(default=None, kw_only=True)
+    """Hit only requests with this verb."""
+    path: str | None = attrs.field(default=None, kw_only=True)
+    """Hit only requests whose path contains this, such as ``/balance``."""
+    applied: bool = attrs.field(default=False, kw_only=True)
+    """For ``error_500`` and ``html_502``: was the request carried out all the same?"""
+    seconds: float = attrs.field(default=1.0, kw_only=True)
+    """For ``slow``: how much later the answer comes."""
+    retry_after: int | str | None = attrs.field(default=1, kw_only=True)
+    """For ``rate_limit``: the header's value, sent as it is (a date, too); None leaves the header out."""
+
+    def __attrs_post_init__(self) -> None:
+        if self.every is not None and self.first is not None:
+            raise ValueError("give every or first, not both")
+        if self.applied and self.kind not in _MAY_APPLY:
+            raise ValueError(f"applied is for {' and '.join(_MAY_APPLY)}, not for {self.kind}")
+        if not 0 <= self.seconds < float("inf"):
+            raise ValueError(f"seconds must be 0 or more, not {self.seconds!r}")
+
+    def could_hit(self, method: str, path: str) -> bool:
+        """Is this a request that the fault is meant for?"""
+        if self.method is not None:
+            right_verb = method == self.method.upper()
+        else:
+            right_verb = self.kind != "ignore_body" or method in {"GET", "HEAD"}
+        return right_verb and (self.path is None or self.path in path)
+
+
+class FaultPlan:
+    """Every fault with its count. Faults may be added from any thread while the shop runs."""
+
+    def __init__(self, faults: Iterable[Fault]) -> None:
+        self._lock = threading.Lock()
+        self._standing = [_Counted(fault) for fault in faults]
+        self._queued: list[_Counted] = []
+
+    def fail_next(self, kind: FaultKind, times: int, **where: Any) -> None:
+        """Hit the next ``times`` requests; what was queued first hits first, and before all standing faults."""
+        counted = _Counted(Fault(kind, first=times, **where))
+        with self._lock:
+            self._queued.append(counted)
+
+    def next(self, method: str, path: str) -> Fault | None:
+        """The fault that hits this request, if any."""
+        with self._lock:
+            hit = next((c for c in (*self._queued, *self._standing) if c.hits(method, path)), None)
+            self._queued = [c for c in self._queued if not c.spent]
+            return None if hit is None else hit.fault
+
+
+@attrs.define
+class _Counted:
+    fault: Fault
+    seen: int = 0
+
+    @property
+    def spent(self) -> bool:
+        return self.fault.first is not None and self.seen >= self.fault.first
+
+    def hits(self, method: str, path: str) -> bool:
+        if self.spent or not self.fault.could_hit(method, path):
+            return False
+        self.seen += 1
+        return self.fault.first is not None or self.seen % (self.fault.every or 1) == 0

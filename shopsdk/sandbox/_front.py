@@ -1,0 +1,132 @@
+"""The shop's front: the one place that knows aiohttp's server, and where faults strike."""
+
+import asyncio
+import logging
+from contextlib import suppress
+
+import attrs
+from aiohttp import web
+
+from shopsdk.sandbox._faults import Fault, FaultPlan
+from shopsdk.sandbox._input import query_parameters, read_json
+from shopsdk.sandbox._message import Answer, Call, Refusal, bad_gateway, refused
+from shopsdk.sandbox._record import KEPT, RecordedRequest, settle
+from shopsdk.sandbox._shop import Shop, Target, resolve
+
+_logger = logging.getLogger("shopsdk.sandbox")
+
+
+class Front:
+    """Reads requests, records them, lets faults strike, and sends what the shop answers."""
+
+    def __init__(self, shop: Shop, plan: FaultPlan, requests: list[RecordedRequest], latency: float) -> None:
+        self._shop = shop
+        self._plan = plan
+        self._requests = requests
+        self._latency = latency
+        self._closing = asyncio.Event()
+
+    def close(self) -> None:
+        """Let nobody wait any longer: what is held back is answered now."""
+        self._closing.set()
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request, or break its connection."""
+        call = await _receive(request)
+        target = resolve(call.path)
+        fault = self._plan.next(call.method, call.path)
+        record = self._record(request, call, target, fault)
+        answer = self._answer(call, target, fault)
+        await self._pause(self._latency + (fault.seconds if fault is not None and fault.kind == "slow" else 0.0))
+        if answer is None:
+            return _broken_off(request)
+        settle(record, answer.status)
+        return _response(answer, cut=fault is not None and fault.kind == "truncate")
+
+    def _record(
+        self, request: web.BaseRequest, call: Call, target: Target | None, fault: Fault | None
+    ) -> RecordedRequest:
+        headers = dict(request.headers)
+        record = RecordedRequest(
+            method=call.method,
+            path=call.path,
+            route=None if target is None else target.route,
+            query={name: text for name, text in request.query.items()},  # noqa: C416 - of several, the last
+            headers={name: "***" if name.lower() == "authorization" else text for name, text in headers.items()},
+            json=call.document,
+            fault=None if fault is None else fault.kind,
+        )
+        self._requests.append(record)
+        if len(self._requests) > KEPT:
+            del self._requests[0]
+        return record
+
+    def _answer(self, call: Call, target: Target | None, fault: Fault | None) -> Answer | None:
+        """The answer; None for a connection that is to be broken off instead."""
+        if fault is None:
+            return self._carry_out(call, target)
+        if fault.kind == "ignore_body":
+            return self._carry_out(attrs.evolve(call, document=None), target)
+        if fault.kind in {"drop_after", "truncate", "slow"} or fault.applied:
+            answer = self._carry_out(call, target)
+            if fault.kind in {"truncate", "slow"}:
+                return answer
+        return self._failure(call, fault)
+
+    def _failure(self, call: Call, fault: Fault) -> Answer | None:
+        if fault.kind == "error_500":
+            return self._shop.mark(refused(call, Refusal(500, "Server Error")))
+        if fault.kind == "html_502":
+            return bad_gateway()
+        if fault.kind == "rate_limit":
+            told = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
+            return self._shop.mark(refused(call, Refusal(429, "Too Many Attempts.", headers=told)))
+        return None
+
+    def _carry_out(self, call: Call, target: Target | None) -> Answer:
+        try:
+            return self._shop.answer(call, target)
+        except Exception:  # the server's outermost edge: a mistake of the sandbox is a 500, and says so in the log
+            _logger.exception("the sandbox failed at %s %s", call.method, call.path)
+            return self._shop.mark(refused(call, Refusal(500, "Server Error")))
+
+    async def _pause(self, seconds: float) -> None:
+        if seconds > 0:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._closing.wait()
+
+
+async def _receive(request: web.BaseRequest) -> Call:
+    body = await request.read()
+    return Call(
+        method=request.method,
+        path=_readable(request.path),
+        url=f"http://{request.host}{request.rel_url.raw_path.rstrip('/')}",
+        query=query_parameters({_readable(name): _readable(text) for name, text in request.query.items()}),
+        headers=request.headers,
+        document=read_json(body) if body else None,
+    )
+
+
+def _readable(text: str) -> str:
+    """Without the lone surrogates that stand for bytes which are not UTF-8: no database takes them."""
+    return text.encode(errors="replace").decode()
+
+
+def _broken_off(request: web.BaseRequest) -> web.StreamResponse:
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response()
+
+
+def _response(answer: Answer, *, cut: bool) -> web.Response:
+    headers = {"Cache-Control": "no-cache, private", **answer.headers}
+    body = answer.body
+    if cut:
+        headers["Content-Length"] = str(len(body))
+        body = body[: len(body) // 2]
+    response = web.Response(status=answer.status, body=body, content_type=answer.content_type, headers=headers)
+    if cut:
+        response.force_close()
+    return response

@@ -1,0 +1,114 @@
+"""One request and one answer as plain values, so that the shop itself knows nothing of sockets."""
+
+import html
+import json
+from collections.abc import Mapping, Sequence
+
+import attrs
+
+
+@attrs.frozen
+class Call:
+    """One request, read whole."""
+
+    method: str
+    path: str
+    """Decoded, without the query."""
+    url: str
+    """As the caller wrote it, without the query."""
+    query: Mapping[str, object]
+    headers: Mapping[str, str]
+    """Looked up without regard to case."""
+    document: object = None
+    """The body as JSON; None where there is none, or none that can be read."""
+
+    def wants_json(self) -> bool:
+        """Does the caller get JSON for an error? Laravel looks at the first acceptable type alone."""
+        first = _preferred_type(self.headers.get("Accept", ""))
+        if "/json" in first or "+json" in first:
+            return True
+        ajax = self.headers.get("X-Requested-With") == "XMLHttpRequest" and "X-PJAX" not in self.headers
+        return ajax and first in {"", "*", "*/*"}
+
+    def carries_json(self) -> bool:
+        """Does the body count? Laravel reads it, on any method, only under a JSON content type."""
+        kind = self.headers.get("Content-Type", "")
+        return "/json" in kind or "+json" in kind
+
+
+@attrs.frozen
+class Answer:
+    """One answer, ready to be sent."""
+
+    status: int
+    body: bytes
+    content_type: str = "application/json"
+    headers: Mapping[str, str] = attrs.field(factory=dict[str, str])
+
+
+class Refusal(Exception):  # noqa: N818 - not a failure: how a handler answers with another status than 200
+    """Raised by a handler to answer with an error."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        errors: Mapping[str, Sequence[str]] | None = None,
+        headers: Mapping[str, str] | None = None,
+        redirect: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.errors = errors
+        self.headers: Mapping[str, str] = {} if headers is None else headers
+        self.redirect = redirect
+        """Where a caller that did not put JSON first is sent instead."""
+
+
+def json_answer(document: object, status: int = 200) -> Answer:
+    """An answer with a JSON body."""
+    return Answer(status, json.dumps(document).encode())
+
+
+def refused(call: Call, refusal: Refusal) -> Answer:
+    """The answer to a refused call: JSON, or what a browser would get."""
+    if call.wants_json():
+        document: dict[str, object] = {"message": refusal.message}
+        if refusal.errors is not None:
+            document["errors"] = refusal.errors
+        return attrs.evolve(json_answer(document, refusal.status), headers=refusal.headers)
+    if refusal.redirect is not None:
+        page = _page(f"Redirecting to {refusal.redirect}")
+        return Answer(302, page, "text/html", {"Location": refusal.redirect, **refusal.headers})
+    return Answer(refusal.status, _page(f"{refusal.status} {refusal.message}"), "text/html", refusal.headers)
+
+
+def bad_gateway() -> Answer:
+    """What a CDN shows when the shop behind it does not answer."""
+    page = _page("502 Bad Gateway", "<center><h1>502 Bad Gateway</h1></center><hr><center>cloudflare</center>")
+    return Answer(502, page, "text/html", {"Server": "cloudflare", "CF-Ray": "8f5a1c0d2b3e4a69-SBX"})
+
+
+def _page(title: str, body: str = "") -> bytes:
+    title = html.escape(title.strip())
+    return f"<!DOCTYPE html>\n<html><head><title>{title}</title></head><body>{body or title}</body></html>\n".encode()
+
+
+def _preferred_type(accept: str) -> str:
+    """The type with the highest quality, the first of them where several share it."""
+    best, best_quality = "", 0.0
+    for part in accept.split(","):
+        kind, *options = (piece.strip() for piece in part.split(";"))
+        quality = next((_quality(option[2:]) for option in options if option.startswith("q=")), 1.0)
+        if quality > best_quality:
+            best, best_quality = kind, quality
+    return best
+
+
+def _quality(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0

@@ -1,0 +1,80 @@
+"""Customers that look like customers: made from a seed, the same ones every time, at addresses nobody owns."""
+
+import random
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from shopsdk import AffiliateReferrer, Customer
+from shopsdk.sandbox._rows import to_money
+
+FIRST_ID = 1001
+_FIRST_NAMES = (
+    "Aaliyah", "Amina", "Anouk", "Bastian", "Bruno", "Camille", "Carlos", "Chiara", "Daniel", "Dilan", "Elena", "Emeka",
+    "Eszter", "Farah", "Felix", "Grace", "Hana", "Hugo", "Ines", "Ivan", "Jonas", "Julia", "Kaito", "Kofi", "Lara",
+    "Leon", "Linh", "Lucas", "Maja", "Mateo", "Maya", "Mei", "Milan", "Nadia", "Nils", "Noor", "Oliver", "Olivia",
+    "Omar", "Petra", "Priya", "Quinn", "Rafael", "Rosa", "Sakura", "Samuel", "Sofia", "Tariq", "Thea", "Tomas",
+    "Valeria", "Wanda", "Xavier", "Yara", "Yusuf", "Zoe",
+)  # fmt: skip
+_LAST_NAMES = (
+    "Adeyemi", "Almeida", "Andersson", "Bauer", "Becker", "Brown", "Castillo", "Chen", "Costa", "Dubois", "Eriksen",
+    "Farouk", "Fischer", "Garcia", "Haddad", "Hansen", "Horvat", "Ito", "Jansen", "Kaya", "Kim", "Kowalski", "Kumar",
+    "Larsen", "Lefebvre", "Lopez", "Mahmoud", "Marino", "Mensah", "Moreau", "Murphy", "Nakamura", "Nguyen", "Novak",
+    "Okafor", "Olsen", "Patel", "Pereira", "Petrov", "Popescu", "Rahman", "Ricci", "Rossi", "Santos", "Sato", "Schmidt",
+    "Silva", "Singh", "Smith", "Svoboda", "Tanaka", "Torres", "Virtanen", "Wagner", "Walsh", "Weber", "Wood", "Yilmaz",
+)  # fmt: skip
+_DOMAINS = ("example.com", "example.net", "example.org")
+_EPOCH = int(datetime(2025, 7, 27, 18, 4, 28, tzinfo=UTC).timestamp())
+_TWO_YEARS = 2 * 365 * 86_400
+_AFFILIATES_REMEMBERED = 500
+
+T = TypeVar("T")
+
+
+def people(count: int, seed: int) -> Iterator[Customer]:
+    """The customers of a made-up shop, by rising id, with the gaps that a few years of deletions leave."""
+    rng = random.Random(seed)  # noqa: S311 - no secret
+    affiliates: list[AffiliateReferrer] = []
+    customer_id = FIRST_ID
+    for _ in range(count):
+        customer = person(customer_id, rng, affiliates)
+        yield customer
+        if customer.affiliate_code is not None and len(affiliates) < _AFFILIATES_REMEMBERED:
+            affiliates.append(AffiliateReferrer(id=customer.id, email=customer.email))
+        customer_id += 1 if rng.random() < 0.9 else 2 + int(rng.random() * 4)
+
+
+def person(customer_id: int, rng: random.Random, affiliates: Sequence[AffiliateReferrer] = ()) -> Customer:
+    """One customer; the id in the address keeps it unique."""
+    chance = rng.random
+    first, last = _pick(rng, _FIRST_NAMES), _pick(rng, _LAST_NAMES)
+    orders = 0 if chance() < 0.15 else 1 + int(chance() ** 3 * 40)
+    on_discord = chance() < 0.35
+    referrer = _pick(rng, affiliates) if affiliates and chance() < 0.12 else None
+    return Customer(
+        id=customer_id,
+        email=_email(rng, first.lower(), last.lower(), customer_id),
+        discord_id=str(10**17 + int(chance() * 9 * 10**17)) if on_discord else None,
+        discord_username=f"{first.lower()}_{last.lower()[: 2 + int(chance() * 4)]}" if on_discord else None,
+        balance=to_money(int(chance() * 15_000) if chance() < 0.3 else 0),
+        total_completed=orders,
+        total_spent_usd=to_money(sum(135 + int(chance() * 4_000) for _ in range(min(orders, 5)))),
+        last_completed_at=_moment(chance()) if orders else None,
+        newsletter_at=_moment(chance()) if chance() < 0.4 else None,
+        affiliate_code=f"{first.upper()}{customer_id % 10_000}" if chance() < 0.08 else None,
+        affiliate_referrer_id=None if referrer is None else referrer.id,
+        affiliate_referrer=referrer,
+    )
+
+
+def _email(rng: random.Random, first: str, last: str, number: int) -> str:
+    local = _pick(rng, (f"{first}.{last}", f"{first}", f"{first[0]}{last}", f"{last}.{first}", f"{first}_{last}"))
+    return f"{local}{number}@{_pick(rng, _DOMAINS)}"
+
+
+def _moment(back: float) -> datetime:
+    return datetime.fromtimestamp(_EPOCH - int(back * _TWO_YEARS), UTC)
+
+
+def _pick(rng: random.Random, among: Sequence[T]) -> T:
+    return among[int(rng.random() * len(among))]

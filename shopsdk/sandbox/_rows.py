@@ -1,0 +1,137 @@
+"""Between the library's models and the shop's table: money as integer cents, times as the text the API shows."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from decimal import ROUND_HALF_UP, Context, Decimal
+from typing import Any
+
+from shopsdk import AffiliateReferrer, Customer
+
+ORDER_COLUMNS = (
+    "id",
+    "email",
+    "discord_id",
+    "discord_username",
+    "balance",
+    "total_completed",
+    "total_spent_usd",
+    "last_completed_at",
+    "newsletter_at",
+    "affiliate_code",
+)
+TEXT_FILTERS = ("email", "discord_id", "discord_username", "affiliate_code", "affiliate_referrer_email")
+
+TABLE = """CREATE TABLE customers (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, email TEXT NOT NULL, discord_id TEXT, discord_username TEXT,
+    balance INTEGER, total_completed INTEGER, total_spent_usd INTEGER, last_completed_at TEXT, newsletter_at TEXT,
+    affiliate_code TEXT, affiliate_referrer_id INTEGER, referrer_id INTEGER, affiliate_referrer_email TEXT)"""
+"""The referrer is kept with the customer it referred, as it was given: it need not be a customer of this shop."""
+INSERT = "INSERT OR REPLACE INTO customers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+"""Takes what ``to_row`` gives."""
+
+_MONEY = Context(prec=40, rounding=ROUND_HALF_UP)
+_CENT = Decimal("0.01")
+_MOST_DIGITS = 14
+
+
+def _sql_money(column: str) -> str:
+    sign = f"CASE WHEN {column} < 0 THEN '-' ELSE '' END"
+    text = f"printf('%s%d.%02d', {sign}, abs({column}) / 100, abs({column}) % 100)"
+    return f"CASE WHEN {column} IS NULL THEN NULL ELSE {text} END"
+
+
+def _sql_documents() -> str:
+    money = {column: _sql_money(column) for column in ("balance", "total_spent_usd")}
+    fields = [f"'{column}', {money.get(column, column)}" for column in (*ORDER_COLUMNS, "affiliate_referrer_id")]
+    referrer = "json_object('id', referrer_id, 'email', affiliate_referrer_email)"
+    fields.append(f"'affiliate_referrer', json(CASE WHEN referrer_id IS NULL THEN NULL ELSE {referrer} END)")
+    document = f"json_object({', '.join(fields)})"
+    return f"CREATE TEMP VIEW documents AS SELECT id, {document} AS document FROM customers"  # noqa: S608 - our own text
+
+
+DOCUMENTS = _sql_documents()
+"""A view of each row's JSON. Writing it inside SQLite takes half the time, and leaves the interpreter to the client
+under test."""
+
+
+def to_row(customer: Customer) -> tuple[object, ...]:
+    """A customer as a row of the table, in the order of its columns.
+
+    Raises:
+        ValueError: Its money is not finite or too large to keep, or a time has no offset.
+    """
+    referrer = customer.affiliate_referrer
+    return (
+        customer.id,
+        customer.email,
+        customer.discord_id,
+        customer.discord_username,
+        None if customer.balance is None else to_cents(customer.balance),
+        customer.total_completed,
+        None if customer.total_spent_usd is None else to_cents(customer.total_spent_usd),
+        _to_text(customer.last_completed_at),
+        _to_text(customer.newsletter_at),
+        customer.affiliate_code,
+        customer.affiliate_referrer_id,
+        None if referrer is None else referrer.id,
+        None if referrer is None else referrer.email,
+    )
+
+
+def to_customer(row: Sequence[Any]) -> Customer:
+    """A row of the table as a customer."""
+    (
+        *start,
+        balance,
+        total_completed,
+        total_spent_usd,
+        last_completed_at,
+        newsletter_at,
+        affiliate_code,
+        affiliate_referrer_id,
+        referrer_id,
+        referrer_email,
+    ) = row
+    customer_id, email, discord_id, discord_username = start
+    return Customer(
+        id=customer_id,
+        email=email,
+        discord_id=discord_id,
+        discord_username=discord_username,
+        balance=None if balance is None else to_money(balance),
+        total_completed=total_completed,
+        total_spent_usd=None if total_spent_usd is None else to_money(total_spent_usd),
+        last_completed_at=_to_time(last_completed_at),
+        newsletter_at=_to_time(newsletter_at),
+        affiliate_code=affiliate_code,
+        affiliate_referrer_id=affiliate_referrer_id,
+        affiliate_referrer=None if referrer_id is None else AffiliateReferrer(id=referrer_id, email=referrer_email),
+    )
+
+
+def to_cents(amount: Decimal) -> int:
+    """Money as a column of two decimals keeps it: rounded half away from zero.
+
+    Raises:
+        ValueError: It is not finite, or too large to keep.
+    """
+    if not amount.is_finite() or amount.adjusted() > _MOST_DIGITS:
+        raise ValueError(f"the shop cannot keep {amount!r} as money")
+    return int(amount.quantize(_CENT, context=_MONEY).scaleb(2, _MONEY))
+
+
+def to_money(cents: int) -> Decimal:
+    """Integer cents as money with two decimals."""
+    return Decimal(cents).scaleb(-2, _MONEY)
+
+
+def _to_text(moment: datetime | None) -> str | None:
+    if moment is None:
+        return None
+    if moment.utcoffset() is None:
+        raise ValueError(f"{moment!r} has no offset")
+    return moment.astimezone(UTC).isoformat(" ", "seconds")[:19]
+
+
+def _to_time(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text).replace(tzinfo=UTC)

@@ -1,0 +1,247 @@
+"""The sandbox as its user holds it: what to start, where it is, and the shopkeeper's hand."""
+
+import asyncio
+import math
+import os
+import random
+import threading
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, closing
+from typing import Any, Self
+
+import attrs
+
+from shopsdk import AsyncSession, BalanceTransaction, Customer, RateLimit
+from shopsdk.sandbox._faults import Fault, FaultKind, FaultPlan
+from shopsdk.sandbox._front import Front
+from shopsdk.sandbox._people import people, person
+from shopsdk.sandbox._record import RecordedRequest
+from shopsdk.sandbox._shop import Shop
+from shopsdk.sandbox._store import Store
+from shopsdk.sandbox._thread import ServerThread, is_loopback, listen
+from shopsdk.sandbox._throttle import Throttle
+
+
+class Sandbox:
+    """A shop of one's own: a real HTTP server on loopback that answers as the Customers API does.
+
+    It runs while it is entered, with ``with`` or ``async with``, on a thread of its own, and can be entered again after
+    that. The shopkeeper's methods (``add_customer`` and so on) change the shop behind the API's back; they are
+    synchronous and may be called from any thread while the shop runs.
+
+    Args:
+        customers: How many customers to make up, or the customers themselves. The ledgers start empty.
+        shop_id: The shop's id; any other is a 404.
+        api_key: The key; any other is a 401.
+        rate_limit: Answer 429 beyond this many requests in a window.
+        latency: Seconds to hold back every answer.
+        faults: Ways in which the shop misbehaves; see also ``fail_next``.
+        database: A file in which the shop lasts. One that already holds a shop is opened as it is, and ``customers``
+            is ignored.
+        host: A loopback address to listen on.
+        port: The port to listen on; 0 for any that is free.
+        seed: Made-up customers are the same for the same seed.
+
+    Raises:
+        ValueError: The host is not a loopback address, or a number is out of range.
+    """
+
+    api_key: str
+    """The key that the shop accepts."""
+    shop_id: int
+    """The shop's id."""
+    requests: list[RecordedRequest]
+    """What reached the shop, in order of arrival, the last 10,000; may be cleared."""
+
+    def __init__(
+        self,
+        customers: int | Iterable[Customer] = 250,
+        *,
+        shop_id: int = 38,
+        api_key: str = "sandbox-key",
+        rate_limit: RateLimit | None = None,
+        latency: float = 0.0,
+        faults: Sequence[Fault] = (),
+        database: str | os.PathLike[str] = ":memory:",
+        host: str = "127.0.0.1",
+        port: int = 0,
+        seed: int = 0,
+    ) -> None:
+        if isinstance(customers, int) and (isinstance(customers, bool) or customers < 0):
+            raise ValueError(f"customers must be 0 or more, not {customers!r}")
+        if not 0 <= latency < math.inf:
+            raise ValueError(f"latency must be 0 or more seconds, not {latency!r}")
+        if not is_loopback(host):
+            raise ValueError(f"host must be a loopback address such as 127.0.0.1, not {host!r}")
+        self.api_key = api_key
+        self.shop_id = shop_id
+        self.requests = []
+        self._customers = customers if isinstance(customers, int) else list(customers)
+        self._rate_limit = rate_limit
+        self._latency = latency
+        self._plan = FaultPlan(faults)
+        self._database = database
+        self._address = (host, port)
+        self._seed = seed
+        self._lifecycle = threading.Lock()
+        self._running: ExitStack | None = None
+        self._books: Store | None = None
+        self._base_url: str | None = None
+
+    @property
+    def base_url(self) -> str:
+        """Where the shop is, such as ``http://127.0.0.1:54321/v1``.
+
+        Raises:
+            RuntimeError: The sandbox is not running.
+        """
+        if self._base_url is None:
+            raise RuntimeError(_NOT_RUNNING)
+        return self._base_url
+
+    def session(self, **kwargs: Any) -> AsyncSession:
+        """A session that talks to this shop.
+
+        Args:
+            **kwargs: Passed on to ``AsyncSession``.
+
+        Raises:
+            RuntimeError: The sandbox is not running.
+        """
+        return AsyncSession(self.api_key, shop_id=self.shop_id, base_url=self.base_url, **kwargs)
+
+    def start(self) -> None:
+        """Open the shop, unless it is open. ``with`` does this.
+
+        Raises:
+            OSError: The port is taken.
+            ValueError: The database is in use or holds something else, or a customer cannot be kept.
+        """
+        with self._lifecycle:
+            if self._running is not None:
+                return
+            with ExitStack() as undo:
+                made = people(self._customers, self._seed) if isinstance(self._customers, int) else self._customers
+                store = undo.enter_context(closing(Store(self._database, made)))
+                listener = undo.enter_context(listen(*self._address))
+                undo.enter_context(ServerThread(listener, lambda: self._front(store)))
+                host = f"[{self._address[0]}]" if ":" in self._address[0] else self._address[0]
+                self._base_url = f"http://{host}:{listener.getsockname()[1]}/v1"
+                self._books = store
+                self._running = undo.pop_all()
+
+    def close(self) -> None:
+        """Close the shop, unless it is closed. ``with`` does this."""
+        with self._lifecycle:
+            running, self._running, self._books, self._base_url = self._running, None, None, None
+            if running is not None:
+                running.close()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        starting = asyncio.create_task(asyncio.to_thread(self.start))
+        try:
+            await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            # Nobody will leave a block that was never entered, and the thread cannot be told to stop half-way.
+            await asyncio.gather(starting, return_exceptions=True)
+            await asyncio.to_thread(self.close)
+            raise
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await asyncio.to_thread(self.close)
+
+    def fail_next(self, kind: FaultKind, times: int = 1, **where: Any) -> None:
+        """Let the next requests run into a fault, before any of the faults given at the start.
+
+        Args:
+            kind: What happens, as in ``Fault``.
+            times: How many requests it hits.
+            **where: The other fields of ``Fault`` but ``every`` and ``first``, such as ``method`` and ``path``.
+
+        Raises:
+            ValueError: The fault makes no sense, as in ``Fault``.
+        """
+        self._plan.fail_next(kind, times, **where)
+
+    def add_customer(self, customer: Customer | None = None, **fields: Any) -> Customer:
+        """Add a customer to the shop.
+
+        Args:
+            customer: The customer; None makes one up, with an id that no customer has had.
+            **fields: Fields to set on it, whether given or made up.
+
+        Returns:
+            The customer as the shop keeps it: money rounded to cents, times to whole seconds.
+
+        Raises:
+            ValueError: The id is taken, or a value cannot be kept.
+        """
+        store = self._store()
+        with store.lock:
+            if customer is None:
+                customer_id: int = fields.get("id", store.next_id())
+                customer = person(customer_id, random.Random(f"{self._seed}/{customer_id}"))  # noqa: S311 - no secret
+                if (referrer := fields.get("affiliate_referrer")) is not None:
+                    fields.setdefault("affiliate_referrer_id", referrer.id)
+            return store.add(attrs.evolve(customer, **fields))
+
+    def update_customer(self, customer_id: int, **fields: Any) -> Customer:
+        """Change a customer's fields, but neither its ledger nor what customers that it referred say of it.
+
+        Args:
+            customer_id: Whose.
+            **fields: What to set; the id cannot be changed.
+
+        Returns:
+            The customer as the shop keeps it now.
+
+        Raises:
+            KeyError: There is no such customer.
+            ValueError: A value cannot be kept, or the id is among the fields.
+        """
+        if "id" in fields:
+            raise ValueError("a customer's id cannot be changed")
+        store = self._store()
+        with store.lock:
+            return store.replace(attrs.evolve(store.customer(customer_id), **fields))
+
+    def remove_customer(self, customer_id: int) -> None:
+        """Remove a customer and its ledger; customers that it referred keep its name.
+
+        Raises:
+            KeyError: There is no such customer.
+        """
+        self._store().remove(customer_id)
+
+    def customers(self) -> list[Customer]:
+        """All customers, by rising id."""
+        return self._store().customers()
+
+    def transactions(self, customer_id: int) -> list[BalanceTransaction]:
+        """A customer's balance transactions, newest first.
+
+        Raises:
+            KeyError: There is no such customer.
+        """
+        return self._store().transactions(customer_id)
+
+    def _store(self) -> Store:
+        if self._books is None:
+            raise RuntimeError(_NOT_RUNNING)
+        return self._books
+
+    def _front(self, store: Store) -> Front:
+        throttle = None if self._rate_limit is None else Throttle(self._rate_limit)
+        shop = Shop(store, shop_id=self.shop_id, api_key=self.api_key, throttle=throttle)
+        return Front(shop, self._plan, self.requests, self._latency)
+
+
+_NOT_RUNNING = "the sandbox is not running: enter it first, as in `with Sandbox() as shop:`"

@@ -1,0 +1,223 @@
+"""The shop's books: two tables in sqlite3, and the order of every list that was asked for lately.
+
+A page deep in a long list costs SQLite a step for each row before it. So the ids of a list are read once, in order, and
+kept until something changes that could reorder them: any page is then a slice, and the total is a length.
+"""
+
+import json
+import os
+import threading
+from array import array
+from collections import Counter
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any
+
+from shopsdk import BalanceTransaction, Customer
+from shopsdk.sandbox._database import open_books, transaction
+from shopsdk.sandbox._people import FIRST_ID
+from shopsdk.sandbox._rows import INSERT, to_cents, to_customer, to_money, to_row
+from shopsdk.sandbox._validation import Listing
+
+_LISTS_KEPT = 8
+
+
+class Store:
+    """The books. Every method may be called from any thread."""
+
+    def __init__(self, database: str | os.PathLike[str], customers: Iterable[Customer]) -> None:
+        """Open the books, or make them and enter the customers.
+
+        Raises:
+            ValueError: The file is in use, or holds something else.
+        """
+        self.lock = threading.RLock()
+        self._edited: Counter[str] = Counter()
+        self._ids = lru_cache(maxsize=_LISTS_KEPT)(self._read_ids)
+        self._db = open_books(database, customers)
+
+    def close(self) -> None:
+        """Close the books; a file keeps them."""
+        with self.lock:
+            self._db.close()
+
+    def page(self, listing: Listing) -> tuple[list[str], int]:
+        """The rows of one page, each as JSON, and the number of rows in the whole list."""
+        clauses, values = _conditions(listing)
+        with self.lock:
+            versions = tuple(self._edited[name] for name in ("rows", listing.column, *listing.filters))
+            ids = self._ids(versions, clauses, values, listing.column, listing.direction)
+            start = (listing.page - 1) * listing.per_page
+            wanted = json.dumps(ids[start : start + listing.per_page].tolist())
+            # CROSS JOIN keeps SQLite from turning the loop round; the key is the place in the list.
+            rows = self._db.execute(
+                "SELECT document FROM (SELECT key, value FROM json_each(?)) AS wanted"
+                " CROSS JOIN documents ON id = wanted.value ORDER BY wanted.key",
+                (wanted,),
+            )
+            return [document for (document,) in rows], len(ids)
+
+    def document(self, customer_id: int) -> str:
+        """A customer as JSON.
+
+        Raises:
+            KeyError: There is no such customer.
+        """
+        row = self._one("SELECT document FROM documents WHERE id = ?", customer_id)
+        if row is None:
+            raise KeyError(customer_id)
+        return str(row[0])
+
+    def find(self, customer_id: str) -> int | None:
+        """The id of the row that this text names, compared as databases compare text with numbers."""
+        row = self._one("SELECT id FROM customers WHERE id = ?", customer_id)
+        return None if row is None else row[0]
+
+    def ledger(self, customer_id: int) -> list[dict[str, object]]:
+        """A customer's transactions, newest first, as the API shows them."""
+        with self.lock:
+            rows = self._db.execute(
+                "SELECT id, customer_id, amount, description, created_at FROM transactions"
+                " WHERE customer_id = ? ORDER BY id DESC",
+                (customer_id,),
+            ).fetchall()
+        return [
+            {
+                "id": number,
+                "customer_id": owner,
+                "amount": str(to_money(cents)),
+                "description": text,
+                "created_at": when,
+            }
+            for number, owner, cents, text, when in rows
+        ]
+
+    def credit(self, customer_id: int, amount: Decimal, description: str | None) -> None:
+        """Book a transaction and move the balance, both or neither."""
+        cents = to_cents(amount)
+        now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        with self._change("balance"):
+            self._db.execute(
+                "INSERT INTO transactions (customer_id, amount, description, created_at) VALUES (?, ?, ?, ?)",
+                (customer_id, cents, description, now),
+            )
+            self._db.execute(
+                "UPDATE customers SET balance = coalesce(balance, 0) + ? WHERE id = ?", (cents, customer_id)
+            )
+
+    def set_affiliate_code(self, customer_id: int, code: str | None) -> None:
+        """Set the code, or clear it."""
+        with self._change("affiliate_code"):
+            self._db.execute("UPDATE customers SET affiliate_code = ? WHERE id = ?", (code, customer_id))
+
+    def next_id(self) -> int:
+        """An id that no customer has ever had."""
+        row = self._one("SELECT seq + 1 FROM sqlite_sequence WHERE name = 'customers'")
+        return FIRST_ID if row is None else row[0]
+
+    def add(self, customer: Customer) -> Customer:
+        """Enter a customer; the answer is what the books hold of it.
+
+        Raises:
+            ValueError: The id is taken, or a value cannot be kept.
+        """
+        row = to_row(customer)
+        with self._change("rows"):
+            if self._one("SELECT 1 FROM customers WHERE id = ?", customer.id):
+                raise ValueError(f"there is a customer {customer.id} already")
+            self._db.execute(INSERT, row)
+            return self.customer(customer.id)
+
+    def replace(self, customer: Customer) -> Customer:
+        """Overwrite a customer; the answer is what the books hold of it.
+
+        Raises:
+            KeyError: There is no such customer.
+            ValueError: A value cannot be kept.
+        """
+        row = to_row(customer)
+        with self._change("rows"):
+            self.customer(customer.id)
+            self._db.execute(INSERT, row)
+            return self.customer(customer.id)
+
+    def remove(self, customer_id: int) -> None:
+        """Strike out a customer and its transactions.
+
+        Raises:
+            KeyError: There is no such customer.
+        """
+        with self._change("rows"):
+            self.customer(customer_id)
+            self._db.execute("DELETE FROM transactions WHERE customer_id = ?", (customer_id,))
+            self._db.execute("DELETE FROM customers WHERE id = ?", (customer_id,))
+
+    def customer(self, customer_id: int) -> Customer:
+        """One customer.
+
+        Raises:
+            KeyError: There is no such customer.
+        """
+        row = self._one("SELECT * FROM customers WHERE id = ?", customer_id)
+        if row is None:
+            raise KeyError(customer_id)
+        return to_customer(row)
+
+    def customers(self) -> list[Customer]:
+        """All customers, by rising id."""
+        with self.lock:
+            return [to_customer(row) for row in self._db.execute("SELECT * FROM customers ORDER BY id")]
+
+    def transactions(self, customer_id: int) -> list[BalanceTransaction]:
+        """A customer's transactions, newest first.
+
+        Raises:
+            KeyError: There is no such customer.
+        """
+        with self.lock:
+            self.customer(customer_id)
+            rows = self._db.execute(
+                "SELECT id, amount, description, created_at FROM transactions WHERE customer_id = ? ORDER BY id DESC",
+                (customer_id,),
+            ).fetchall()
+        return [
+            BalanceTransaction(
+                id=number, amount=to_money(cents), description=text, created_at=datetime.fromisoformat(created_at)
+            )
+            for number, cents, text, created_at in rows
+        ]
+
+    @contextmanager
+    def _change(self, what: str) -> Generator[None]:
+        """One transaction; lists that depend on what it changes are read anew."""
+        with self.lock, transaction(self._db):
+            yield
+            self._edited[what] += 1
+
+    def _one(self, sql: str, *values: object) -> tuple[Any, ...] | None:
+        with self.lock:
+            row: tuple[Any, ...] | None = self._db.execute(sql, values).fetchone()
+            return row
+
+    def _read_ids(
+        self, _versions: tuple[int, ...], clauses: str, values: tuple[str, ...], column: str, direction: str
+    ) -> "array[int]":
+        # Text sorts by bytes and null first, in SQLite as in the shop. The shop adds no tiebreaker, so that ties fall
+        # as they may; here they fall the same way every time. Column and direction come from closed lists.
+        order = f"ORDER BY {column} {direction}, id"
+        rows = self._db.execute(f"SELECT id FROM customers {clauses} {order}", values)  # noqa: S608 - nothing of a caller's
+        return array("q", (number for (number,) in rows))
+
+
+def _conditions(listing: Listing) -> tuple[str, tuple[str, ...]]:
+    clauses: list[str] = []
+    values: list[str] = []
+    for column, text in listing.filters.items():
+        clauses.append("id = ?" if column == "id" else f"{column} LIKE ?")
+        values.append(text if column == "id" else f"%{text}%")
+    if listing.subscribed is not None:
+        clauses.append("newsletter_at IS NOT NULL" if listing.subscribed else "newsletter_at IS NULL")
+    return f"WHERE {' AND '.join(clauses)}" if clauses else "", tuple(values)

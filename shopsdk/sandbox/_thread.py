@@ -1,0 +1,72 @@
+"""A thread with a loop of its own: the server answers while the test's loop is busy, blocked or not there at all."""
+
+import asyncio
+import ipaddress
+import socket
+import threading
+from collections.abc import Callable, Coroutine
+from contextlib import ExitStack
+from typing import Any, Self
+
+from aiohttp import web
+
+from shopsdk.sandbox._front import Front
+
+
+class ServerThread:
+    """Serves a listening socket while it is entered."""
+
+    def __init__(self, listener: socket.socket, make_front: Callable[[], Front]) -> None:
+        self._listener = listener
+        self._make_front = make_front
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="shopsdk-sandbox", daemon=True)
+        self._undo = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as undo:
+            self._thread.start()
+            undo.callback(self._halt)
+            front, runner = self._run(self._open())
+            undo.callback(lambda: self._run(self._close(front, runner)))
+            self._undo = undo.pop_all()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._undo.close()
+
+    async def _open(self) -> tuple[Front, web.ServerRunner]:
+        front = self._make_front()
+        runner = web.ServerRunner(web.Server(front.handle, access_log=None), shutdown_timeout=1.0)
+        await runner.setup()
+        await web.SockSite(runner, self._listener).start()
+        return front, runner
+
+    async def _close(self, front: Front, runner: web.ServerRunner) -> None:
+        front.close()
+        await runner.cleanup()
+
+    def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def _halt(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket on a loopback address.
+
+    Raises:
+        OSError: The port is taken.
+    """
+    return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+
+
+def is_loopback(host: str) -> bool:
+    """Is this a name or an address that nobody outside this machine can reach?"""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,43 @@
+"""Laravel's throttle: a fixed window, opened by its first request, in which refused requests do not count."""
+
+import math
+import time
+from collections.abc import Callable
+
+from shopsdk import RateLimit
+from shopsdk.sandbox._message import Refusal
+
+
+class Throttle:
+    """Counts the requests of one key; used from the server's loop alone."""
+
+    def __init__(self, limit: RateLimit, clock: Callable[[], float] = time.monotonic) -> None:
+        self._limit = limit
+        self._clock = clock
+        self._hits = 0
+        self._ends = -math.inf
+
+    def hit(self) -> None:
+        """Count one request.
+
+        Raises:
+            Refusal: The window is full (429).
+        """
+        self._turn()
+        if self._hits >= self._limit.max_requests:
+            wait = math.ceil(self._ends - self._clock())
+            headers = {"Retry-After": str(wait), "X-RateLimit-Reset": str(math.ceil(time.time()) + wait)}
+            raise Refusal(429, "Too Many Attempts.", headers=headers)
+        if self._hits == 0:
+            self._ends = self._clock() + self._limit.per_seconds
+        self._hits += 1
+
+    def headers(self) -> dict[str, str]:
+        """What every answer says while a limit is set."""
+        self._turn()
+        limit = self._limit.max_requests
+        return {"X-RateLimit-Limit": str(limit), "X-RateLimit-Remaining": str(limit - self._hits)}
+
+    def _turn(self) -> None:
+        if self._clock() >= self._ends:
+            self._hits = 0
