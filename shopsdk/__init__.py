@@ -27,7 +27,7 @@ from shopsdk._errors import (
     TransportError,
     UnknownOutcomeError,
 )
-from shopsdk._gate import RateLimit
+from shopsdk._gate import Clock, RateLimit
 from shopsdk._models import (
     AffiliateCodeEdit,
     AffiliateReferrer,
@@ -49,6 +49,7 @@ __all__ = [
     "AuthenticationError",
     "BalanceEdit",
     "BalanceTransaction",
+    "Clock",
     "Customer",
     "CustomerFilters",
     "DecodeError",

@@ -34,11 +34,17 @@ class RateLimit:
 
 @attrs.define
 class Clock:
-    """Time and chance, one for each session, so that a test can put its own in their place."""
+    """Time and chance, one for each session, so that a test can put its own in their place.
+
+    It rules the waits: backoff, Retry-After, deadlines. Timeouts of requests are the event loop's own.
+    """
 
     now: Callable[[], float] = time.monotonic
+    """Seconds since any moment, never running back."""
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+    """Waits so many seconds; what it raises ends the call."""
     random: Callable[[], float] = random
+    """A number from 0 up to, but not including, 1."""
 
 
 @attrs.define

@@ -41,6 +41,7 @@ class AsyncSession:
         proxy: the URL of an HTTP proxy.
         connector: an aiohttp connector to borrow; it is never closed here.
         trace_configs: aiohttp's tracing hooks; they see the wire, the Authorization header included.
+        clock: what the waits between attempts are slept by, for tests; None: the real one.
 
     Raises:
         ValueError: no key, or an argument out of its bounds.
@@ -62,6 +63,7 @@ class AsyncSession:
         proxy: str | None = None,
         connector: aiohttp.BaseConnector | None = None,
         trace_configs: Sequence[aiohttp.TraceConfig] = (),
+        clock: Clock | None = None,
     ) -> None:
         check_int("max_in_flight", max_in_flight, 1)
         check_int("max_response_bytes", max_response_bytes, 1)
@@ -86,7 +88,7 @@ class AsyncSession:
             retry=retry,
             rate_limit=rate_limit,
             list_params=list_params,
-            clock=Clock(),
+            clock=Clock() if clock is None else clock,
         )
 
     def __repr__(self) -> str:
