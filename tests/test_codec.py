@@ -72,7 +72,7 @@ MONEY = st.one_of(
     st.integers(-(10**12), 10**12),
     st.integers(-(10**12), 10**12).map(str),
 )
-MOMENTS = st.datetimes(datetime(1970, 1, 1), datetime(2999, 1, 1), allow_imaginary=False)  # noqa: DTZ001 - the API's
+MOMENTS = st.datetimes(datetime(1970, 1, 1), datetime(2999, 1, 1))  # noqa: DTZ001 - the API's
 TIMES = st.one_of(
     MOMENTS.map(lambda t: f"{t:%Y-%m-%d %H:%M:%S}"),
     MOMENTS.map(lambda t: f"{t:%Y-%m-%dT%H:%M:%S.%fZ}"),
@@ -186,10 +186,7 @@ def test_whatever_is_read_holds_what_the_types_say(body: bytes) -> None:
 def test_whatever_comes_ends_in_a_value_or_a_decode_error(body: bytes) -> None:
     """A parser's own exception would come out, which nobody catches."""
     for as_type in (Customer, Page[Customer], list[BalanceTransaction], Ledger):
-        try:
-            decode(body, as_type)
-        except DecodeError as error:
-            assert error.path.startswith("$")
+        assert read_or_path(lambda kind=as_type: decode(body, kind)) is not None  # type: ignore[misc]
 
 
 # --- PHP's habits
@@ -233,8 +230,9 @@ def test_every_habit_of_an_envelope_is_read(habit: str) -> None:
 
 def test_an_empty_php_array_is_an_empty_list() -> None:
     """The page past the last one would be an error instead of the end."""
-    for empty in ([], {}):
-        assert [] == decode(json.dumps(page_of([]) | {"data": empty}).encode(), Page[Customer]).data
+    for empty in ("[]", "{}"):
+        body = json.dumps(page_of([])).replace("[]", empty)
+        assert [] == decode(body.encode(), Page[Customer]).data
 
 
 @pytest.mark.parametrize(
@@ -288,7 +286,7 @@ NO_MONEY = [
 )
 @pytest.mark.parametrize("space", ["", " ", "\n\t"])
 def test_money_that_is_no_plain_number_is_refused(wire: str, name: str, space: str) -> None:
-    """msgspec alone reads "NaN", "1_000" and " 1.5 " as decimals, however the field's name is written."""
+    """Left alone, msgspec reads "NaN", "1_000" and " 1.5 " as decimals, however the field's name is written."""
     body = f'{{"id":7,"email":"a","{name}"{space}:{space}{wire}{space}}}'.encode()
     with pytest.raises(DecodeError, match="expected a finite plain decimal, got ") as caught:
         decode(body, Customer)
@@ -314,7 +312,7 @@ def test_every_way_to_write_a_time(wire: str | None, expected: datetime | None) 
     body = json.dumps({"id": 7, "email": "a", "newsletter_at": wire}).encode()
     for value in (decode(body, Customer), exact(parse(body), Customer)):
         assert expected == value.newsletter_at
-        assert expected is None or value.newsletter_at is not None and value.newsletter_at.tzinfo is UTC
+        assert (None if expected is None else UTC) == (value.newsletter_at and value.newsletter_at.tzinfo)
 
 
 @given(MOMENTS, st.integers(-23 * 60 - 59, 23 * 60 + 59))
@@ -338,7 +336,7 @@ REFUSALS: list[tuple[dict[str, Any], str, str]] = [
     ({"id": 1.9}, "$.data[1].id", "expected a whole number, got a number"),
     ({"id": "1.9"}, "$.data[1].id", "expected a whole number, got text"),
     ({"id": "5x"}, "$.data[1].id", "expected a whole number, got text"),
-    ({"id": "٥"}, "$.data[1].id", "expected a whole number, got text"),
+    ({"id": "\u0665"}, "$.data[1].id", "expected a whole number, got text"),
     ({"total_completed": "many"}, "$.data[1].total_completed (id 5)", "expected a whole number, got text"),
     ({"balance": "much"}, "$.data[1].balance (id 5)", "expected a finite plain decimal, got text"),
     ({"newsletter_at": 1753639468}, "$.data[1].newsletter_at (id 5)", "expected a time, got a number"),
@@ -372,7 +370,7 @@ async def test_a_bad_value_is_named_by_row_and_id(wrong: dict[str, Any], where: 
         with pytest.raises(DecodeError) as caught:
             await get_customers(session)
     assert f"cannot read the answer to GET /shops/38/customers at {where}: {reason}" == str(caught.value)
-    assert (where.split(" ")[0], False) == (caught.value.path, caught.value.maybe_applied)
+    assert (where.partition(" ")[0], False) == (caught.value.path, caught.value.maybe_applied)
 
 
 @pytest.mark.parametrize("name", ["data", "current_page", "last_page", "per_page", "total"])
@@ -624,7 +622,7 @@ BAD_OWN: list[tuple[Any, str, str]] = [
 
 @pytest.mark.parametrize(("as_type", "wire", "path"), BAD_OWN)
 def test_a_callers_own_type_refuses_what_is_no_value_of_it(as_type: Any, wire: str, path: str) -> None:
-    """msgspec or cattrs alone would let NaN, "false" as True or a time without its day through."""
+    """Left alone, msgspec and cattrs let NaN, "false" as True or a time without its day through."""
     with pytest.raises(DecodeError) as caught:
         decode(wire.encode(), as_type, label="x")
     assert caught.value.path.startswith(path)
@@ -666,7 +664,7 @@ class Sum:
     ],
 )
 def test_a_number_that_json_cannot_say_is_refused(bad: str, kind: Any, around: Callable[[object], object]) -> None:
-    """msgspec makes null of it, and a null amount may mean anything to the server."""
+    """Left alone, msgspec makes null of it, and a null amount may mean anything to the server."""
     with pytest.raises(ValueError, match=r"^json must hold finite numbers only$"):
         encode(around(kind(bad)))
 
@@ -690,6 +688,6 @@ def test_json_goes_out_as_it_was_given(value: object) -> None:
     assert value == json.loads(encode(value))
 
 
-def test_a_decimal_key_and_a_tuple_have_a_form_in_json() -> None:
+def test_a_number_as_a_key_and_a_tuple_have_a_form_in_json() -> None:
     """A table by price would be refused for no reason."""
-    assert b'{"1.50":[1,2.0],"3":null}' == encode({Decimal("1.50"): (1, 2.0), 3: None})
+    assert b'{"1.5":[1,2.0],"3":null}' == encode({1.5: (1, 2.0), 3: None})

@@ -23,7 +23,7 @@ from shopsdk import (
     paginate,
 )
 from shopsdk.sandbox import Sandbox
-from tests.support import CUSTOMER, answer, raw_server
+from tests.support import CUSTOMER, Heard, Wire, answer, page_of, raw_server, silence
 
 
 def test_a_session_can_be_made_where_no_loop_runs(shop: Sandbox) -> None:
@@ -230,6 +230,24 @@ async def test_close_ends_what_a_bare_break_left(shop: Sandbox) -> None:
             [row async for row in left]
     with pytest.raises(SessionStateError):
         [row async for row in walks[0]]
+
+
+async def test_close_does_not_wait_for_answers_nobody_wants() -> None:
+    """Closing would take as long as a stuck server's timeout, because of a walk that was left long ago."""
+
+    async def behave(heard: Heard, wire: Wire) -> None:
+        if heard.json["page"] == 1:
+            wire.send(answer(page_of([CUSTOMER], 1, last=9, per_page=1, total=9)))
+        else:
+            await silence(heard, wire)
+
+    async with raw_server(behave) as server:
+        async with server.session() as session:
+            left = await left_by_break(iter_customers(session, per_page=1, concurrency=4))
+            while len(server.heard) < 5:
+                await asyncio.sleep(0.001)
+        assert len(server.heard) == 5
+        await left.aclose()
 
 
 async def test_close_ends_calls_under_way() -> None:

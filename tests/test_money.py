@@ -255,6 +255,15 @@ async def test_the_first_doubt_outlasts_later_certainty() -> None:
     assert len(server.heard) == 1
 
 
+async def test_the_first_doubt_outlasts_a_later_refusal() -> None:
+    """A code that may have been set by the attempt before would be called surely not set."""
+    async with raw_server(answer(None, 500), answer({"message": "no"}, 422)) as server, server.session() as session:
+        FakeClock().on(session)
+        with pytest.raises(InvalidRequestError) as caught:
+            await edit_customer_affiliate_code(session, 7, "A")
+    assert caught.value.maybe_applied
+
+
 @pytest.mark.parametrize("reference", [None, "refund-1187"])
 async def test_a_cancelled_edit_stays_a_cancellation_with_a_note(reference: str | None) -> None:
     """A cancelled job would not learn that its edit may have been made, or would not be cancelled at all."""
