@@ -71,6 +71,7 @@ def parse(body: bytes, *, label: str = "", changes: bool = False) -> Any:
         return _parser.decode(body)
     except UNREADABLE:
         reason = "it is not JSON (a page of a proxy or a login?), or cut short" if body.strip() else "it is empty"
+    body = b""  # a traceback with its locals would show it
     raise DecodeError(f"cannot read the answer to {label}: {reason}", maybe_applied=changes)
 
 
@@ -99,12 +100,16 @@ def decode(body: bytes, as_type: type[T], *, label: str = "", changes: bool = Fa
             pass  # the exact road decides, and says where
         else:
             return value
-    document = parse(body, label=label, changes=changes)
+    problem: DecodeError
     try:
-        return exact(document, as_type)
+        return exact(parse(body, label=label, changes=changes), as_type)
     except UnreadableError as error:
-        path, reason = error.path, f"{error.row}: {error}"
-    raise DecodeError(f"cannot read the answer to {label} at {path}{reason}", path=path, maybe_applied=changes)
+        message = f"cannot read the answer to {label} at {error.path}{error.row}: {error}"
+        problem = DecodeError(message, path=error.path, maybe_applied=changes)
+    except DecodeError as error:
+        problem = error.with_traceback(None)
+    body = b""  # a traceback with its locals would show it
+    raise problem
 
 
 _Fix = Callable[[Any], None]

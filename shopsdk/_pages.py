@@ -171,7 +171,8 @@ class _State(Generic[T]):
 
     def is_clamped(self, page: Page[T], number: int) -> bool:
         """Is this a server's way to say that there is no such page: its last one again?"""
-        if self._frontier is None or not page.current_page == page.last_page == number - 1 or self._unknown(page.data, number):
+        past_the_end = self._frontier is not None and page.current_page == page.last_page == number - 1
+        if not past_the_end or self._unknown(page.data, number):
             return False
         self._check_end(number)
         return True

@@ -5,7 +5,7 @@ The path is built segment by segment, because a server reads structure into it: 
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from ipaddress import ip_address
 from typing import Literal
@@ -214,6 +214,7 @@ def check_api_key(key: str) -> str:
     if not text:
         raise ValueError("api_key is empty: give api_key= or set SHOPSDK_API_KEY")
     if not text.isascii() or not text.isprintable() or " " in text:
+        key = text = ""  # a traceback with its locals would show it
         raise ValueError("api_key must be printable ASCII without spaces or control characters")
     return text
 
@@ -229,23 +230,34 @@ def readable(text: str) -> str:
     return without_emails(" ".join(line.split()))[:_MESSAGE_CHARS]
 
 
-def error_from(request: Request, response: Response, *, said: object, attempts: int) -> ResponseError:
-    """Turn an answer that is not a success into its error; ``said`` is the body's JSON, or None."""
+def error_from(
+    request: Request, response: Response, *, said: object, attempts: int, scrub: Callable[[str], str] = str
+) -> ResponseError:
+    """Turn an answer that is not a success into its error.
+
+    Args:
+        request: what was asked.
+        response: what was answered.
+        said: the body's JSON, or None.
+        attempts: how many times it was asked.
+        scrub: blots out what must not be shown of the server's words, wherever they end up.
+    """
     status = response.status
     kind = _ERRORS.get(status) or (ServerError if 500 <= status < 600 else ResponseError)
     fields = as_object(said) or {}
     said_message = fields.get("message")
-    message = readable(said_message) if isinstance(said_message, str) else ""
+    message = readable(scrub(said_message)) if isinstance(said_message, str) else ""
+    request_id = response.headers.get("x-request-id") or response.headers.get("cf-ray") or ""
     error = kind(
         f"{request.label} answered {status}{_hint(status)}{': ' if message else ''}{message}",
         status=status,
         server_message=message,
-        errors=_field_messages(fields.get("errors")),
-        request_id=readable(response.headers.get("x-request-id") or response.headers.get("cf-ray") or "") or None,
+        errors=_field_messages(fields.get("errors"), scrub),
+        request_id=readable(scrub(request_id)) or None,
         method=request.method,
         path=request.path,
         attempts=attempts,
-        body=response.body[: 4 * _BODY_CHARS].decode("utf-8", "replace")[:_BODY_CHARS],
+        body=scrub(response.body[: 8 * _BODY_CHARS].decode("utf-8", "replace"))[:_BODY_CHARS],
         maybe_applied=request.changes and maybe_applied(status),
     )
     if isinstance(error, RateLimitedError):
@@ -267,8 +279,8 @@ def _hint(status: int) -> str:
     return " (a redirect, which is never followed: check base_url)" if 300 <= status < 400 else ""
 
 
-def _field_messages(errors: object) -> dict[str, list[str]]:
+def _field_messages(errors: object, scrub: Callable[[str], str]) -> dict[str, list[str]]:
     return {
-        readable(field): [readable(str(line)) for line in (as_list(lines) or [lines])[:_FIELDS]]
+        readable(scrub(field)): [readable(scrub(str(line))) for line in (as_list(lines) or [lines])[:_FIELDS]]
         for field, lines in list((as_object(errors) or {}).items())[:_FIELDS]
     }

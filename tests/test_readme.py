@@ -34,7 +34,8 @@ async def readers_shop(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Sandbox
 
 
 def compiled(source: str, name: str) -> CodeType:
-    return compile(source, name, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    code: CodeType = compile(source, name, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    return code
 
 
 @pytest.mark.parametrize("number", [n for n, block in enumerate(PYTHON) if "asyncio.run(" in block])

@@ -1,0 +1,36 @@
+"""A link of 50 ms: the wall time against that of the ideal pipeline, which waits for the link and for nothing else."""
+
+import math
+
+from benchmarks._harness import Contender, Row, wall
+from benchmarks._table import quick, run
+from benchmarks.origin import serving
+from benchmarks.streaming import OURS
+
+LATENCY = 0.05
+
+
+def measure() -> list[Row]:
+    """Measured over ideal, (1 + ceil((pages - 1) / concurrency)) * latency."""
+    pages = 17 if quick() else 97
+    rows = []
+    with serving(pages * 100 - 50, latency=LATENCY) as url:
+        for concurrency in (1, 4, 16):
+            ideal = (1 + math.ceil((pages - 1) / concurrency)) * LATENCY
+            with Contender(OURS, url=url, concurrency=concurrency) as contender:
+                contender.round()
+                took = sorted(wall(contender.round()) for _ in range(3))[1]
+            rows.append(
+                Row(
+                    what=f"a link of 50 ms, concurrency {concurrency}: wall against the ideal",
+                    measured=took / ideal,
+                    bound=1.10,
+                    at_least=False,
+                    note=f"{took:.3f} s against {ideal:.3f} s for {pages} pages",
+                )
+            )
+    return rows
+
+
+if __name__ == "__main__":
+    run(measure)

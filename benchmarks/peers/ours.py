@@ -1,0 +1,47 @@
+"""The library itself, used as its README says."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import aclosing
+from typing import Any
+
+import shopsdk
+from shopsdk import AsyncSession
+
+
+def _run(work: Callable[[AsyncSession], Coroutine[Any, Any, int]], url: str, *, uvloop: bool = False) -> int:
+    async def whole() -> int:
+        async with AsyncSession("bench-key", shop_id=38, base_url=url, max_in_flight=64) as session:
+            return await work(session)
+
+    if uvloop:
+        import uvloop as loops  # noqa: PLC0415 - only where it is asked for
+
+        return int(loops.run(whole()))
+    return asyncio.run(whole())
+
+
+def stream(url: str, per_page: int = 100, concurrency: int = 1, *, uvloop: bool = False) -> int:
+    """Read every customer."""
+
+    async def work(session: AsyncSession) -> int:
+        rows = 0
+        walk = shopsdk.iter_customers(session, per_page=per_page, concurrency=concurrency)
+        async with aclosing(walk) as customers:
+            async for _ in customers:
+                rows += 1
+        return rows
+
+    return _run(work, url, uvloop=uvloop)
+
+
+def one_by_one(url: str, ids: list[int]) -> int:
+    """Get single customers, one after the other."""
+
+    async def work(session: AsyncSession) -> int:
+        rows = 0
+        for number in ids:
+            rows += (await shopsdk.get_customer(session, number)).id == number
+        return rows
+
+    return _run(work, url)

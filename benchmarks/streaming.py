@@ -1,0 +1,38 @@
+"""Streaming at zero latency, one page after the other: against the bare loop, and against what a user would pick."""
+
+from benchmarks._harness import Contender, Row, best, cpu, duel, ratio, wall
+from benchmarks._table import quick, run
+from benchmarks.origin import serving
+from benchmarks.peers import missing
+
+OURS = "benchmarks.peers.ours:stream"
+
+
+def measure() -> list[Row]:
+    """Rates as multiples of the peers'."""
+    customers, pairs = (9_950, 9) if quick() else (49_950, 15)
+    rows: list[Row] = []
+    with serving(customers) as url:
+        mine, bare = duel(Contender(OURS, url=url), Contender("benchmarks.peers.bare:stream", url=url), pairs)
+        rate = f"{customers / best(mine):,.0f} customers/s against {customers / best(bare):,.0f}"
+        rows += [
+            Row(what="streaming against the bare loop, wall", measured=ratio(bare, mine, wall), bound=0.85, note=rate),
+            Row(what="streaming against the bare loop, CPU", measured=ratio(bare, mine, cpu), bound=0.85),
+        ]
+        for what, target, packages, bound in (
+            ("httpx + pydantic 2 by hand", "benchmarks.peers.httpx_pydantic:stream", ("httpx", "pydantic"), 2.0),
+            ("one requests.request a page", "benchmarks.peers.requests_each:stream", ("requests",), 8.0),
+        ):
+            if without := missing(*packages):
+                rows.append(Row(what=f"streaming against {what}", measured=float("nan"), note=without))
+                continue
+            mine, other = duel(Contender(OURS, url=url), Contender(target, url=url), pairs // 3)
+            rate = f"{customers / best(mine):,.0f} customers/s against {customers / best(other):,.0f}"
+            rows.append(
+                Row(what=f"streaming against {what}", measured=ratio(other, mine, wall), bound=bound, note=rate)
+            )
+    return rows
+
+
+if __name__ == "__main__":
+    run(measure)

@@ -1,0 +1,6 @@
+"""``python -m shopsdk.cli`` is the command ``shopsdk``."""
+
+from shopsdk.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""The options that commands share, and how their values are read."""
+
+from typing import Annotated, Any, Literal, cast
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from shopsdk import CustomerFilters, RateLimit
+
+ShopId = Annotated[
+    int | None, typer.Option("--shop-id", min=1, help="The shop; absent, from SHOPSDK_SHOP_ID.", show_default=False)
+]
+InSandbox = Annotated[
+    bool, typer.Option("--sandbox", help="Run against an embedded shop, in which nothing is real; needs no key.")
+]
+Debug = Annotated[bool, typer.Option("--debug", help="On failure, show the traceback.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+ListParams = Annotated[
+    Literal["body", "query"],
+    typer.Option(help="Where lists carry their parameters; 'query' passes proxies that drop the body of a GET."),
+]
+Limit = Annotated[
+    str | None,
+    typer.Option("--rate-limit", metavar="N/SECONDS", help="Send no more than N requests in so many seconds."),
+]
+OrderBy = Annotated[
+    Literal[
+        "id",
+        "email",
+        "discord_id",
+        "discord_username",
+        "balance",
+        "total_completed",
+        "total_spent_usd",
+        "last_completed_at",
+        "newsletter_at",
+        "affiliate_code",
+    ],
+    typer.Option("--order-column", help="What to order by."),
+]
+Direction = Annotated[Literal["asc", "desc"], typer.Option("--order-direction", help="Rising or falling.")]
+
+ById = Annotated[int | None, typer.Option("--id", help="Only this customer id.")]
+ByEmail = Annotated[str | None, typer.Option("--email", help="Only with this text in the e-mail address.")]
+ByDiscordId = Annotated[str | None, typer.Option("--discord-id", help="Only with this text in the Discord id.")]
+ByDiscordName = Annotated[
+    str | None, typer.Option("--discord-username", help="Only with this text in the Discord name.")
+]
+Subscribed = Annotated[
+    bool | None,
+    typer.Option("--subscribed/--not-subscribed", help="Only who takes the newsletter, or who does not."),
+]
+ByCode = Annotated[str | None, typer.Option("--affiliate-code", help="Only with this text in the affiliate code.")]
+ByReferrer = Annotated[
+    str | None,
+    typer.Option("--affiliate-referrer-email", help="Only with this text in the referrer's e-mail address."),
+]
+
+_SECRETS = ("--api-key", "--apikey", "--key", "--token")
+
+
+def filters_of(**given: Any) -> CustomerFilters:
+    """Leave out the filters that were not given."""
+    return cast(CustomerFilters, {name: value for name, value in given.items() if value is not None})
+
+
+def rate_limit_of(text: str | None) -> RateLimit | None:
+    """Read a rate limit such as ``60/60`` or ``5``."""
+    if text is None:
+        return None
+    most, _, seconds = text.partition("/")
+    try:
+        return RateLimit(int(most), float(seconds or 1))
+    except ValueError:
+        wrong = True
+    if wrong:
+        raise typer.BadParameter("it must be requests per seconds, such as 60/60 or 5", param_hint="--rate-limit")
+    return None
+
+
+class Group(TyperGroup):
+    """The command itself, which takes no secret."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Refuse a key on the command line, without repeating it."""
+        if any(arg.partition("=")[0] in _SECRETS for arg in args):
+            raise typer.BadParameter(
+                "the key is taken from the environment variable SHOPSDK_API_KEY alone: what stands on a command line,"
+                " every user of this machine can read"
+            )
+        return super().parse_args(ctx, args)
+
+
+class AmountCommand(TyperCommand):
+    """A command one of whose arguments is an amount, which may be negative, and is no option for that."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the options first and the arguments behind a ``--``, so that a number is never taken for an option."""
+        with_value = {
+            name
+            for param in self.params
+            if not getattr(param, "is_flag", False)
+            for name in param.opts
+            if name.startswith("-")
+        }
+        options: list[str] = []
+        arguments: list[str] = []
+        rest = iter(args)
+        for arg in rest:
+            if arg == "--":
+                arguments += rest
+            elif arg in with_value:
+                options += [arg, *[value for value in [next(rest, None)] if value is not None]]
+            elif arg.startswith("-") and arg != "-" and not _is_number(arg):
+                options.append(arg)
+            else:
+                arguments.append(arg)
+        return super().parse_args(ctx, [*options, "--", *arguments])
+
+
+def _is_number(text: str) -> bool:
+    digits = text.removeprefix("-").replace(".", "", 1).replace(",", "")
+    return digits.isascii() and digits.isdigit()

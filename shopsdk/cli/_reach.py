@@ -1,0 +1,150 @@
+"""How a command reaches a shop, and how it ends: every failure is one sentence and an exit code."""
+
+import asyncio
+import os
+import sys
+import traceback
+from collections.abc import Callable, Coroutine, Generator
+from contextlib import contextmanager
+from typing import Any, Literal, NoReturn
+
+import attrs
+import typer
+
+from shopsdk import AsyncSession, RateLimit, ResponseError, ShopError
+
+FAILED, USAGE, REFUSED, UNKNOWN, STOPPED, NO_READER = 1, 2, 3, 4, 130, 141
+
+Work = Callable[[AsyncSession, int], Coroutine[Any, Any, None]]
+
+
+class Quit(Exception):  # noqa: N818 - not an error: the word has been said already
+    """End with this exit code; everything that was to be said has been said."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+@attrs.frozen(kw_only=True)
+class Reach:
+    """Which shop, and by what way."""
+
+    shop_id: int | None
+    sandbox: bool
+    debug: bool
+    sandbox_customers: int | None = None
+    list_params: Literal["body", "query"] = "body"
+    rate_limit: RateLimit | None = None
+    max_in_flight: int = 16
+    needs_shop: bool = True
+
+    def run(self, work: Work) -> None:
+        """Open a session, do the work with it and the shop's id, and exit.
+
+        Raises:
+            typer.Exit: always, unless it went well.
+        """
+        with ending(debug=self.debug):
+            if not self.sandbox:
+                shop_id = self._shop() if self.needs_shop else 0
+                asyncio.run(self._with(AsyncSession(**self._settings()), shop_id, work))
+                return
+            if self.shop_id is not None:
+                raise ValueError("--shop-id is for real shops: the sandbox has one of its own")
+            from shopsdk.sandbox import Sandbox  # noqa: PLC0415 - a server that only this needs
+
+            with Sandbox(250 if self.sandbox_customers is None else self.sandbox_customers) as shop:
+                say("This is a sandbox, an embedded shop with made-up customers: nothing in it is real.")
+                asyncio.run(self._with(shop.session(**self._settings()), shop.shop_id, work))
+
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "list_params": self.list_params,
+            "rate_limit": self.rate_limit,
+            "max_in_flight": self.max_in_flight,
+        }
+
+    def _shop(self) -> int:
+        if self.shop_id is not None:
+            return self.shop_id
+        text = os.environ.get("SHOPSDK_SHOP_ID", "").strip()
+        if not text:
+            raise ValueError("which shop? Give --shop-id, or set SHOPSDK_SHOP_ID")
+        if not (text.isascii() and text.isdigit()):
+            raise ValueError("SHOPSDK_SHOP_ID must be a whole number")
+        return int(text)
+
+    @staticmethod
+    async def _with(session: AsyncSession, shop_id: int, work: Work) -> None:
+        async with session:
+            await work(session, shop_id)
+
+
+def say(text: str) -> None:
+    """Tell something that is not data."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+@contextmanager
+def ending(*, debug: bool) -> Generator[None]:
+    """Turn what goes wrong into a sentence and an exit code.
+
+    Raises:
+        typer.Exit: something went wrong.
+    """
+    code = 0
+    try:
+        yield
+        sys.stdout.flush()
+    except Quit as end:
+        code = end.code
+    except KeyboardInterrupt:
+        say("shopsdk: stopped")
+        code = STOPPED
+    except BrokenPipeError:
+        _silence_stdout()
+        code = NO_READER
+    except (ShopError, OSError, ValueError, TypeError) as error:
+        if debug:
+            traceback.print_exc()
+        else:
+            say(f"shopsdk: {sentence(error)}")
+        for note in getattr(error, "__notes__", ()):
+            say(note)
+        code = exit_code(error)
+    if code:
+        raise typer.Exit(code)
+
+
+def exit_code(error: BaseException) -> int:
+    """Find the exit code of a failure."""
+    if isinstance(error, ShopError):
+        if error.maybe_applied:
+            return UNKNOWN
+        refused = isinstance(error, ResponseError) and 400 <= error.status < 500 and error.status != 429
+        return REFUSED if refused else FAILED
+    return FAILED if isinstance(error, OSError) else USAGE
+
+
+def sentence(error: BaseException) -> str:
+    """Say in one sentence what went wrong."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    page = getattr(error, "page", None)
+    return (f"at page {page}: " if page else "") + (str(error) or type(error).__name__)
+
+
+def usage(message: str) -> NoReturn:
+    """Refuse a command that makes no sense.
+
+    Raises:
+        typer.BadParameter: always.
+    """
+    raise typer.BadParameter(message)
+
+
+def _silence_stdout() -> None:
+    """Nobody reads any more; Python must not complain of that when it flushes at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

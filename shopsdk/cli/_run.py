@@ -1,0 +1,154 @@
+"""Running an export for the command: show it, sum it up, and say how to go on where it did not end well."""
+
+import asyncio
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import Any, BinaryIO
+
+import attrs
+import msgspec
+
+from shopsdk import AsyncSession
+from shopsdk.cli._progress import view
+from shopsdk.cli._reach import Quit, Work, exit_code, say, sentence
+from shopsdk.export import ExportProgress, ExportSummary, ShopsSummary, export_customers, export_shops
+
+STDOUT = "-"
+
+
+@attrs.define(kw_only=True)
+class Run:
+    """One export, as it was asked for."""
+
+    out: str
+    shops: Sequence[int]
+    quiet: bool
+    json_summary: bool
+    options: dict[str, Any]
+    _written: dict[int | None, int] = attrs.Factory(dict[int | None, int])
+
+    async def one(self, session: AsyncSession, shop_id: int) -> None:
+        """Export one shop."""
+        with view(quiet=self.quiet) as shown, self._resumable():
+
+            def show(progress: ExportProgress) -> None:
+                self._written[progress.shop_id] = progress.rows
+                shown.show(progress)
+
+            with _stdout() if self.out == STDOUT else nullcontext(self.out) as destination:
+                made = await export_customers(session, destination, shop_id=shop_id, on_progress=show, **self.options)
+        self._sum_up(_facts(made))
+        if not self.quiet:
+            where = "stdout" if made.path is None else str(made.path)
+            say(f"{_count(made)} in {made.seconds:.1f} s: {where} ({_size(made.bytes)})")
+
+    def many(self, shops_at_once: int) -> Work:
+        """Export many shops."""
+
+        async def work(session: AsyncSession, _: int) -> None:
+            with view(quiet=self.quiet) as shown, self._resumable():
+
+                def show(progress: ExportProgress) -> None:
+                    self._written[progress.shop_id] = progress.rows
+                    shown.show(progress)
+
+                made = await export_shops(
+                    session, self.out, self.shops, shops_at_once=shops_at_once, on_progress=show, **self.options
+                )
+            self._sum_up(_many_facts(made))
+            self._tell_many(made)
+
+        return work
+
+    def _tell_many(self, made: ShopsSummary) -> None:
+        if not self.quiet:
+            for shop_id, summary in made.shops.items():
+                kept = "read" if summary.path is None else str(summary.path)
+                say(f"shop {shop_id}: {_count(summary)} in {summary.seconds:.1f} s: {kept}")
+            if made.path is not None:
+                say(f"{made.rows:,} customers of {len(made.shops)} shops: {made.path} ({_size(made.bytes)})")
+        if made.failed:
+            for shop_id, error in made.failed.items():
+                say(f"shopsdk: shop {shop_id}: {sentence(error)}")
+            say(f"{len(made.failed)} of {len(self.shops)} shops failed. {self._how_to_go_on()}")
+            codes = {exit_code(error) for error in made.failed.values()}
+            raise Quit(codes.pop() if len(codes) == 1 else 1)
+
+    def _resumable(self) -> "_Resumable":
+        return _Resumable(self)
+
+    def how_to_go_on(self) -> str | None:
+        """Say how to go on; None if there is nothing to go on with."""
+        rows = sum(self._written.values())
+        if self.out == STDOUT or not rows:
+            return None
+        return f"{rows:,} customers are kept. {self._how_to_go_on()}"
+
+    def _how_to_go_on(self) -> str:
+        words = [word for word in sys.argv[1:] if word != "--resume"]
+        return f"To go on from there:\n  {shlex.join(['shopsdk', *words, '--resume'])}"
+
+    def _sum_up(self, facts: dict[str, Any]) -> None:
+        if self.json_summary:
+            line = msgspec.json.encode(facts).decode()
+            stream = sys.stderr if self.out == STDOUT else sys.stdout
+            stream.write(line + os.linesep)
+            stream.flush()
+
+
+class _Resumable:
+    """Adds to whatever ends an export early how to go on with it."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if error is None or isinstance(error, BrokenPipeError | FileExistsError):
+            return
+        hint = self._run.how_to_go_on()
+        if hint is None:
+            return
+        if isinstance(error, asyncio.CancelledError):
+            say(f"shopsdk: stopped. {hint}")
+            raise Quit(130) from None
+        error.add_note(hint)
+
+
+def _stdout() -> BinaryIO:
+    """Open stdout once more: the lock of sys.stdout, held by a thread that is stuck, would keep us from ending."""
+    return open(sys.stdout.fileno(), "wb", buffering=0, closefd=False)
+
+
+def _facts(summary: ExportSummary) -> dict[str, Any]:
+    facts = attrs.asdict(summary)
+    return facts | {"path": None if summary.path is None else str(summary.path)}
+
+
+def _many_facts(made: ShopsSummary) -> dict[str, Any]:
+    return {
+        "path": None if made.path is None else str(made.path),
+        "rows": made.rows,
+        "bytes": made.bytes,
+        "shops": {str(shop_id): _facts(summary) for shop_id, summary in made.shops.items()},
+        "failed": {str(shop_id): sentence(error) for shop_id, error in made.failed.items()},
+    }
+
+
+def _count(summary: ExportSummary) -> str:
+    resumed = f" ({summary.resumed:,} of them by an earlier run)" if summary.resumed else ""
+    return f"{summary.rows:,} customers{resumed}"
+
+
+def _size(size: int) -> str:
+    amount = float(size)
+    for unit in ("B", "kB", "MB"):
+        if amount < 1000:
+            return f"{amount:.3g} {unit}"
+        amount /= 1000
+    return f"{amount:.3g} GB"

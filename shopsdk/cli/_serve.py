@@ -1,0 +1,47 @@
+"""The command ``sandbox``: a shop to try things on, until Ctrl-C."""
+
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from shopsdk.cli import _options as given
+from shopsdk.cli._reach import ending, say
+
+
+def sandbox(
+    *,
+    customers: Annotated[int, typer.Option(min=0, help="How many customers to make up.")] = 250,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 for any that is free.")] = 0,
+    shop_id: Annotated[int, typer.Option(min=1, help="The shop's id.")] = 38,
+    seed: Annotated[int, typer.Option(help="The same seed makes the same customers.")] = 0,
+    latency: Annotated[float, typer.Option(min=0, help="Seconds to hold back every answer.")] = 0.0,
+    rate_limit: given.Limit = None,
+    database: Annotated[
+        Path | None, typer.Option(help="A file in which the shop lasts; absent, it is gone at the end.")
+    ] = None,
+    debug: given.Debug = False,
+) -> None:
+    """Serve an embedded shop on this machine until Ctrl-C, and print the environment variables that lead to it."""
+    from shopsdk.sandbox import Sandbox  # noqa: PLC0415 - a server that only this needs
+
+    with ending(debug=debug):
+        shop = Sandbox(
+            customers,
+            shop_id=shop_id,
+            port=port,
+            seed=seed,
+            latency=latency,
+            rate_limit=given.rate_limit_of(rate_limit),
+            database=":memory:" if database is None else database,
+        )
+        with shop:
+            typer.echo(f"export SHOPSDK_API_KEY={shop.api_key}")
+            typer.echo(f"export SHOPSDK_SHOP_ID={shop.shop_id}")
+            typer.echo(f"export SHOPSDK_BASE_URL={shop.base_url}")
+            say("Serving an embedded shop; nothing in it is real. Paste the lines above elsewhere. Ctrl-C ends it.")
+            try:
+                threading.Event().wait()
+            except KeyboardInterrupt:
+                say("")

@@ -1,0 +1,57 @@
+"""How data is shown: tables for people, JSON for programs. What customers wrote reaches no terminal as it is."""
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from shopsdk import Page
+from shopsdk.export import plain
+
+_UNLIMITED = 10_000
+
+
+def show_json(value: object) -> None:
+    """Print a model, or a list or page of them, as JSON."""
+    data = plain(value)
+    if isinstance(value, Page):
+        data = {name: data[name] for name in ("current_page", "last_page", "per_page", "total", "data")}
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(data), indent=2).decode() + "\n")
+
+
+def show_table(rows: Sequence[object], columns: Sequence[str]) -> None:
+    """Print models as a table; into a file or a pipe, nothing of it is cut off."""
+    terminal = sys.stdout.isatty()
+    table = Table(box=box.SIMPLE_HEAD if terminal else None, pad_edge=False)
+    for name in columns:
+        table.add_column(name.replace("_", " "), overflow="fold", no_wrap=not terminal)
+    for row in rows:
+        data = plain(row)
+        table.add_row(*[cell(data[name]) for name in columns])
+    _console().print(table)
+
+
+def show_record(record: object) -> None:
+    """Print one model, a field to a line."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in plain(record).items():
+        table.add_row(Text(name.replace("_", " "), style="bold"), cell(value))
+    _console().print(table)
+
+
+def cell(value: Any) -> Text:
+    """Make text that carries neither markup nor control characters."""
+    if isinstance(value, dict):
+        value = " ".join(str(part) for part in value.values())  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    text = "" if value is None else str(value)  # pyright: ignore[reportUnknownArgumentType]
+    return Text("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text))
+
+
+def _console() -> Console:
+    terminal = sys.stdout.isatty()
+    return Console(file=sys.stdout, width=None if terminal else _UNLIMITED, highlight=False, markup=False, emoji=False)

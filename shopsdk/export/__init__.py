@@ -1,0 +1,41 @@
+"""A shop's customers, all of them, into the file that the next tool reads: NDJSON, CSV or Parquet; or into a sink.
+
+::
+
+    async with AsyncSession() as session:
+        summary = await export_customers(session, "customers.csv")
+
+Nothing under the final name is ever half a file, and nothing that was read has to be read again: see
+``export_customers``.
+"""
+
+from shopsdk.export._errors import CheckpointError, ExportError
+from shopsdk.export._export import Destination, export_customers
+from shopsdk.export._report import OnProgress
+from shopsdk.export._rows import FLAT_COLUMNS as COLUMNS
+from shopsdk.export._rows import Format, plain
+from shopsdk.export._shops import ShopsSummary, export_shops
+from shopsdk.export._sink import CustomerSink
+from shopsdk.export._summary import ExportProgress, ExportSummary, Stage
+from shopsdk.export._target import IfExists
+from shopsdk.export._text import disarm, rearm
+
+__all__ = [
+    "COLUMNS",
+    "CheckpointError",
+    "CustomerSink",
+    "Destination",
+    "ExportError",
+    "ExportProgress",
+    "ExportSummary",
+    "Format",
+    "IfExists",
+    "OnProgress",
+    "ShopsSummary",
+    "Stage",
+    "disarm",
+    "export_customers",
+    "export_shops",
+    "plain",
+    "rearm",
+]

@@ -1,0 +1,113 @@
+"""Parquet, in two steps: pages become record batches of an Arrow stream, and the whole stream becomes the file.
+
+A Parquet file cannot be gone on with: its index stands at its end. An Arrow stream can; it is messages one after
+another, and may be cut behind any of them. So that is what the unfinished file is, and when it is whole it is put
+together into row groups, in bounded memory. Row groups are counted by rows alone, so that an export that was
+interrupted gives the same file as one that was not.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from shopsdk import Customer
+from shopsdk.export._compress import arrow
+from shopsdk.export._errors import ExportError
+from shopsdk.export._rows import MONEY_COLUMNS, SHOP_ID, TEXT_COLUMNS, TIME_COLUMNS, column_reader
+
+_ROW_GROUP = 65_536
+"""Rows: some 10 MB as they lie in memory."""
+_DICTIONARY = ("shop_id", "balance", "total_completed", "total_spent_usd", "affiliate_referrer_email")
+"""Columns whose values recur; for the others a dictionary only costs."""
+_SCALE = 6
+"""Decimal places of money: more than any currency has. A value that has more is refused, never rounded."""
+
+
+@attrs.frozen
+class ArrowEncoder:
+    """Pages to record batches."""
+
+    prefix: bytes
+    """The schema's message, which a stream begins with."""
+    batch: Callable[[Sequence[Customer]], bytes]
+
+    def encode(self, customers: Sequence[Customer]) -> bytes:
+        """Write one page."""
+        return self.batch(customers)
+
+
+def arrow_encoder(columns: Sequence[str], shop_id: int | None) -> ArrowEncoder:
+    """Write pages as an Arrow stream.
+
+    Raises:
+        ExportError: pyarrow is not installed.
+    """
+    pa = arrow("Parquet")
+    schema = _schema(pa, columns)
+    readers = [column_reader(name, shop_id) for name in columns]
+
+    def batch(customers: Sequence[Customer]) -> bytes:
+        arrays: list[Any] = []
+        for field, read in zip(schema, readers, strict=True):
+            try:
+                arrays.append(pa.array(read(customers), field.type))
+            except (ValueError, OverflowError) as error:  # ArrowInvalid is a ValueError
+                ids = f"customers {customers[0].id} to {customers[-1].id}"
+                raise ExportError(f"a value among {ids} does not fit: {field.name} is {field.type}") from error
+        made: bytes = pa.RecordBatch.from_arrays(arrays, schema=schema).serialize().to_pybytes()
+        return made
+
+    return ArrowEncoder(schema.serialize().to_pybytes(), batch)
+
+
+def assemble(parts: Sequence[Path], target: Path, columns: Sequence[str]) -> None:
+    """Put Arrow streams, one after another, together into one Parquet file, and sync it to the disk.
+
+    Raises:
+        ExportError: pyarrow is not installed.
+        OSError: a stream cannot be read, or the file not be written.
+    """
+    pq = arrow("Parquet", "pyarrow.parquet")
+    pa = arrow("Parquet")
+    schema = _schema(pa, columns)
+    with target.open("wb") as file:
+        dictionary = [name for name in columns if name in _DICTIONARY]
+        with pq.ParquetWriter(file, schema, compression="zstd", use_dictionary=dictionary) as writer:
+            for table in _row_groups(pa, schema, parts):
+                writer.write_table(table, row_group_size=_ROW_GROUP)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _row_groups(pa: Any, schema: Any, parts: Sequence[Path]) -> Iterator[Any]:
+    held: list[Any] = []
+    rows = 0
+    for part in parts:
+        with pa.OSFile(str(part)) as file, pa.ipc.open_stream(file) as stream:
+            for batch in stream:
+                held.append(batch)
+                rows += batch.num_rows
+                while rows >= _ROW_GROUP:
+                    table = pa.Table.from_batches(held, schema)
+                    yield table.slice(0, _ROW_GROUP)
+                    held = table.slice(_ROW_GROUP).to_batches()
+                    rows -= _ROW_GROUP
+    if rows:
+        yield pa.Table.from_batches(held, schema)
+
+
+def _schema(pa: Any, columns: Sequence[str]) -> Any:
+    return pa.schema([pa.field(name, _type(pa, name), nullable=name not in {"id", "email"}) for name in columns])
+
+
+def _type(pa: Any, name: str) -> Any:
+    if name in MONEY_COLUMNS:
+        return pa.decimal128(38, _SCALE)
+    if name in TIME_COLUMNS:
+        return pa.timestamp("us", tz="UTC")
+    if name in TEXT_COLUMNS and name != SHOP_ID:
+        return pa.string()
+    return pa.int64()

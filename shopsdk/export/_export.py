@@ -1,0 +1,179 @@
+"""``export_customers``: one shop's customers into a file, a stream or a sink."""
+
+import inspect
+import io
+import os
+from collections.abc import Sequence
+from contextlib import aclosing
+from typing import BinaryIO, Unpack, cast
+
+from shopsdk import AsyncSession, Customer, CustomerFilters, OrderColumn, OrderDirection
+from shopsdk.export._checkpoint import Mark, write_all
+from shopsdk.export._file import Job, fill, pump, whole
+from shopsdk.export._plan import Layout, Query, layout, target_of
+from shopsdk.export._report import OnProgress, Report
+from shopsdk.export._rows import Format, customer_rows
+from shopsdk.export._sink import CustomerSink
+from shopsdk.export._summary import ExportSummary
+from shopsdk.export._tally import Tally, counting
+from shopsdk.export._target import IfExists, check_target, forget, put_in_place
+from shopsdk.export._worker import Worker, finished
+
+Destination = str | os.PathLike[str] | BinaryIO | CustomerSink
+"""Where an export can go."""
+
+
+async def export_customers(
+    session: AsyncSession,
+    destination: Destination,
+    *,
+    format: Format | None = None,  # noqa: A002 - what it is called everywhere else
+    shop_id: int | None = None,
+    concurrency: int = 4,
+    resume: bool = False,
+    on_progress: OnProgress | None = None,
+    if_exists: IfExists = "refuse",
+    columns: Sequence[str] | None = None,
+    bom: bool = False,
+    per_page: int = 100,
+    order_column: OrderColumn = "id",
+    order_direction: OrderDirection = "asc",
+    **filters: Unpack[CustomerFilters],
+) -> ExportSummary:
+    """Export every customer of a shop, once each, in flat memory.
+
+    A file is written beside its final name, as ``.part``, and has that name only when it is whole. An export that was
+    interrupted, by whatever means, is gone on with by ``resume=True``: no page is asked for again but the one that was
+    being written, and the file comes out the same as if nothing had happened.
+
+    Args:
+        session: the session to ask through.
+        destination: a file's name, in which ``{shop_id}`` stands for the shop; or an open binary file, such as
+            ``sys.stdout.buffer``; or a ``CustomerSink``.
+        format: "ndjson", "csv" or "parquet" (extra ``parquet``); absent, from the name's ending, to which the text
+            formats take ``.gz`` or ``.zst`` for compression; for a stream, "ndjson".
+        shop_id: the shop, if not the session's.
+        concurrency: pages in flight at most, at least 1.
+        resume: go on with what an earlier export to the same name left, if it did. For files only.
+        on_progress: called with an ``ExportProgress`` after every page and before every wait; should be quick.
+        if_exists: what becomes of a file that is there already, or of an unfinished export beside it: "refuse" leaves
+            it and raises; "replace" replaces it; "same" leaves it too, but does not mind if it already holds the very
+            same bytes.
+        columns: which columns, in which order; absent, all. ``shop_id`` may be among them.
+        bom: begin a CSV file with a byte order mark, for Excel.
+        per_page: rows to a request, 1 to 100.
+        order_column: what to order by; see ``iter_customers`` for why it should be left alone.
+        order_direction: "asc" or "desc".
+        **filters: see ``CustomerFilters``.
+
+    Raises:
+        ExportError: an extra is missing, a value does not fit the format, or (``CheckpointError``) what an earlier run
+            left cannot be gone on with.
+        FileExistsError: the file, or an unfinished export, is there already; see ``if_exists``.
+        OSError: the file cannot be written.
+        ShopError: see the tree; for a file, what was read is kept to be gone on with.
+        ValueError: an argument out of its bounds; nothing was sent.
+        TypeError: an argument of the wrong type; nothing was sent.
+    """
+    query = await Query(
+        session=session,
+        shop_id=shop_id,
+        concurrency=concurrency,
+        per_page=per_page,
+        order_column=order_column,
+        order_direction=order_direction,
+        filters=filters,
+    ).checked()
+    report = Report(query.shop_id, on_progress)
+    with Worker() as worker, counting(report.wait) as tally:
+        if isinstance(destination, str | os.PathLike):
+            how = layout(os.fspath(destination), format, columns, bom=bom)
+            return await to_file(
+                query, destination, how, worker=worker, report=report, tally=tally, resume=resume, if_exists=if_exists
+            )
+        if resume:
+            raise ValueError("resume is for files: what went to a stream or a sink cannot be taken back")
+        if isinstance(destination, io.IOBase | BinaryIO):
+            how = layout(None, format, columns, bom=bom)
+            return await _to_stream(query, cast(BinaryIO, destination), how, worker=worker, report=report, tally=tally)
+        if format is not None or columns is not None or bom:
+            raise ValueError("format, columns and bom are for files and streams: a sink takes whole customers")
+        return await _to_sink(query, destination, report=report, tally=tally)
+
+
+async def to_file(
+    query: Query,
+    destination: str | os.PathLike[str],
+    how: Layout,
+    *,
+    worker: Worker,
+    report: Report,
+    tally: Tally,
+    resume: bool,
+    if_exists: IfExists,
+    keep_checkpoint: bool = False,
+) -> ExportSummary:
+    """Export into a file of its own; with ``keep_checkpoint``, the checkpoint stays, to tell that it is finished."""
+    if if_exists not in ("refuse", "same", "replace"):  # pyright: ignore[reportUnnecessaryContains]
+        raise ValueError(f"if_exists must be 'refuse', 'same' or 'replace', not {if_exists!r}")
+    target = target_of(destination, query.shop_id)
+    encoder = how.encoder(query.shop_id)
+    parameters = query.parameters() | how.parameters()
+    done = await finished(worker.start(check_target, target, parameters, resume=resume, if_exists=if_exists))
+    if done is None:
+        job = Job(
+            target=target,
+            query=query,
+            encoder=encoder,
+            parameters=parameters,
+            prefix=encoder.prefix,
+            resume=resume,
+            worker=worker,
+            report=report,
+        )
+        part = await fill(job)
+        report.tell("assembling")
+        source = await finished(worker.start(whole, [part.path], target, how, None))
+        put = worker.start(put_in_place, source, target, if_exists=if_exists, keep_checkpoint=keep_checkpoint)
+        size = await finished(put)
+    else:  # by an earlier run, which did not live to clear up
+        report.begin(done)
+        size = target.stat().st_size
+        if not keep_checkpoint:
+            await finished(worker.start(forget, target))
+    report.tell("done")
+    return report.summary(tally, path=target, form=how.form, size=size)
+
+
+async def _to_stream(
+    query: Query, stream: BinaryIO, how: Layout, *, worker: Worker, report: Report, tally: Tally
+) -> ExportSummary:
+    encoder = how.encoder(query.shop_id)
+    size = 0
+
+    def put(data: bytes) -> None:
+        nonlocal size
+        write_all(stream, data)
+        stream.flush()
+        size += len(data)
+
+    def write(customers: Sequence[Customer], _: Mark) -> None:
+        put(encoder.encode(customers))
+
+    await worker.start(put, encoder.prefix)
+    await pump(query, write, worker=worker, report=report)
+    report.tell("done")
+    return report.summary(tally, path=None, form=how.form, size=size)
+
+
+async def _to_sink(query: Query, sink: CustomerSink, *, report: Report, tally: Tally) -> ExportSummary:
+    if not inspect.iscoroutinefunction(getattr(sink, "write", None)):
+        kind = type(sink).__name__
+        raise TypeError(f"destination must be a file's name, a binary file or a CustomerSink, not {kind}")
+    async with aclosing(query.pages()) as pages:
+        async for page in pages:
+            await sink.write(customer_rows(page.data))
+            report.page(page, all_ids=False)
+            report.tell("reading")
+    report.tell("done")
+    return report.summary(tally, path=None, form="rows", size=0)

@@ -1,0 +1,125 @@
+"""From pages to a file: read on from where the unfinished file ends, and give it its name when it is whole."""
+
+import asyncio
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import aclosing, suppress
+from os import fsync
+from pathlib import Path
+
+import attrs
+
+from shopsdk import Customer, Page
+from shopsdk.export._arrow import assemble
+from shopsdk.export._checkpoint import Mark
+from shopsdk.export._part import PartFile, open_part, part_path
+from shopsdk.export._plan import Encoder, Layout, Query
+from shopsdk.export._report import Report
+from shopsdk.export._worker import Worker, finished
+
+Write = Callable[[Sequence[Customer], Mark], object]
+
+
+@attrs.frozen(kw_only=True)
+class Job:
+    """One unfinished file to bring to its end."""
+
+    target: Path
+    """The final name; nothing is written there."""
+    query: Query
+    encoder: Encoder
+    parameters: dict[str, object]
+    """What the bytes depend on."""
+    prefix: bytes
+    """What the file begins with."""
+    resume: bool
+    """Go on with what an earlier run left?"""
+    worker: Worker
+    report: Report
+
+
+async def fill(job: Job) -> PartFile:
+    """Bring the unfinished file of a target to its end.
+
+    Whatever goes wrong, what was read stays for a later run, unless it is not even one page.
+    """
+    worker, report = job.worker, job.report
+    part = await finished(worker.start(open_part, job.target, job.parameters, job.prefix, resume=job.resume))
+    report.begin(part.mark)
+    try:
+        report.tell("reading")
+        if not part.mark.complete:
+            seen = part.seen if job.query.order_column != "id" else frozenset[int]()
+
+            def write(customers: Sequence[Customer], mark: Mark) -> None:
+                part.add(job.encoder.encode(customers), mark)
+
+            await pump(job.query, write, worker=worker, report=report, after=part.mark.after(), seen=seen)
+    except BaseException:
+        # The failure is the news; that parking failed as well, on a full disk say, is not.
+        with suppress(OSError):
+            await finished(worker.start(part.park))
+        raise
+    await finished(worker.start(part.complete))
+    return part
+
+
+async def pump(
+    query: Query,
+    write: Write,
+    *,
+    worker: Worker,
+    report: Report,
+    after: Page[Customer] | None = None,
+    seen: frozenset[int] = frozenset(),
+) -> None:
+    """Write every page, one at a time, while the next is on its way.
+
+    Args:
+        query: the customers.
+        write: what writes a page, in the worker's thread.
+        worker: the thread that writes.
+        report: what counts.
+        after: the page to go on behind.
+        seen: ids that were written before, where their order alone cannot tell.
+    """
+    busy: asyncio.Future[object] | None = None
+    try:
+        async with aclosing(query.pages(after)) as pages:
+            async for page in pages:
+                new = page if not seen else attrs.evolve(page, data=[row for row in page.data if row.id not in seen])
+                if busy is not None:
+                    await finished(busy)
+                    busy = None
+                if new.data:
+                    busy = worker.start(write, new.data, report.page(new, all_ids=query.order_column != "id"))
+                    report.tell("reading")
+    finally:
+        if busy is not None:
+            await finished(busy)
+
+
+def whole(parts: Sequence[Path], target: Path, layout: Layout, prefix: bytes | None) -> Path:
+    """Make the whole file out of what was read, and sync it to the disk; gives where it is for now.
+
+    Args:
+        parts: the finished parts, in order.
+        target: the final name.
+        layout: the format.
+        prefix: what the file begins with, where the parts lack it; None where the one part is the file already.
+    """
+    if layout.form == "parquet":
+        made = target.with_name(f"{target.name}.whole.part")
+        assemble(parts, made, layout.columns or ())
+        return made
+    if prefix is None:
+        return parts[0]
+    made = part_path(target)
+    with made.open("wb") as file:
+        file.write(prefix)
+        for part in parts:
+            with part.open("rb") as source:
+                shutil.copyfileobj(source, file, 2**20)
+        file.flush()
+        fsync(file.fileno())
+    return made

@@ -1,0 +1,165 @@
+"""What is to be exported and how, with every argument checked before anything is sent or written."""
+
+import os
+import re
+from collections.abc import AsyncGenerator, Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import attrs
+
+from shopsdk import AsyncSession, Customer, CustomerFilters, OrderColumn, OrderDirection, Page, iter_customer_pages
+from shopsdk.export._arrow import ArrowEncoder, arrow_encoder
+from shopsdk.export._compress import Compression, compressor
+from shopsdk.export._rows import FORMATS, Format, check_columns
+from shopsdk.export._text import TextEncoder, csv_encoder, ndjson_encoder
+
+Encoder = TextEncoder | ArrowEncoder
+
+_ENDINGS: dict[str, Format] = {".ndjson": "ndjson", ".jsonl": "ndjson", ".csv": "csv", ".parquet": "parquet"}
+_COMPRESSIONS: dict[str, Compression] = {".gz": "gz", ".zst": "zst"}
+_SESSION = re.compile(r"<AsyncSession (\S+) shop_id=(\d+|None) ")
+
+
+@attrs.frozen(kw_only=True)
+class Query:
+    """Which customers."""
+
+    session: AsyncSession
+    shop_id: int | None
+    concurrency: int
+    per_page: int
+    order_column: OrderColumn
+    order_direction: OrderDirection
+    filters: CustomerFilters
+
+    def pages(self, after: Page[Customer] | None = None) -> AsyncGenerator[Page[Customer], None]:
+        """Walk them.
+
+        Raises:
+            ValueError: an argument out of its bounds.
+            TypeError: an argument of the wrong type, or an unknown filter.
+        """
+        return iter_customer_pages(
+            self.session,
+            shop_id=self.shop_id,
+            per_page=self.per_page,
+            concurrency=self.concurrency,
+            order_column=self.order_column,
+            order_direction=self.order_direction,
+            after=after,
+            **self.filters,
+        )
+
+    async def checked(self) -> "Query":
+        """Check the arguments, and fill in the session's shop.
+
+        Raises:
+            ValueError: an argument out of its bounds.
+            TypeError: an argument of the wrong type, or an unknown filter.
+        """
+        await self.pages().aclose()
+        return self if self.shop_id is not None else attrs.evolve(self, shop_id=_identity(self.session)[1])
+
+    def parameters(self) -> dict[str, object]:
+        """Say what decides which rows come, as a checkpoint keeps it."""
+        return {
+            "base_url": _identity(self.session)[0],
+            "shop_id": self.shop_id,
+            "per_page": self.per_page,
+            "order_column": self.order_column,
+            "order_direction": self.order_direction,
+            "filters": {name: str(value) for name, value in self.filters.items()},
+        }
+
+
+@attrs.frozen(kw_only=True)
+class Layout:
+    """Which format, columns and compression."""
+
+    form: Format
+    columns: tuple[str, ...] | None
+    """None: a customer as it is (NDJSON)."""
+    compression: Compression | None
+    bom: bool
+
+    def encoder(self, shop_id: int | None) -> Encoder:
+        """Make what writes pages.
+
+        Raises:
+            ExportError: the extra that it needs is not installed.
+        """
+        compress = compressor(self.compression)
+        if self.form == "ndjson":
+            return ndjson_encoder(self.columns, shop_id, compress)
+        columns = self.columns or ()
+        if self.form == "csv":
+            return csv_encoder(columns, shop_id, compress, bom=self.bom)
+        return arrow_encoder(columns, shop_id)
+
+    def parameters(self) -> dict[str, object]:
+        """Say what decides the bytes of a row, as a checkpoint keeps it."""
+        return {
+            "format": self.form,
+            "columns": None if self.columns is None else list(self.columns),
+            "compression": self.compression,
+            "bom": self.bom,
+        }
+
+
+def layout(
+    name: str | None, form: Format | None, columns: Sequence[str] | None, *, bom: bool, with_shop: bool = False
+) -> Layout:
+    """Decide the format from a file's name, or, for a stream (None), from what was asked for.
+
+    Raises:
+        ValueError: no known format, or settings that do not go with it.
+    """
+    stem, compression = _uncompressed(name or "")
+    if form is None:
+        form = _ENDINGS.get(os.path.splitext(stem)[1].lower()) if name is not None else "ndjson"
+    if form is None:
+        raise ValueError(
+            f"cannot tell the format from the name {os.path.basename(name or '')!r}: it should end in .ndjson, .csv or"
+            " .parquet (the first two also with .gz or .zst behind), or say the format"
+        )
+    if form not in FORMATS:
+        raise ValueError(f"format must be one of {', '.join(FORMATS)}, not {form!r}")
+    if form == "parquet" and name is None:
+        raise ValueError("a Parquet file cannot be streamed: its index is written last, so it needs a file")
+    if form == "parquet" and compression is not None:
+        raise ValueError(f"a Parquet file is compressed inside: leave the .{compression} away")
+    if bom and form != "csv":
+        raise ValueError("bom is for csv alone")
+    with_shop = with_shop and columns is None
+    chosen = check_columns(columns, form, with_shop=with_shop)
+    as_it_is = form == "ndjson" and columns is None and not with_shop
+    return Layout(form=form, columns=None if as_it_is else chosen, compression=compression, bom=bom)
+
+
+def target_of(destination: str | os.PathLike[str], shop_id: int | None) -> Path:
+    """Find the file that is meant: ``{shop_id}`` in its name is the shop, and a link is what it points to."""
+    name = os.fspath(destination)
+    if "{shop_id}" in name:
+        if shop_id is None:
+            raise ValueError("the name has {shop_id} in it, and no shop is known: give shop_id")
+        name = name.replace("{shop_id}", str(shop_id))
+    return Path(os.path.realpath(name))
+
+
+def _uncompressed(name: str) -> tuple[str, Compression | None]:
+    stem, ending = os.path.splitext(name)
+    compression = _COMPRESSIONS.get(ending.lower())
+    return (name, None) if compression is None else (stem, compression)
+
+
+def _identity(session: AsyncSession) -> tuple[str, int | None]:
+    """Say which API and which shop a session speaks of; a port of this machine is of the moment, and left out."""
+    match = _SESSION.match(repr(session))
+    if match is None:
+        return "", None
+    url = urlsplit(match[1])
+    host = url.hostname or ""
+    local = host in {"localhost", "::1"} or host.startswith("127.")
+    where = f"{url.scheme}://{host if local else url.netloc}{url.path}"
+    return where, None if match[2] == "None" else int(match[2])

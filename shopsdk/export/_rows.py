@@ -1,0 +1,115 @@
+"""Customers as rows: which columns there are, and what a model looks like as plain data.
+
+Plain means what JSON can hold: money as exact text, times as ISO 8601 with a Z, the rest as it is.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from operator import attrgetter
+from typing import Any, Literal, get_args
+
+import attrs
+import cattrs
+
+from shopsdk import Customer
+
+Format = Literal["ndjson", "csv", "parquet"]
+"""The formats of files."""
+FORMATS: tuple[Format, ...] = get_args(Format)
+
+Row = dict[str, Any]
+
+FIELDS: tuple[str, ...] = tuple(field.name for field in attrs.fields(Customer))
+_NESTED = "affiliate_referrer"
+_FLAT = "affiliate_referrer_email"
+FLAT_COLUMNS: tuple[str, ...] = tuple(_FLAT if name == _NESTED else name for name in FIELDS)
+"""The columns of CSV and Parquet: the referrer becomes its e-mail address, since its id has a column already."""
+SHOP_ID = "shop_id"
+TEXT_COLUMNS = frozenset({"email", "discord_id", "discord_username", "affiliate_code", _FLAT})
+MONEY_COLUMNS = frozenset({"balance", "total_spent_usd"})
+TIME_COLUMNS = frozenset({"last_completed_at", "newsletter_at"})
+
+
+def money_text(value: Decimal | None) -> str | None:
+    """Write money exactly, never with an exponent."""
+    if value is None:
+        return None
+    text = str(value)
+    return text if "E" not in text else format(value, "f")
+
+
+def time_text(value: datetime | None) -> str | None:
+    """Write a time, which is UTC in every model, as ``2025-07-27T18:04:28Z``."""
+    return None if value is None else value.isoformat()[:-6] + "Z"
+
+
+def _converter() -> cattrs.Converter:
+    converter = cattrs.Converter()
+    converter.register_unstructure_hook(Decimal | None, money_text)
+    converter.register_unstructure_hook(Decimal, money_text)
+    converter.register_unstructure_hook(datetime | None, time_text)
+    converter.register_unstructure_hook(datetime, time_text)
+    return converter
+
+
+_plain: Callable[[Any], Row] = _converter().get_unstructure_hook(Customer)
+_any: Callable[[Any], Any] = _converter().unstructure
+
+
+def plain(value: object) -> Any:
+    """Turn a model, or a list of models, into plain data: dicts, lists, text, numbers, None.
+
+    Args:
+        value: any of the package's models.
+    """
+    return _any(value)
+
+
+def customer_rows(customers: Sequence[Customer]) -> list[Row]:
+    """Turn customers into plain dicts, the referrer as a dict within."""
+    return [_plain(customer) for customer in customers]
+
+
+def check_columns(columns: Sequence[str] | None, form: Format, *, with_shop: bool) -> tuple[str, ...]:
+    """Decide the columns of a file.
+
+    Raises:
+        ValueError: an unknown column, one twice, none at all, or the nested one in a flat format.
+    """
+    known = FIELDS if form == "ndjson" else FLAT_COLUMNS
+    if columns is None:
+        return (SHOP_ID, *known) if with_shop else known
+    every = dict.fromkeys((*known, _FLAT, SHOP_ID))
+    for name in columns:
+        if name not in every:
+            raise ValueError(f"columns: {name!r} is not a column of {form}; there are {', '.join(every)}")
+    if not columns or len(set(columns)) < len(columns):
+        raise ValueError("columns must name at least one column, and none twice")
+    return tuple(columns)
+
+
+def picker(columns: Sequence[str], shop_id: int | None) -> Callable[[Row], tuple[Any, ...]]:
+    """Make a function that reads these columns out of a plain row."""
+
+    def referrer(row: Row) -> Any:
+        nested: Mapping[str, Any] | None = row[_NESTED]
+        return None if nested is None else nested["email"]
+
+    def getter(name: str) -> Callable[[Row], Any]:
+        if name == SHOP_ID:
+            return lambda _: shop_id
+        return referrer if name == _FLAT else lambda row: row[name]
+
+    getters = [getter(name) for name in columns]
+    return lambda row: tuple([get(row) for get in getters])
+
+
+def column_reader(name: str, shop_id: int | None) -> Callable[[Sequence[Customer]], list[Any]]:
+    """Make a function that reads one column out of models, as Python values."""
+    if name == SHOP_ID:
+        return lambda customers: [shop_id] * len(customers)
+    if name == _FLAT:
+        return lambda customers: [None if (r := c.affiliate_referrer) is None else r.email for c in customers]
+    get = attrgetter(name)
+    return lambda customers: [get(customer) for customer in customers]

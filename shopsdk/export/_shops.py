@@ -1,0 +1,229 @@
+"""``export_shops``: many shops at once, through one session, into a file each or into one."""
+
+import asyncio
+import errno
+import os
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, Unpack
+
+import attrs
+
+from shopsdk import AsyncSession, CustomerFilters, OrderColumn, OrderDirection, ShopError
+from shopsdk.export._export import to_file
+from shopsdk.export._file import Job, fill, whole
+from shopsdk.export._part import checkpoint_path, part_path
+from shopsdk.export._plan import Layout, Query, layout, target_of
+from shopsdk.export._report import OnProgress, Report
+from shopsdk.export._rows import Format
+from shopsdk.export._summary import ExportSummary
+from shopsdk.export._tally import counting
+from shopsdk.export._target import IfExists, check_target, forget, put_in_place
+from shopsdk.export._worker import Worker, finished
+
+R = TypeVar("R")
+
+
+@attrs.frozen(kw_only=True)
+class ShopsSummary:
+    """What an export of many shops came to."""
+
+    path: Path | None
+    """The one file, if it was to be one and all shops could be read; None for a file each."""
+    bytes: int
+    """The size of all files together."""
+    shops: Mapping[int, ExportSummary]
+    """The shops that were exported whole."""
+    failed: Mapping[int, Exception]
+    """The shops that were not, and why: an error of the tree, or an ``OSError``."""
+
+    @property
+    def rows(self) -> int:
+        """Customers of all shops that were exported whole."""
+        return sum(summary.rows for summary in self.shops.values())
+
+
+@attrs.frozen(kw_only=True)
+class _Many:
+    """What all the shops share."""
+
+    name: str
+    how: Layout
+    resume: bool
+    if_exists: IfExists
+    on_progress: OnProgress | None
+    at_once: int
+
+
+async def export_shops(
+    session: AsyncSession,
+    destination: str | os.PathLike[str],
+    shop_ids: Sequence[int],
+    *,
+    format: Format | None = None,  # noqa: A002 - what it is called everywhere else
+    concurrency: int = 4,
+    shops_at_once: int = 4,
+    resume: bool = False,
+    on_progress: OnProgress | None = None,
+    if_exists: IfExists = "refuse",
+    columns: Sequence[str] | None = None,
+    bom: bool = False,
+    per_page: int = 100,
+    order_column: OrderColumn = "id",
+    order_direction: OrderDirection = "asc",
+    **filters: Unpack[CustomerFilters],
+) -> ShopsSummary:
+    """Export the customers of many shops. One that fails leaves the others whole.
+
+    Into a file each, where the name has ``{shop_id}`` in it. Otherwise into one file, shop after shop in the order
+    given, with the column ``shop_id`` in front; it has its name only when every shop could be read, and until then
+    what was read of each is kept, to be gone on with by ``resume=True``.
+
+    Args:
+        session: the session to ask through; its limits hold for all shops together.
+        destination: a file's name, as in ``export_customers``.
+        shop_ids: the shops; one that is named twice is read once.
+        format: as in ``export_customers``.
+        concurrency: pages of one shop in flight at most, at least 1.
+        shops_at_once: shops under way at a time, at least 1.
+        resume: go on with what an earlier export to the same name left; shops that it finished are left alone.
+        on_progress: as in ``export_customers``; ``shop_id`` tells whose progress it is.
+        if_exists: as in ``export_customers``; all names are looked at before anything is sent.
+        columns: as in ``export_customers``.
+        bom: as in ``export_customers``.
+        per_page: as in ``export_customers``.
+        order_column: as in ``export_customers``.
+        order_direction: as in ``export_customers``.
+        **filters: as in ``export_customers``.
+
+    Raises:
+        ExportError: an extra is missing, or what an earlier run left cannot be gone on with.
+        FileExistsError: a file, or an unfinished export, is there already; see ``if_exists``.
+        OSError: the one file cannot be written.
+        ValueError: an argument out of its bounds; nothing was sent.
+        TypeError: an argument of the wrong type; nothing was sent.
+    """
+    if not shop_ids:
+        raise ValueError("shop_ids must name at least one shop")
+    if shops_at_once < 1:
+        raise ValueError(f"shops_at_once must be at least 1, not {shops_at_once!r}")
+    queries = {
+        shop_id: await Query(
+            session=session,
+            shop_id=shop_id,
+            concurrency=concurrency,
+            per_page=per_page,
+            order_column=order_column,
+            order_direction=order_direction,
+            filters=filters,
+        ).checked()
+        for shop_id in shop_ids
+    }
+    name = os.fspath(destination)
+    each = "{shop_id}" in name
+    how = layout(name, format, columns, bom=bom, with_shop=not each)
+    many = _Many(name=name, how=how, resume=resume, if_exists=if_exists, on_progress=on_progress, at_once=shops_at_once)
+    return await (_a_file_each if each else _one_file)(queries, many)
+
+
+async def _a_file_each(queries: Mapping[int, Query], many: _Many) -> ShopsSummary:
+    for query in queries.values():
+        parameters = query.parameters() | many.how.parameters()
+        check_target(target_of(many.name, query.shop_id), parameters, resume=many.resume, if_exists=many.if_exists)
+
+    async def export(query: Query) -> ExportSummary:
+        report = Report(query.shop_id, many.on_progress)
+        with Worker() as worker, counting(report.wait) as tally:
+            return await to_file(
+                query,
+                many.name,
+                many.how,
+                worker=worker,
+                report=report,
+                tally=tally,
+                resume=many.resume,
+                if_exists=many.if_exists,
+                keep_checkpoint=True,
+            )
+
+    made, failed = await _all(queries, export, many.at_once)
+    if not failed:
+        # Until now they told what had been finished already, had it come to going on.
+        for shop_id in made:
+            forget(target_of(many.name, shop_id))
+    size = sum(summary.bytes for summary in made.values())
+    return ShopsSummary(path=None, bytes=size, shops=made, failed=failed)
+
+
+async def _one_file(queries: Mapping[int, Query], many: _Many) -> ShopsSummary:
+    target = target_of(many.name, None)
+    pieces = {shop_id: target.with_name(f"{target.name}.{shop_id}") for shop_id in queries}
+    _check_one(target, queries, pieces, many)
+    prefix = many.how.encoder(None).prefix
+
+    async def export(query: Query) -> ExportSummary:
+        report = Report(query.shop_id, many.on_progress)
+        encoder = many.how.encoder(query.shop_id)
+        with Worker() as worker, counting(report.wait) as tally:
+            part = await fill(
+                Job(
+                    target=pieces[query.shop_id or 0],
+                    query=query,
+                    encoder=encoder,
+                    parameters=_piece_parameters(query, many),
+                    prefix=prefix if many.how.form == "parquet" else b"",  # a stream needs its schema
+                    resume=many.resume,
+                    worker=worker,
+                    report=report,
+                )
+            )
+        report.tell("done")
+        return report.summary(tally, path=None, form=many.how.form, size=part.mark.offset)
+
+    made, failed = await _all(queries, export, many.at_once)
+    if failed:
+        return ShopsSummary(path=None, bytes=0, shops=made, failed=failed)
+    with Worker() as worker:
+        parts = [part_path(piece) for piece in pieces.values()]
+        source = await finished(worker.start(whole, parts, target, many.how, prefix))
+        put = worker.start(put_in_place, source, target, if_exists=many.if_exists, keep_checkpoint=False)
+        size = await finished(put)
+        for piece in pieces.values():
+            await finished(worker.start(forget, piece))
+    return ShopsSummary(path=target, bytes=size, shops=made, failed={})
+
+
+def _piece_parameters(query: Query, many: _Many) -> dict[str, object]:
+    return query.parameters() | many.how.parameters() | {"piece": True}
+
+
+def _check_one(target: Path, queries: Mapping[int, Query], pieces: Mapping[int, Path], many: _Many) -> None:
+    """See whether the one name is free, and what of an earlier run lies in pieces beside it."""
+    going_on = many.resume and any(checkpoint_path(piece).exists() for piece in pieces.values())
+    if not going_on:
+        check_target(target, {}, resume=many.resume, if_exists=many.if_exists)
+    elif target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "it is a folder", str(target))
+    for shop_id, piece in pieces.items():
+        check_target(piece, _piece_parameters(queries[shop_id], many), resume=many.resume, if_exists=many.if_exists)
+
+
+async def _all(
+    queries: Mapping[int, Query], export: Callable[[Query], Coroutine[Any, Any, R]], at_once: int
+) -> tuple[dict[int, R], dict[int, Exception]]:
+    """Export all shops, a few at a time; what befalls one is kept from the others."""
+    places = asyncio.Semaphore(at_once)
+    made: dict[int, R] = {}
+    failed: dict[int, Exception] = {}
+
+    async def one(shop_id: int, query: Query) -> None:
+        async with places:
+            try:
+                made[shop_id] = await export(query)
+            except (ShopError, OSError) as error:
+                failed[shop_id] = error
+
+    async with asyncio.TaskGroup() as group:
+        for shop_id, query in queries.items():
+            group.create_task(one(shop_id, query))
+    return {shop_id: made[shop_id] for shop_id in queries if shop_id in made}, failed

@@ -1,0 +1,98 @@
+r"""The text formats: pages in, bytes out, with nothing remembered from one page to the next.
+
+That each page stands for itself is what lets an export be cut at any page and gone on with: same pages, same bytes.
+Compressed pages are gzip members or zstd frames of their own, which every reader of either format puts together.
+
+CSV is made to be opened in a spreadsheet: text that would be taken for a formula (it starts with ``=``, ``+``, ``-``,
+``@``, a tab or a carriage return) is disarmed by a leading apostrophe. Text that already looks disarmed gets one more,
+so that ``rearm`` always gives back the original. Numbers are left alone. Lines end with CRLF, as RFC 4180 has it; with
+a bare LF, Python before 3.13 leaves a lone CR within a cell unquoted, which readers take for the end of the row.
+"""
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import attrs
+import msgspec
+
+from shopsdk import Customer
+from shopsdk.export._compress import Compressor
+from shopsdk.export._rows import SHOP_ID, TEXT_COLUMNS, Row, customer_rows, picker
+
+_DANGEROUS = frozenset("=+-@\t\r")
+_BOM = b"\xef\xbb\xbf"
+_encoder = msgspec.json.Encoder()
+
+
+def disarm(text: str) -> str:
+    """Make text safe to open in a spreadsheet, as the CSV export does.
+
+    Args:
+        text: the content of one cell.
+    """
+    return f"'{text}" if text.lstrip("'")[:1] in _DANGEROUS else text
+
+
+def rearm(cell: str) -> str:
+    """Give back the text that ``disarm`` was given.
+
+    Args:
+        cell: one cell of a CSV export.
+    """
+    return cell[1:] if cell[:1] == "'" and cell.lstrip("'")[:1] in _DANGEROUS else cell
+
+
+@attrs.frozen
+class TextEncoder:
+    """One text format with its settings."""
+
+    prefix: bytes
+    """What the file begins with."""
+    rows: Callable[[Sequence[Customer]], bytes]
+    compress: Compressor
+
+    def encode(self, customers: Sequence[Customer]) -> bytes:
+        """Write one page."""
+        return self.compress(self.rows(customers))
+
+
+def ndjson_encoder(columns: Sequence[str] | None, shop_id: int | None, compress: Compressor) -> TextEncoder:
+    """Write each customer as one line of JSON; ``columns`` None for a customer as it is, referrer and all."""
+    if columns is None:
+        return TextEncoder(b"", lambda customers: _encoder.encode_lines(customer_rows(customers)), compress)
+    pick = picker(columns, shop_id)
+    names = tuple(columns)
+
+    def lines(customers: Sequence[Customer]) -> bytes:
+        return _encoder.encode_lines([dict(zip(names, pick(row), strict=True)) for row in customer_rows(customers)])
+
+    return TextEncoder(b"", lines, compress)
+
+
+def csv_encoder(columns: Sequence[str], shop_id: int | None, compress: Compressor, *, bom: bool) -> TextEncoder:
+    """Write each customer as one line of CSV, below a line of column names."""
+    pick = picker(columns, shop_id)
+    text_at = [place for place, name in enumerate(columns) if name in TEXT_COLUMNS and name != SHOP_ID]
+
+    def cells(row: Row) -> Sequence[Any]:
+        values = list(pick(row))
+        for place in text_at:
+            value = values[place]
+            # Almost no text begins with any of these, or with an apostrophe.
+            if value and (value[0] in _DANGEROUS or value[0] == "'"):
+                values[place] = disarm(value)
+        return values
+
+    def lines(customers: Sequence[Customer]) -> bytes:
+        return _csv_bytes(cells(row) for row in customer_rows(customers))
+
+    header = _csv_bytes([columns])
+    return TextEncoder(compress((_BOM if bom else b"") + header), lines, compress)
+
+
+def _csv_bytes(rows: Any) -> bytes:
+    out = io.StringIO(newline="")
+    csv.writer(out, lineterminator="\r\n").writerows(rows)
+    return out.getvalue().encode()

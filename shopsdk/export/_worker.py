@@ -1,0 +1,76 @@
+"""One thread that does an export's writing, so that no disk and no slow reader ever holds up the event loop.
+
+A daemon thread, not the loop's own pool: a thread that is stuck, writing to a pipe that nobody reads, must not keep the
+program from ending.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from queue import SimpleQueue
+from typing import Any, ParamSpec, Self, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_Job = tuple[Callable[[], Any], "asyncio.Future[Any]"]
+
+
+class Worker:
+    """A thread that runs one thing after another. Use it as ``with Worker() as worker``, inside a running loop."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="shopsdk-export", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._jobs.put(None)
+
+    def start(self, job: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> "asyncio.Future[R]":
+        """Have something done; the future tells when, and how it went."""
+        future: asyncio.Future[R] = self._loop.create_future()
+        self._jobs.put((lambda: job(*args, **kwargs), future))
+        return future
+
+    def _work(self) -> None:
+        while (item := self._jobs.get()) is not None:
+            job, future = item
+            try:
+                result = job()
+            except BaseException as error:  # noqa: BLE001 - a thread's edge: it is raised where the future is awaited
+                self._tell(future, None, error)
+            else:
+                self._tell(future, result, None)
+            del item, job, future
+
+    def _tell(self, future: "asyncio.Future[Any]", result: Any, error: BaseException | None) -> None:
+        def settle() -> None:
+            if future.done():
+                return
+            if error is None:
+                future.set_result(result)
+            else:
+                future.set_exception(error)
+
+        with suppress(RuntimeError):  # the loop is closed: nobody is left to tell
+            self._loop.call_soon_threadsafe(settle)
+
+
+async def finished(future: "asyncio.Future[R]") -> R:
+    """Wait for a job to its end, though cancelled meanwhile; then be cancelled."""
+    cancelled: asyncio.CancelledError | None = None
+    while not future.done():
+        try:
+            await asyncio.wait([future])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        future.exception()  # seen, so that nobody warns of it
+        raise cancelled
+    return future.result()
