@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache
 from math import isfinite
-from types import UnionType
+from operator import attrgetter
+from types import MemberDescriptorType, UnionType
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 import attrs
@@ -95,7 +96,7 @@ def decode(body: bytes, as_type: type[T], *, label: str = "", changes: bool = Fa
         try:
             value: T = road.decoder.decode(body)
             if road.fix is not None:
-                road.fix(value)
+                road.fix([value])
         except UNREADABLE:
             pass  # the exact road decides, and says where
         else:
@@ -112,7 +113,7 @@ def decode(body: bytes, as_type: type[T], *, label: str = "", changes: bool = Fa
     raise problem
 
 
-_Fix = Callable[[Any], None]
+_Fix = Callable[[list[Any]], None]
 
 
 @attrs.frozen
@@ -167,14 +168,25 @@ _WRITTEN_OTHERWISE = re.compile(rb"\\u00[3-7]").search
 def _unsure(as_type: Any) -> Callable[[bytes], bool]:
     """Search for a Decimal field that is not plain: msgspec reads "NaN", "1_000", " 1.5 " and 1e999999999 as well."""
     names = sorted({name for cls in _classes(as_type) for name, kind in _fields(cls) if Decimal in _parts(kind)})
-    keys = "|".join(map(re.escape, names))
-    plain = r'"-?[0-9]{1,30}(?:\.[0-9]{1,30})?"|-?[0-9]{1,30}(?:\.[0-9]{1,30})?\s*[,}]|null\b'
-    not_money = re.compile(rf'"(?:{keys})"\s*:\s*(?!\s|{plain})'.encode()).search
-    if as_type is Ledger:  # nothing of its envelope is certain, so an envelope under ``meta`` would be overlooked
-        return lambda body: bool(b'"meta"' in body or not_money(body) or _WRITTEN_OTHERWISE(body))
-    if not names:
-        return lambda _body: False
-    return lambda body: bool(not_money(body) or _WRITTEN_OTHERWISE(body))
+    not_money = [_not_money(name) for name in names]
+    by_meta = as_type is Ledger  # nothing of its envelope is certain, so one under ``meta`` would be overlooked
+
+    def unsure(body: bytes) -> bool:
+        for search in not_money:
+            if search(body):
+                return True
+        escape = body.find(b"\\") if not_money else -1
+        return (escape >= 0 and bool(_WRITTEN_OTHERWISE(body, escape))) or (by_meta and b'"meta"' in body)
+
+    return unsure
+
+
+def _not_money(name: str) -> Callable[[bytes], object]:
+    """Search for one field: the pattern begins with its name, which is found faster than a quote is."""
+    key, number = re.escape(name), r"-?[0-9]{1,30}(?:\.[0-9]{1,30})?"
+    usual = r':"-?[0-9]{1,30}\.[0-9]{1,30}"'
+    plain = rf'"{number}"|{number}\s*[,}}]|null\b'
+    return re.compile(rf'{key}"(?!{usual})(?<="{key}")\s*+:\s*+(?!{plain})'.encode()).search
 
 
 def _classes(as_type: Any) -> set[Any]:
@@ -202,52 +214,71 @@ def _parts(kind: Any) -> tuple[Any, ...]:
 
 
 def _times(as_type: Any, within: frozenset[Any] = frozenset()) -> _Fix | None:
-    """Make a function that turns every time in a decoded value into aware UTC, in place, past the frozen class."""
+    """Make a function that turns every time in decoded values into aware UTC, in place, past the frozen class.
+
+    It takes all values of a kind at once, and goes through them field by field: half the cost of going row by row.
+    """
     origin: Any = get_origin(as_type)
     cls: Any = origin or as_type
     args = get_args(as_type)
     if cls is list and args:
-        return _each(_times(args[0], within))
+        fix_items = _times(args[0], within)
+        return None if fix_items is None else lambda lists: fix_items([item for items in lists for item in items])
     if cls is Page and args:
-        rows = _each(_times(args[0], within))
-        return None if rows is None else (lambda page: rows(page.data))
+        fix_rows = _times(args[0], within)
+        return None if fix_rows is None else lambda pages: fix_rows([row for page in pages for row in page.data])
     if not is_attrs(cls):
         return None
     if cls in within:  # a class that holds itself: its own fixer, once that is made
-        return lambda value: _fix_times(cls, value)
+        return lambda values: _fix_times(cls, values)
     within |= {cls}
-    times = [name for name, kind in _fields(cls) if datetime in _parts(kind)]
-    inner = [(name, fix) for name, kind in _fields(cls) for part in _parts(kind) if (fix := _times(part, within))]
-    return _fixer(times, inner) if times or inner else None
+    fields = _fields(cls)
+    fixes = [_fix_field(cls, name) for name, kind in fields if datetime in _parts(kind)]
+    fixes += [
+        _fix_within(name, part, fix) for name, kind in fields for part in _parts(kind) if (fix := _times(part, within))
+    ]
+    if len(fixes) < 2:
+        return fixes[0] if fixes else None
+
+    def fix_all(values: list[Any]) -> None:
+        for fix in fixes:
+            fix(values)
+
+    return fix_all
 
 
-def _fix_times(cls: Any, value: Any) -> None:
+def _fix_times(cls: Any, values: list[Any]) -> None:
     road = _fast_road(cls)
-    if road is not None and road.fix is not None:
-        road.fix(value)
+    if values and road is not None and road.fix is not None:
+        road.fix(values)
 
 
-def _each(fix: _Fix | None) -> _Fix | None:
-    if fix is None:
-        return None
+def _fix_field(cls: Any, name: str) -> _Fix:
+    get, put = attrgetter(name), _setter(cls, name)
 
-    def rows(values: list[Any]) -> None:
-        for value in values:
-            fix(value)
-
-    return rows
-
-
-def _fixer(times: list[str], inner: list[tuple[str, _Fix]]) -> _Fix:
-    put = object.__setattr__
-
-    def fix(value: Any) -> None:
-        for name in times:
-            moment = getattr(value, name)
-            if moment is not None and moment.tzinfo is not UTC:
-                put(value, name, moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC))
-        for name, deeper in inner:
-            if (part := getattr(value, name)) is not None:
-                deeper(part)
+    def fix(values: list[Any]) -> None:
+        for value, moment in zip(values, map(get, values), strict=True):
+            if moment is None or moment.tzinfo is UTC:
+                continue
+            # An eighth of the cost of replace(tzinfo=UTC), and the same: the day and time that it says, but in UTC.
+            put(value, _AWARE + (moment - _NAIVE) if moment.tzinfo is None else moment.astimezone(UTC))
 
     return fix
+
+
+_NAIVE = datetime(2000, 1, 1)  # noqa: DTZ001 - what naive times are measured from
+_AWARE = _NAIVE.replace(tzinfo=UTC)
+
+
+def _setter(cls: Any, name: str) -> Callable[[Any, object], None]:
+    """Find the way past a frozen class: the slot itself where there is one."""
+    slot: object = getattr(cls, name, None)
+    if isinstance(slot, MemberDescriptorType):
+        return slot.__set__
+    return lambda value, new: object.__setattr__(value, name, new)
+
+
+def _fix_within(name: str, kind: Any, fix: _Fix) -> _Fix:
+    get = attrgetter(name)
+    cls: Any = get_origin(kind) or kind
+    return lambda values: fix([part for part in map(get, values) if isinstance(part, cls)])

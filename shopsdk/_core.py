@@ -6,7 +6,8 @@ is a ``Runtime``: made on first use, and anew where the old loop has been closed
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from asyncio import Task
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 import attrs
@@ -17,7 +18,7 @@ from shopsdk._gate import Clock, RateLimit
 from shopsdk._retry import RetryPolicy
 from shopsdk._runtime import Runtime
 from shopsdk._transport import Options
-from shopsdk._wire import ListParams, Request, check_int, make_list_request
+from shopsdk._wire import ListParams, Request, Response, check_int, make_list_request
 
 T = TypeVar("T")
 
@@ -80,6 +81,20 @@ class Core:
         response = await self.runtime().send(request)
         return decode(response.body, as_type, label=request.label, changes=request.changes)
 
+    def start(self, request: Request) -> Task[Response]:
+        """Send a request in a task that ends with the session; ``reader`` reads its answer."""
+        runtime = self.runtime()
+        return runtime.spawn(runtime.send(request))
+
+    def list_requests(
+        self, path: Sequence[str | int], params: Mapping[str, object], *, route: str | None = None
+    ) -> Callable[[int], Request]:
+        """Make the GETs of a list, by page; what all of them share is checked and quoted once, now."""
+        first = self.list_request(path, params, route=route)
+        if self.list_params == "query":
+            return lambda number: self.list_request(path, {**params, "page": number}, route=route)
+        return lambda number: attrs.evolve(first, json={**params, "page": number})
+
     def list_request(
         self, path: Sequence[str | int], params: Mapping[str, object], *, route: str | None = None
     ) -> Request:
@@ -97,6 +112,11 @@ class Core:
             raise ValueError("shop_id is missing: give shop_id=, here or to the session, or set SHOPSDK_SHOP_ID")
         check_int("shop_id", shop, 1)
         return shop
+
+
+def reader(as_type: type[T], *, label: str) -> Callable[[Response], T]:
+    """Make what decodes the answers to reads of one kind."""
+    return lambda answer: decode(answer.body, as_type, label=label)
 
 
 def _check_gone(runtime: Runtime) -> None:

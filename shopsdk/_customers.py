@@ -7,6 +7,7 @@ from typing import Any, TypeVar, Unpack
 
 from shopsdk._arguments import CustomerFilters, checked_affiliate_code, customer_list, customer_name, customer_number
 from shopsdk._balance import said
+from shopsdk._core import reader
 from shopsdk._models import AffiliateCodeEdit, Customer, OrderColumn, OrderDirection, Page
 from shopsdk._pages import Walk, check_page_answer, walk
 from shopsdk._session import AsyncSession, core_of
@@ -195,12 +196,10 @@ def iter_customer_pages(
     if after is not None and (start_page != 1 or after.per_page != per_page):
         raise ValueError("after goes with the per_page of the walk that delivered it, and without start_page")
 
-    async def read(number: int) -> Page[Customer]:
-        request = core_of(session).list_request(path, params | {"page": number}, route=_LIST_ROUTE)
-        return await core_of(session).fetch(request, Page[Customer])
-
+    requests = core_of(session).list_requests(path, params, route=_LIST_ROUTE)
     plan = Walk[Customer](
-        read=lambda number: core_of(session).runtime().spawn(read(number)),
+        read=lambda number: core_of(session).start(requests(number)),
+        decode=reader(Page[Customer], label=requests(start_page).label),
         per_page=per_page,
         start_page=start_page,
         concurrency=concurrency,
@@ -246,17 +245,12 @@ def paginate(
     fixed = dict(params or {})
     if taken := {"page", "perPage"} & fixed.keys():
         raise ValueError(f"params must not hold {', '.join(sorted(taken))}: the walk sets that itself")
-    core_of(session).list_request(path, fixed)  # what is wrong with path or params shows at the call
+    requests = core_of(session).list_requests(path, {"page": start_page, "perPage": per_page, **fixed})
     page_type: Any = Page[item_type]  # type: ignore[valid-type]  # made at run time, from the caller's type
-
-    async def read(number: int) -> Page[T]:
-        request = core_of(session).list_request(path, {"page": number, "perPage": per_page, **fixed})
-        page: Page[T] = await core_of(session).fetch(request, page_type)
-        return page
-
     return walk(
         Walk[T](
-            read=lambda number: core_of(session).runtime().spawn(read(number)),
+            read=lambda number: core_of(session).start(requests(number)),
+            decode=reader(page_type, label=requests(start_page).label),
             per_page=per_page,
             start_page=start_page,
             concurrency=concurrency,

@@ -23,7 +23,7 @@ import asyncio
 from asyncio import Task
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Hashable
-from itertools import pairwise
+from operator import gt, lt
 from typing import Any, Generic, Literal, TypeVar
 
 import attrs
@@ -33,21 +33,29 @@ from shopsdk._models import Page
 
 T = TypeVar("T")
 
-Read = Callable[[int], Task[Page[T]]]
+Read = Callable[[int], Task[Any]]
 """Start to read one page, by its number, in a task that ends with the session."""
 
 _FRUITLESS_STEPS = 50
 """Steps without a new row that a walk puts up with."""
+_TURNS_TO_THE_WIRE = 2
+"""Turns of the event loop from a new task to its request's last byte: aiohttp writes a body in a task of its own."""
 _EXPLAINED_STEPS = 1000
 """The same, where the total grew by as much as came again: a list may grow faster than a slow walk reads it."""
 _LIKELY_CAUSE = "likely a proxy that drops the body of a GET: try AsyncSession(list_params='query')"
+
+
+def _as_it_came(page: Any) -> Any:
+    return page
 
 
 @attrs.frozen(kw_only=True)
 class Walk(Generic[T]):
     """What to walk, and how."""
 
-    read: Read[T]
+    read: Read
+    decode: Callable[[Any], Page[T]] = _as_it_came
+    """Make a page of what was read; it is done once the requests behind it have left."""
     per_page: int
     start_page: int = 1
     concurrency: int = 1
@@ -89,7 +97,7 @@ async def walk(plan: Walk[T]) -> AsyncGenerator[Page[T], None]:
     number = plan.start_page if plan.after is None else plan.after.current_page + 1
     try:
         while True:
-            page = await reader.take(number)
+            page = await reader.take(number, state.horizon)
             if state.is_clamped(page, number):
                 return
             check_page_answer(page, number, plan.per_page)
@@ -100,7 +108,7 @@ async def walk(plan: Walk[T]) -> AsyncGenerator[Page[T], None]:
                 continue
             rows = state.accept(page, number)
             if not state.ended:
-                reader.fill(number + 1, state.horizon)
+                await reader.send_off(number + 1, state.horizon)
             if rows:
                 yield page if len(rows) == len(page.data) else attrs.evolve(page, data=rows)
             if state.ended:
@@ -115,28 +123,38 @@ class _ReadAhead(Generic[T]):
 
     def __init__(self, plan: Walk[T]) -> None:
         self._plan = plan
-        self._tasks: deque[tuple[int, Task[Page[T]]]] = deque()
+        self._tasks: deque[tuple[int, Task[Any]]] = deque()
 
-    def fill(self, first: int, last: int) -> None:
-        """Start reading what comes next, up to page ``last``; nothing more once one of them has failed."""
+    async def send_off(self, first: int, last: int) -> None:
+        """Ask for what comes next, up to page ``last``, and see the requests off before anything else is done."""
+        if self._fill(first, last):
+            for _ in range(_TURNS_TO_THE_WIRE):
+                await asyncio.sleep(0)
+
+    def _fill(self, first: int, last: int) -> bool:
+        """Start reading, unless a page has failed; says whether there was anything to start."""
         following = self._tasks[-1][0] + 1 if self._tasks else first
-        for number in range(following, min(last, first + self._plan.concurrency - 1) + 1):
-            if any(task.done() and (task.cancelled() or task.exception()) for _, task in self._tasks):
-                return
+        end = min(last, first + self._plan.concurrency - 1) + 1
+        if following >= end or any(task.done() and (task.cancelled() or task.exception()) for _, task in self._tasks):
+            return False
+        for number in range(following, end):
             self._tasks.append((number, self._plan.read(number)))
+        return True
 
-    async def take(self, number: int) -> Page[T]:
-        """Wait for the next page."""
+    async def take(self, number: int, last: int) -> Page[T]:
+        """Wait for the next page; the requests behind it, up to page ``last``, leave before it is decoded."""
         if not self._tasks:
-            self.fill(number, number)
+            self._fill(number, number)
         _, task = self._tasks[0]
         if not task.done():
-            await asyncio.wait([task])  # not `await task`: our caller's cancellation and the task's must stay apart
+            await _ended(task)
         self._tasks.popleft()
         if task.cancelled():
             raise SessionStateError("the session was closed while this walk was under way")
         try:
-            return task.result()
+            answer = task.result()
+            await self.send_off(number + 1, last)
+            return self._plan.decode(answer)
         except ShopError as error:
             error.page = number
             raise
@@ -148,6 +166,21 @@ class _ReadAhead(Generic[T]):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _ended(task: Task[Any]) -> None:
+    """Wait for a task. Not with ``await task``: our caller's cancellation and the task's must stay apart."""
+    waiter = task.get_loop().create_future()
+
+    def wake(_: object) -> None:
+        if not waiter.done():
+            waiter.set_result(None)
+
+    task.add_done_callback(wake)
+    try:
+        await waiter
+    finally:
+        task.remove_done_callback(wake)
 
 
 class _State(Generic[T]):
@@ -227,17 +260,16 @@ class _State(Generic[T]):
         key, order = self._plan.key, self._plan.order
         if key is None:
             return [] if rows == self._previous else rows
-        keys: list[Any] = [key(row) for row in rows]
+        keys: list[Any] = list(map(key, rows))
         if order is None:
             return [row for row, k in zip(rows, keys, strict=True) if k not in self._seen]
-        rising = order == "asc"
-        if any(a >= b if rising else a <= b for a, b in pairwise(keys)):
+        before = lt if order == "asc" else gt
+        if not all(map(before, keys, keys[1:])):
             raise _distrust(f"page {number} ordered by id, {order}", "rows in another order", _LIKELY_CAUSE, number)
         last = self._last_key
-        if last is None:
+        if last is None or not rows or before(last, keys[0]):
             return rows
-        first = next((i for i, k in enumerate(keys) if (k > last if rising else k < last)), len(keys))
-        return rows[first:] if first else rows
+        return rows[next((i for i, k in enumerate(keys) if before(last, k)), len(keys)) :]
 
     def _remember(self, rows: list[T]) -> None:
         key = self._plan.key
