@@ -19,27 +19,20 @@ be in order and no more than asked, what repeats an earlier page must be explain
 without a new row end the walk with an error.
 """
 
-import asyncio
-from asyncio import Task
-from collections import deque
 from collections.abc import AsyncGenerator, Callable, Hashable
 from operator import gt, lt
 from typing import Any, Generic, Literal, TypeVar
 
 import attrs
 
-from shopsdk._errors import PaginationError, SessionStateError, ShopError
+from shopsdk._errors import PaginationError
 from shopsdk._models import Page
+from shopsdk._readahead import Read, ReadAhead
 
 T = TypeVar("T")
 
-Read = Callable[[int], Task[Any]]
-"""Start to read one page, by its number, in a task that ends with the session."""
-
 _FRUITLESS_STEPS = 50
 """Steps without a new row that a walk puts up with."""
-_TURNS_TO_THE_WIRE = 2
-"""Turns of the event loop from a new task to its request's last byte: aiohttp writes a body in a task of its own."""
 _EXPLAINED_STEPS = 1000
 """The same, where the total grew by as much as came again: a list may grow faster than a slow walk reads it."""
 _LIKELY_CAUSE = "likely a proxy that drops the body of a GET: try AsyncSession(list_params='query')"
@@ -93,7 +86,7 @@ async def walk(plan: Walk[T]) -> AsyncGenerator[Page[T], None]:
         ShopError: whatever reading it raised, with ``page`` set, after every page before it was delivered.
     """
     state = _State(plan)
-    reader = _ReadAhead(plan)
+    reader = ReadAhead(plan.read, plan.decode, plan.concurrency)
     number = plan.start_page if plan.after is None else plan.after.current_page + 1
     try:
         while True:
@@ -116,71 +109,6 @@ async def walk(plan: Walk[T]) -> AsyncGenerator[Page[T], None]:
             number += 1
     finally:
         await reader.drop()
-
-
-class _ReadAhead(Generic[T]):
-    """Pages on their way: at most ``concurrency`` of them, in order."""
-
-    def __init__(self, plan: Walk[T]) -> None:
-        self._plan = plan
-        self._tasks: deque[tuple[int, Task[Any]]] = deque()
-
-    async def send_off(self, first: int, last: int) -> None:
-        """Ask for what comes next, up to page ``last``, and see the requests off before anything else is done."""
-        if self._fill(first, last):
-            for _ in range(_TURNS_TO_THE_WIRE):
-                await asyncio.sleep(0)
-
-    def _fill(self, first: int, last: int) -> bool:
-        """Start reading, unless a page has failed; says whether there was anything to start."""
-        following = self._tasks[-1][0] + 1 if self._tasks else first
-        end = min(last, first + self._plan.concurrency - 1) + 1
-        if following >= end or any(task.done() and (task.cancelled() or task.exception()) for _, task in self._tasks):
-            return False
-        for number in range(following, end):
-            self._tasks.append((number, self._plan.read(number)))
-        return True
-
-    async def take(self, number: int, last: int) -> Page[T]:
-        """Wait for the next page; the requests behind it, up to page ``last``, leave before it is decoded."""
-        if not self._tasks:
-            self._fill(number, number)
-        _, task = self._tasks[0]
-        if not task.done():
-            await _ended(task)
-        self._tasks.popleft()
-        if task.cancelled():
-            raise SessionStateError("the session was closed while this walk was under way")
-        try:
-            answer = task.result()
-            await self.send_off(number + 1, last)
-            return self._plan.decode(answer)
-        except ShopError as error:
-            error.page = number
-            raise
-
-    async def drop(self) -> None:
-        """Cancel what is in flight and wait until it has let go of its connections."""
-        tasks = [task for _, task in self._tasks]
-        self._tasks.clear()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _ended(task: Task[Any]) -> None:
-    """Wait for a task. Not with ``await task``: our caller's cancellation and the task's must stay apart."""
-    waiter = task.get_loop().create_future()
-
-    def wake(_: object) -> None:
-        if not waiter.done():
-            waiter.set_result(None)
-
-    task.add_done_callback(wake)
-    try:
-        await waiter
-    finally:
-        task.remove_done_callback(wake)
 
 
 class _State(Generic[T]):

@@ -10,8 +10,9 @@ from shopsdk._codec import parse
 from shopsdk._core import Core
 from shopsdk._gate import Clock, RateLimit
 from shopsdk._retry import RetryPolicy, Timeout
+from shopsdk._settings import check_api_key, check_base_url, check_proxy
 from shopsdk._transport import Options, Secret
-from shopsdk._wire import ListParams, check_api_key, check_base_url, check_int, check_proxy, make_request
+from shopsdk._wire import ListParams, check_int, make_request
 
 T = TypeVar("T")
 

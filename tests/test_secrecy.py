@@ -26,7 +26,7 @@ from shopsdk import (
     get_customers,
     iter_customers,
 )
-from shopsdk._wire import check_proxy
+from shopsdk._settings import check_proxy
 from tests.support import (
     CUSTOMER,
     Behaviour,
@@ -242,8 +242,8 @@ def address_stays_in(seen: Seen, caplog: pytest.LogCaptureFixture) -> None:
 
 
 def session_on(base_url: str, **settings: Any) -> AsyncSession:
-    settings = {"timeout": SHORT, "retry": RetryPolicy(attempts=2)} | settings
-    return AsyncSession(KEY, shop_id=38, base_url=base_url, **settings)
+    usual: dict[str, Any] = {"timeout": SHORT, "retry": RetryPolicy(attempts=2)}
+    return AsyncSession(KEY, shop_id=38, base_url=base_url, **usual | settings)
 
 
 @pytest.mark.parametrize("call", list(CALLS))

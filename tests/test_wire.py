@@ -20,8 +20,8 @@ from shopsdk import (
     iter_customers,
     paginate,
 )
+from shopsdk._settings import check_base_url
 from shopsdk._wire import (
-    check_base_url,
     make_list_request,
     make_request,
     path_segment,

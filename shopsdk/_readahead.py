@@ -1,0 +1,85 @@
+"""Pages on their way to a walk: started early, delivered in order, let go when the walk ends. Knows no HTTP."""
+
+import asyncio
+from asyncio import Task
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from shopsdk._errors import SessionStateError, ShopError
+from shopsdk._models import Page
+
+T = TypeVar("T")
+
+Read = Callable[[int], Task[Any]]
+"""Start to read one page, by its number, in a task that ends with the session."""
+
+_TURNS_TO_THE_WIRE = 2
+"""Turns of the event loop from a new task to its request's last byte: aiohttp writes a body in a task of its own."""
+
+
+class ReadAhead(Generic[T]):
+    """Pages on their way: at most ``concurrency`` of them, in order."""
+
+    def __init__(self, read: Read, decode: Callable[[Any], Page[T]], concurrency: int) -> None:
+        self._read = read
+        self._decode = decode
+        self._concurrency = concurrency
+        self._tasks: deque[tuple[int, Task[Any]]] = deque()
+
+    async def send_off(self, first: int, last: int) -> None:
+        """Ask for what comes next, up to page ``last``, and see the requests off before anything else is done."""
+        if self._fill(first, last):
+            for _ in range(_TURNS_TO_THE_WIRE):
+                await asyncio.sleep(0)
+
+    def _fill(self, first: int, last: int) -> bool:
+        """Start reading, unless a page has failed; says whether there was anything to start."""
+        following = self._tasks[-1][0] + 1 if self._tasks else first
+        end = min(last, first + self._concurrency - 1) + 1
+        if following >= end or any(task.done() and (task.cancelled() or task.exception()) for _, task in self._tasks):
+            return False
+        for number in range(following, end):
+            self._tasks.append((number, self._read(number)))
+        return True
+
+    async def take(self, number: int, last: int) -> Page[T]:
+        """Wait for the next page; the requests behind it, up to page ``last``, leave before it is decoded."""
+        if not self._tasks:
+            self._fill(number, number)
+        _, task = self._tasks[0]
+        if not task.done():
+            await _ended(task)
+        self._tasks.popleft()
+        if task.cancelled():
+            raise SessionStateError("the session was closed while this walk was under way")
+        try:
+            answer = task.result()
+            await self.send_off(number + 1, last)
+            return self._decode(answer)
+        except ShopError as error:
+            error.page = number
+            raise
+
+    async def drop(self) -> None:
+        """Cancel what is in flight and wait until it has let go of its connections."""
+        tasks = [task for _, task in self._tasks]
+        self._tasks.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _ended(task: Task[Any]) -> None:
+    """Wait for a task. Not with ``await task``: our caller's cancellation and the task's must stay apart."""
+    waiter = task.get_loop().create_future()
+
+    def wake(_: object) -> None:
+        if not waiter.done():
+            waiter.set_result(None)
+
+    task.add_done_callback(wake)
+    try:
+        await waiter
+    finally:
+        task.remove_done_callback(wake)
