@@ -27,6 +27,15 @@ from shopsdk._errors import (
     TransportError,
     UnknownOutcomeError,
 )
+from shopsdk._events import (
+    AttemptStarted,
+    Event,
+    GateClosed,
+    GateOpened,
+    RequestDone,
+    RequestStarted,
+    RetryScheduled,
+)
 from shopsdk._gate import Clock, RateLimit
 from shopsdk._models import (
     AffiliateCodeEdit,
@@ -46,6 +55,7 @@ __all__ = [
     "AffiliateCodeEdit",
     "AffiliateReferrer",
     "AsyncSession",
+    "AttemptStarted",
     "AuthenticationError",
     "BalanceEdit",
     "BalanceTransaction",
@@ -53,6 +63,9 @@ __all__ = [
     "Customer",
     "CustomerFilters",
     "DecodeError",
+    "Event",
+    "GateClosed",
+    "GateOpened",
     "InvalidRequestError",
     "NotFoundError",
     "NotSentError",
@@ -64,8 +77,11 @@ __all__ = [
     "RateLimit",
     "RateLimitedError",
     "ReferenceConflictError",
+    "RequestDone",
+    "RequestStarted",
     "ResponseError",
     "RetryPolicy",
+    "RetryScheduled",
     "ServerError",
     "SessionStateError",
     "ShopError",

@@ -102,6 +102,6 @@ def decode(body: bytes, as_type: type[T], *, label: str = "", changes: bool = Fa
         message = f"cannot read the answer to {label} at {error.path}{error.row}: {error}"
         problem = DecodeError(message, path=error.path, maybe_applied=changes)
     except DecodeError as error:
-        problem = error.with_traceback(None)
+        problem = error
     body = b""  # a traceback with its locals would show it
     raise problem

@@ -14,6 +14,7 @@ import attrs
 
 from shopsdk._codec import decode
 from shopsdk._errors import SessionStateError
+from shopsdk._events import Event
 from shopsdk._gate import Clock, RateLimit
 from shopsdk._retry import RetryPolicy
 from shopsdk._runtime import Runtime
@@ -33,6 +34,7 @@ class Core:
     rate_limit: RateLimit | None
     list_params: ListParams
     clock: Clock
+    on_event: Callable[[Event], object] | None
     closed: bool = False
     _runtime: Runtime | None = None
 
@@ -55,7 +57,7 @@ class Core:
                 return runtime
             _check_gone(runtime)
             runtime.abandon()
-        self._runtime = Runtime(self.options, self.retry, self.rate_limit, self.clock)
+        self._runtime = Runtime(self.options, self.retry, self.rate_limit, self.clock, self.on_event)
         return self._runtime
 
     async def close(self) -> None:

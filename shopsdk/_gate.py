@@ -53,6 +53,8 @@ class Gate:
 
     clock: Clock
     opens_at: float = 0.0
+    announced: bool = False
+    """Has somebody been told that it is closed, and not yet that it is open?"""
     _leaves_at: float = 0.0
 
     def hold(self, seconds: float) -> None:

@@ -70,7 +70,7 @@ def decide(
         if asked > policy.retry_after_max:
             return None
         stretched = max(asked, _LEAST_WAIT) * (1 + _UPWARD * random())
-        return max(asked, min(stretched, policy.retry_after_max))
+        return min(stretched, policy.retry_after_max)
     if isinstance(error, RateLimitedError):
         return max(ceiling, _LEAST_WAIT) * (1 + _UPWARD * random())  # a limit without a figure: wait it out in full
     return ceiling * random()

@@ -4,7 +4,8 @@ import asyncio
 import logging
 import os
 from asyncio import Lock, Task
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from itertools import count
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
@@ -12,6 +13,16 @@ import attrs
 
 from shopsdk._codec import encode, parse_or_none
 from shopsdk._errors import NotSentError, RateLimitedError, ShopError, TransportError, UnknownOutcomeError
+from shopsdk._events import (
+    AttemptStarted,
+    Event,
+    GateClosed,
+    GateOpened,
+    Hook,
+    RequestDone,
+    RequestStarted,
+    RetryScheduled,
+)
 from shopsdk._gate import Budget, Clock, Gate, Gates, RateLimit
 from shopsdk._retry import RetryPolicy, decide, repeatable, retry_after
 from shopsdk._transport import Options, Transport
@@ -27,11 +38,13 @@ logger.addHandler(logging.NullHandler())
 class _Call:
     """One call under way, and what is known of it so far."""
 
+    number: int
     request: Request
     body: bytes | None
     gate: Gate
     budget: Budget
     attempts: int = 0
+    last: ShopError | None = None
     maybe_applied: bool = False
     """May an earlier attempt have been carried out? Then no later failure can say that nothing was."""
 
@@ -39,12 +52,21 @@ class _Call:
 class Runtime:
     """All that belongs to one event loop in one process. Make it inside that loop."""
 
-    def __init__(self, options: Options, retry: RetryPolicy, rate_limit: RateLimit | None, clock: Clock) -> None:
+    def __init__(
+        self,
+        options: Options,
+        retry: RetryPolicy,
+        rate_limit: RateLimit | None,
+        clock: Clock,
+        on_event: Callable[[Event], object] | None,
+    ) -> None:
         self.loop = asyncio.get_running_loop()
         self.pid = os.getpid()
         self._options = options
         self._retry = retry
         self._clock = clock
+        self._tell = None if on_event is None else Hook(on_event)
+        self._calls = count(1)
         self._transport = Transport(options)
         self._gates = Gates(options.max_in_flight, rate_limit, clock)
         self._tasks: set[Task[Any]] = set()
@@ -92,27 +114,50 @@ class Runtime:
             deadline: seconds for the whole call; None for the session's own.
         """
         call = _Call(
+            number=next(self._calls),
             request=request,
             body=None if request.json is None else encode(request.json),
-            gate=self._gates.of(f"{request.method} {request.route}"),
+            gate=self._gates.of(request.operation),
             budget=Budget(self._clock, self._options.timeout.deadline if deadline is None else deadline),
         )
+        if self._tell is None:
+            return await self._until_done(call)
+        self._tell(RequestStarted(operation=request.operation, call=call.number))
+        try:
+            response = await self._until_done(call)
+        except BaseException as error:
+            self._tell(_done(call, getattr(error, "status", None), 0, type(error).__name__))
+            raise
+        self._tell(_done(call, response.status, len(response.body), None))
+        return response
+
+    async def _until_done(self, call: _Call) -> Response:
         while True:
             outcome = await self._attempt(call)
             if isinstance(outcome, Response):
                 return outcome
-            wait = decide(
-                outcome, call.attempts, idempotent=request.idempotent, policy=self._retry, random=self._clock.random
-            )
+            call.last = outcome
+            idempotent = call.request.idempotent
+            wait = decide(outcome, call.attempts, idempotent=idempotent, policy=self._retry, random=self._clock.random)
             if wait is None or wait > call.budget.left:
-                if repeatable(outcome, idempotent=request.idempotent):
-                    logger.warning("%s: giving up after %d attempts", _name(call), call.attempts)
+                if repeatable(outcome, idempotent=idempotent):
+                    logger.warning("%s: giving up after %d attempts", call.request.operation, call.attempts)
                 raise outcome
-            logger.info("%s: %s, again in %.2f s", _name(call), type(outcome).__name__, wait)
-            if isinstance(outcome, RateLimitedError):
-                call.gate.hold(wait)  # waited out there, with everyone else of this operation
-            else:
-                await self._clock.sleep(wait)
+            await self._wait(call, outcome, wait)
+
+    async def _wait(self, call: _Call, error: ShopError, seconds: float) -> None:
+        operation, reason = call.request.operation, type(error).__name__
+        logger.info("%s: %s, again in %.2f s", operation, reason, seconds)
+        if self._tell is not None:
+            self._tell(
+                RetryScheduled(
+                    operation=operation, call=call.number, attempt=call.attempts, reason=reason, wait=seconds
+                )
+            )
+        if isinstance(error, RateLimitedError):
+            call.gate.hold(seconds)  # waited out there, with everyone else of this operation
+        else:
+            await self._clock.sleep(seconds)
 
     async def _attempt(self, call: _Call) -> Response | ShopError:
         """Try once: the answer if it is a success, else the error, with all that is known of the call."""
@@ -120,13 +165,13 @@ class Runtime:
             await self._gates.enter(call.gate, call.budget, self._retry.retry_after_max)
         except (RateLimitedError, NotSentError) as error:
             raise _informed(error, call) from None
-        call.attempts += 1
         outcome: Response | ShopError
         try:
+            seconds = self._leave_now(call)
             response = await self._transport.send(
                 call.request,
                 call.body,
-                min(self._options.timeout.total, call.budget.left),
+                seconds,
                 lambda head: self._hear(call, head),
             )
         except ShopError as error:
@@ -139,12 +184,29 @@ class Runtime:
             self._gates.leave()
         return _informed(outcome, call)
 
+    def _leave_now(self, call: _Call) -> float:
+        """Count an attempt, and say how long it may take: never no time at all, which aiohttp reads as no limit."""
+        left = call.budget.left
+        if left <= 0:
+            raise call.last or NotSentError("not sent: the deadline passed before there was a turn for it")
+        call.attempts += 1
+        if self._tell is not None:
+            operation = call.request.operation
+            if call.gate.announced:
+                call.gate.announced = False
+                self._tell(GateOpened(operation=operation))
+            self._tell(AttemptStarted(operation=operation, call=call.number, attempt=call.attempts))
+        return min(self._options.timeout.total, left)
+
     def _hear(self, call: _Call, head: Response) -> None:
         """Before the body is read: a 429 closes the gate now."""
-        logger.debug("%s: %d after %.3f s", _name(call), head.status, call.budget.elapsed)
+        logger.debug("%s: %d after %.3f s", call.request.operation, head.status, call.budget.elapsed)
         if head.status == 429:
             asked = retry_after(head.headers)
             call.gate.hold(self._retry.wait_initial if asked is None else asked)
+            if self._tell is not None and not call.gate.announced:
+                call.gate.announced = True
+                self._tell(GateClosed(operation=call.request.operation, seconds=call.gate.closed_for))
 
     def _refused(self, call: _Call, response: Response) -> ShopError:
         clean = attrs.evolve(response, body=self._options.key.scrubbed(response.body))
@@ -166,5 +228,13 @@ def _informed(error: ShopError, call: _Call) -> ShopError:
     return error
 
 
-def _name(call: _Call) -> str:
-    return f"{call.request.method} {call.request.route}"
+def _done(call: _Call, status: int | None, received: int, error: str | None) -> RequestDone:
+    return RequestDone(
+        operation=call.request.operation,
+        call=call.number,
+        attempts=call.attempts,
+        elapsed=call.budget.elapsed,
+        status=status,
+        received=received,
+        error=error,
+    )

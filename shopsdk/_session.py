@@ -1,13 +1,14 @@
 """The session, as users see it: one key, one shop, one pool of connections."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self, TypeVar, final, overload
 
 import aiohttp
 
 from shopsdk._codec import parse
 from shopsdk._core import Core
+from shopsdk._events import Event
 from shopsdk._gate import Clock, RateLimit
 from shopsdk._retry import RetryPolicy, Timeout
 from shopsdk._settings import check_api_key, check_base_url, check_proxy
@@ -42,6 +43,8 @@ class AsyncSession:
         proxy: the URL of an HTTP proxy.
         connector: an aiohttp connector to borrow; it is never closed here.
         trace_configs: aiohttp's tracing hooks; they see the wire, the Authorization header included.
+        on_event: told of calls, attempts, retries and rate limits as they happen (see ``Event``), on the event loop, so
+            it must be quick; what it raises is logged and breaks no call.
         clock: what the waits between attempts are slept by, for tests; None: the real one.
 
     Raises:
@@ -64,6 +67,7 @@ class AsyncSession:
         proxy: str | None = None,
         connector: aiohttp.BaseConnector | None = None,
         trace_configs: Sequence[aiohttp.TraceConfig] = (),
+        on_event: Callable[[Event], object] | None = None,
         clock: Clock | None = None,
     ) -> None:
         check_int("max_in_flight", max_in_flight, 1)
@@ -89,6 +93,7 @@ class AsyncSession:
             retry=retry,
             rate_limit=rate_limit,
             list_params=list_params,
+            on_event=on_event,
             clock=Clock() if clock is None else clock,
         )
 

@@ -29,6 +29,7 @@ def _split_url(name: str, url: str, example: str) -> SplitResult:
     try:
         parts = urlsplit(url)
         if parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0:
+            parts.hostname.encode("idna")  # the resolver will, and refuses an empty label or one of 64 letters
             return parts
     except ValueError:  # it quotes what it was given, so it must not hang on ours
         pass

@@ -64,6 +64,11 @@ class Request:
         return self.method not in _READS
 
     @property
+    def operation(self) -> str:
+        """Verb and route template: what the gate, the log and the events know it by."""
+        return f"{self.method} {self.route}"
+
+    @property
     def label(self) -> str:
         """Verb and path for messages; a segment that looks like an e-mail address stays out of them."""
         return f"{self.method} {'/'.join(map(without_emails, self.path.split('/')))}"
