@@ -2,6 +2,12 @@
 
 The path is built segment by segment, because a server reads structure into it: an empty segment turns "get one" into
 "list all", ``..`` climbs out of the resource, and a slash inside an id names another route.
+
+*A GET with a body.* The vendor documents the parameters of its lists as the JSON body of the GET, and so they are sent.
+HTTP gives such a body no meaning of its own, so proxies differ: some refuse the request (400, 403, 411, 413 or 501, most
+with a page of their own), some drop the body in silence, and a cache may answer every page with the first. Laravel reads
+a query string just as well, which passes everywhere: ``AsyncSession(list_params="query")``. A body that was dropped cannot
+go unnoticed: the page and the page size are sent every time, and an answer that does not echo both is refused.
 """
 
 import re
