@@ -1,4 +1,4 @@
-"""``python -m benchmarks [--quick] [--plot]``: every row with its bound beside it, then the shapes, then the machine."""
+"""``python -m benchmarks [--quick] [--plot]``: every row with its bound beside it, the shapes, and the machine."""
 
 import argparse
 import sys

@@ -9,6 +9,8 @@ from hypothesis import HealthCheck, settings
 from shopsdk import AsyncSession
 from shopsdk.sandbox import Sandbox
 
+collect_ignore = ["consumer"]  # a suite of its own, which a test here runs beside the built wheel
+
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
 settings.load_profile("tests")
 

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import tracemalloc
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -225,7 +226,9 @@ def test_every_habit_of_an_envelope_is_read(habit: str) -> None:
     expected = Page(
         data=[Customer(id=1, email="a"), Customer(id=2, email="b")], current_page=3, last_page=9, per_page=50, total=450
     )
-    assert expected == decode(json.dumps(HABITS[habit](page)).encode(), Page[Customer])
+    body = json.dumps(HABITS[habit](page)).encode()
+    assert expected == decode(body, Page[Customer])
+    assert expected == exact(parse(body), Page[Customer])
 
 
 def test_an_empty_php_array_is_an_empty_list() -> None:
@@ -275,7 +278,20 @@ NO_MONEY = [
         '"1,5"',
         '""',
     ),
-    *('"\u0663"', '"\\u0663.5"', f'"{"1" * 31}"', f'"1.{"0" * 31}"', '"0x1"', '"."', '"1."', '".5"', '"1\\n"'),
+    *(
+        '"1.5_0"',
+        '"1.5e0"',
+        '"1.\u0663"',
+        '"\u0663"',
+        '"\\u0663.5"',
+        f'"{"1" * 31}"',
+        f'"1.{"0" * 31}"',
+        '"0x1"',
+        '"."',
+        '"1."',
+        '".5"',
+        '"1\\n"',
+    ),
     *("1e999999999", "-1e999999999", "1e-999999999", "1e31", "1" * 31, "1." + "1" * 40, "true", "[]", "{}", '["1"]'),
 ]
 
@@ -291,6 +307,19 @@ def test_money_that_is_no_plain_number_is_refused(wire: str, name: str, space: s
     with pytest.raises(DecodeError, match="expected a finite plain decimal, got ") as caught:
         decode(body, Customer)
     assert "$." + json.loads(f'"{name}"') == caught.value.path
+
+
+@pytest.mark.parametrize("wire", ["1e9999999", "1e-9999999", "0e9999999", "-1.5e9999999"])
+def test_a_huge_exponent_costs_nothing(wire: str) -> None:
+    """A few bytes would be written out as ten million digits, and with another digit in the exponent as gigabytes."""
+    body = b'{"id":7,"email":"a","balance":%s}' % wire.encode()
+    tracemalloc.start()
+    try:
+        with pytest.raises(DecodeError, match="expected a finite plain decimal, got a number"):
+            decode(body, Customer)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(
@@ -385,7 +414,7 @@ def test_an_envelope_names_what_it_lacks(name: str) -> None:
 @pytest.mark.parametrize("data", [None, 5, "x", {"a": {}}, {"0": {}, "x": {}}])
 def test_rows_that_are_no_list_are_refused(data: object) -> None:
     """An object's keys would be read as rows."""
-    with pytest.raises(DecodeError, match=r"^cannot read the answer to x at \$\.data"):
+    with pytest.raises(DecodeError, match=r"^cannot read the answer to x at \$\.data: expected a list, got "):
         decode(json.dumps(page_of([]) | {"data": data}).encode(), Page[Customer], label="x")
 
 
@@ -477,6 +506,16 @@ class Note:
     price: Decimal = Decimal(0)
 
 
+@attrs.frozen(slots=False)
+class Unslotted:
+    at: datetime
+
+
+@attrs.frozen
+class Priced:
+    cents: Cents
+
+
 @attrs.define
 class Tree:
     at: datetime | None = None
@@ -522,7 +561,10 @@ OWN_TYPES: list[tuple[Any, Any, Any]] = [
     (Box[Note], {"value": {"at": AT}}, Box(Note(at=MOMENT))),
     (Box[Decimal], {"value": "1.50"}, Box(Decimal("1.50"))),
     (Box[datetime], {"value": AT}, Box(MOMENT)),
+    (Unslotted, {"at": AT}, Unslotted(MOMENT)),
     (list[datetime], [AT], [MOMENT]),
+    (list[float], ["1.5", 2, 2.5], [1.5, 2.0, 2.5]),
+    (list[bool], [True, 1, 0], [True, True, False]),
     (list[Decimal], [1.5, "2"], [Decimal("1.5"), Decimal(2)]),
     (list[int], [1, 2], [1, 2]),
     (Decimal, "1.5", Decimal("1.5")),
@@ -612,6 +654,8 @@ BAD_OWN: list[tuple[Any, str, str]] = [
     (Invoice, '{"id":1,"status":"lost"}', "$.status"),
     (Invoice, '{"id":1,"by_name":[]}', "$.by_name"),
     (Invoice, '{"id":1,"notes":[{"at":"2025-07-27"},{}]}', "$.notes[0].at"),
+    (UUID, '"x"', "$"),
+    (Priced, '{"cents":"NaN"}', "$.cents"),
     (Tree, '{"children":[{"children":[{"at":5}]}]}', "$.children[0].children[0].at"),
     (list[Note], '[{"at":"2025-07-27 00:00:00","price":"NaN"}]', "$[0].price"),
     (list[Decimal], '["1","NaN"]', "$[1]"),

@@ -9,7 +9,12 @@ def stream(url: str, per_page: int = 100) -> int:
     headers = {"Authorization": "Bearer bench-key", "Accept": "application/json", "Content-Type": "application/json"}
     while True:
         number += 1
-        asked = {"perPage": per_page, "orderColumn": "id", "orderDirection": "asc", "page": number}
+        asked: dict[str, int | str] = {
+            "perPage": per_page,
+            "orderColumn": "id",
+            "orderDirection": "asc",
+            "page": number,
+        }
         response = requests.request("GET", f"{url}/shops/38/customers", headers=headers, json=asked, timeout=30)
         response.raise_for_status()
         page = response.json()

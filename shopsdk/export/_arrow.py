@@ -7,16 +7,15 @@ interrupted gives the same file as one that was not.
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
-
-import attrs
 
 from shopsdk import Customer
 from shopsdk.export._compress import arrow
 from shopsdk.export._errors import ExportError
 from shopsdk.export._rows import MONEY_COLUMNS, SHOP_ID, TEXT_COLUMNS, TIME_COLUMNS, column_reader
+from shopsdk.export._text import Encoder
 
 _ROW_GROUP = 65_536
 """Rows: some 10 MB as they lie in memory."""
@@ -26,20 +25,7 @@ _SCALE = 6
 """Decimal places of money: more than any currency has. A value that has more is refused, never rounded."""
 
 
-@attrs.frozen
-class ArrowEncoder:
-    """Pages to record batches."""
-
-    prefix: bytes
-    """The schema's message, which a stream begins with."""
-    batch: Callable[[Sequence[Customer]], bytes]
-
-    def encode(self, customers: Sequence[Customer]) -> bytes:
-        """Write one page."""
-        return self.batch(customers)
-
-
-def arrow_encoder(columns: Sequence[str], shop_id: int | None) -> ArrowEncoder:
+def arrow_encoder(columns: Sequence[str], shop_id: int | None) -> Encoder:
     """Write pages as an Arrow stream.
 
     Raises:
@@ -60,7 +46,7 @@ def arrow_encoder(columns: Sequence[str], shop_id: int | None) -> ArrowEncoder:
         made: bytes = pa.RecordBatch.from_arrays(arrays, schema=schema).serialize().to_pybytes()
         return made
 
-    return ArrowEncoder(schema.serialize().to_pybytes(), batch)
+    return Encoder(schema.serialize().to_pybytes(), batch)
 
 
 def assemble(parts: Sequence[Path], target: Path, columns: Sequence[str]) -> None:

@@ -113,10 +113,10 @@ class Journal:
             raise
 
     def read(self) -> Found | None:
-        """Read what an earlier run wrote; None if it is empty. A torn line and what follows it are left out.
+        """Read what an earlier run wrote; None if that is nothing. A torn line and what follows it are left out.
 
         Raises:
-            CheckpointError: this is not a journal of this version.
+            CheckpointError: it is a journal of another version.
         """
         self._file.seek(0)
         lines = self._file.read().splitlines(keepends=True)
@@ -125,9 +125,9 @@ class Journal:
         try:
             head = msgspec.json.decode(lines[0], type=_Head)
         except msgspec.DecodeError:
-            head = _Head(0, {})
+            return None  # torn, and with its head went all it says
         if head.shopsdk_export != _VERSION:
-            raise CheckpointError(f"{self.path} is no checkpoint that this version can go on from")
+            raise CheckpointError(f"{self.path} is a checkpoint of another version, which this one cannot read")
         found = Found(head.parameters, [], [])
         end = len(lines[0])
         for line in lines[1:]:
@@ -166,6 +166,16 @@ def write_all(file: IO[bytes], data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[file.write(view) :]
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in it last through a power loss."""
+    if sys.platform != "win32":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _lock(file: IO[bytes], path: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from typing import BinaryIO, Unpack, cast
 
-from shopsdk import AsyncSession, Customer, CustomerFilters, OrderColumn, OrderDirection
+from shopsdk import AsyncSession, CustomerFilters, OrderColumn, OrderDirection
 from shopsdk.export._checkpoint import Mark, write_all
 from shopsdk.export._file import Job, fill, pump, whole
 from shopsdk.export._plan import Layout, Query, layout, target_of
@@ -157,11 +157,11 @@ async def _to_stream(
         stream.flush()
         size += len(data)
 
-    def write(customers: Sequence[Customer], _: Mark) -> None:
-        put(encoder.encode(customers))
+    def write(data: bytes, _: Mark) -> None:
+        put(encoder.pack(data))
 
     await worker.start(put, encoder.prefix)
-    await pump(query, write, worker=worker, report=report)
+    await pump(query, encoder.encode, write, worker=worker, report=report)
     report.tell("done")
     return report.summary(tally, path=None, form=how.form, size=size)
 

@@ -13,11 +13,13 @@ from shopsdk import Customer, Page
 from shopsdk.export._arrow import assemble
 from shopsdk.export._checkpoint import Mark
 from shopsdk.export._part import PartFile, open_part, part_path
-from shopsdk.export._plan import Encoder, Layout, Query
+from shopsdk.export._plan import Layout, Query
 from shopsdk.export._report import Report
+from shopsdk.export._text import Encoder
 from shopsdk.export._worker import Worker, finished
 
-Write = Callable[[Sequence[Customer], Mark], object]
+Encode = Callable[[Sequence[Customer]], bytes]
+Write = Callable[[bytes, Mark], object]
 
 
 @attrs.frozen(kw_only=True)
@@ -51,10 +53,12 @@ async def fill(job: Job) -> PartFile:
         if not part.mark.complete:
             seen = part.seen if job.query.order_column != "id" else frozenset[int]()
 
-            def write(customers: Sequence[Customer], mark: Mark) -> None:
-                part.add(job.encoder.encode(customers), mark)
+            def write(data: bytes, mark: Mark) -> None:
+                part.add(job.encoder.pack(data), mark)
 
-            await pump(job.query, write, worker=worker, report=report, after=part.mark.after(), seen=seen)
+            await pump(
+                job.query, job.encoder.encode, write, worker=worker, report=report, after=part.mark.after(), seen=seen
+            )
     except BaseException:
         # The failure is the news; that parking failed as well, on a full disk say, is not.
         with suppress(OSError):
@@ -66,6 +70,7 @@ async def fill(job: Job) -> PartFile:
 
 async def pump(
     query: Query,
+    encode: Encode,
     write: Write,
     *,
     worker: Worker,
@@ -75,9 +80,13 @@ async def pump(
 ) -> None:
     """Write every page, one at a time, while the next is on its way.
 
+    A page is encoded on the event loop, a few tenths of a millisecond. In the thread it would take longer: every call
+    of the loop into the system lets go of the interpreter's lock, and would then wait for the encoder to do so too.
+
     Args:
         query: the customers.
-        write: what writes a page, in the worker's thread.
+        encode: what turns a page into bytes.
+        write: what packs and writes them, in the worker's thread.
         worker: the thread that writes.
         report: what counts.
         after: the page to go on behind.
@@ -92,7 +101,8 @@ async def pump(
                     await finished(busy)
                     busy = None
                 if new.data:
-                    busy = worker.start(write, new.data, report.page(new, all_ids=query.order_column != "id"))
+                    mark = report.page(new, all_ids=query.order_column != "id")
+                    busy = worker.start(write, encode(new.data), mark)
                     report.tell("reading")
     finally:
         if busy is not None:

@@ -8,7 +8,7 @@ from typing import IO
 
 import attrs
 
-from shopsdk.export._checkpoint import Journal, Mark, last_good, write_all
+from shopsdk.export._checkpoint import Journal, Mark, last_good, sync_folder, write_all
 from shopsdk.export._errors import CheckpointError
 
 _SYNC_SECONDS = 2.0
@@ -48,7 +48,11 @@ class PartFile:
 
     def add(self, data: bytes, mark: Mark) -> None:
         """Write one page and make it known; ``mark`` lacks only what this knows better."""
-        write_all(self._file, data)
+        try:
+            write_all(self._file, data)
+        except OSError as error:  # a full disk does not say which
+            error.filename = str(self.path)
+            raise
         due = time.monotonic() - self._synced_at >= _SYNC_SECONDS
         if due:
             self._sync()
@@ -76,6 +80,7 @@ class PartFile:
 
     def _sync(self) -> None:
         os.fsync(self._file.fileno())
+        sync_folder(self.target.parent)
         self._synced_at = time.monotonic()
 
     def _file_away(self, *, complete: bool) -> None:

@@ -9,12 +9,10 @@ from urllib.parse import urlsplit
 import attrs
 
 from shopsdk import AsyncSession, Customer, CustomerFilters, OrderColumn, OrderDirection, Page, iter_customer_pages
-from shopsdk.export._arrow import ArrowEncoder, arrow_encoder
+from shopsdk.export._arrow import arrow_encoder
 from shopsdk.export._compress import Compression, compressor
 from shopsdk.export._rows import FORMATS, Format, check_columns
-from shopsdk.export._text import TextEncoder, csv_encoder, ndjson_encoder
-
-Encoder = TextEncoder | ArrowEncoder
+from shopsdk.export._text import Encoder, csv_encoder, ndjson_encoder
 
 _ENDINGS: dict[str, Format] = {".ndjson": "ndjson", ".jsonl": "ndjson", ".csv": "csv", ".parquet": "parquet"}
 _COMPRESSIONS: dict[str, Compression] = {".gz": "gz", ".zst": "zst"}

@@ -6,7 +6,7 @@ Plain means what JSON can hold: money as exact text, times as ISO 8601 with a Z,
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any, Literal, get_args
 
 import attrs
@@ -44,17 +44,19 @@ def time_text(value: datetime | None) -> str | None:
     return None if value is None else value.isoformat()[:-6] + "Z"
 
 
-def _converter() -> cattrs.Converter:
+def _converter(*, times: bool) -> cattrs.Converter:
     converter = cattrs.Converter()
     converter.register_unstructure_hook(Decimal | None, money_text)
     converter.register_unstructure_hook(Decimal, money_text)
-    converter.register_unstructure_hook(datetime | None, time_text)
-    converter.register_unstructure_hook(datetime, time_text)
+    if times:
+        converter.register_unstructure_hook(datetime | None, time_text)
+        converter.register_unstructure_hook(datetime, time_text)
     return converter
 
 
-_plain: Callable[[Any], Row] = _converter().get_unstructure_hook(Customer)
-_any: Callable[[Any], Any] = _converter().unstructure
+_plain = _converter(times=True)
+_plain_customer: Callable[[Any], Row] = _plain.get_unstructure_hook(Customer)
+_json_customer: Callable[[Any], Row] = _converter(times=False).get_unstructure_hook(Customer)
 
 
 def plain(value: object) -> Any:
@@ -63,12 +65,17 @@ def plain(value: object) -> Any:
     Args:
         value: any of the package's models.
     """
-    return _any(value)
+    return _plain.unstructure(value)
 
 
 def customer_rows(customers: Sequence[Customer]) -> list[Row]:
     """Turn customers into plain dicts, the referrer as a dict within."""
-    return [_plain(customer) for customer in customers]
+    return [_plain_customer(customer) for customer in customers]
+
+
+def json_rows(customers: Sequence[Customer]) -> list[Row]:
+    """Turn customers into dicts for the JSON encoder, which writes times the same way, and faster."""
+    return [_json_customer(customer) for customer in customers]
 
 
 def check_columns(columns: Sequence[str] | None, form: Format, *, with_shop: bool) -> tuple[str, ...]:
@@ -90,19 +97,19 @@ def check_columns(columns: Sequence[str] | None, form: Format, *, with_shop: boo
 
 
 def picker(columns: Sequence[str], shop_id: int | None) -> Callable[[Row], tuple[Any, ...]]:
-    """Make a function that reads these columns out of a plain row."""
+    """Make a function that reads these columns out of a plain row, which it may add to."""
+    get = itemgetter(*columns)
+    with_referrer, with_shop, alone = _FLAT in columns, SHOP_ID in columns, len(columns) == 1
 
-    def referrer(row: Row) -> Any:
-        nested: Mapping[str, Any] | None = row[_NESTED]
-        return None if nested is None else nested["email"]
+    def pick(row: Row) -> tuple[Any, ...]:
+        if with_referrer:
+            nested: Mapping[str, Any] | None = row[_NESTED]
+            row[_FLAT] = None if nested is None else nested["email"]
+        if with_shop:
+            row[SHOP_ID] = shop_id
+        return (get(row),) if alone else get(row)
 
-    def getter(name: str) -> Callable[[Row], Any]:
-        if name == SHOP_ID:
-            return lambda _: shop_id
-        return referrer if name == _FLAT else lambda row: row[name]
-
-    getters = [getter(name) for name in columns]
-    return lambda row: tuple([get(row) for get in getters])
+    return pick
 
 
 def column_reader(name: str, shop_id: int | None) -> Callable[[Sequence[Customer]], list[Any]]:

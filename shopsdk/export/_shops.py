@@ -127,9 +127,8 @@ async def export_shops(
 
 
 async def _a_file_each(queries: Mapping[int, Query], many: _Many) -> ShopsSummary:
-    for query in queries.values():
-        parameters = query.parameters() | many.how.parameters()
-        check_target(target_of(many.name, query.shop_id), parameters, resume=many.resume, if_exists=many.if_exists)
+    with Worker() as worker:
+        await finished(worker.start(_check_each, queries, many))
 
     async def export(query: Query) -> ExportSummary:
         report = Report(query.shop_id, many.on_progress)
@@ -149,8 +148,9 @@ async def _a_file_each(queries: Mapping[int, Query], many: _Many) -> ShopsSummar
     made, failed = await _all(queries, export, many.at_once)
     if not failed:
         # Until now they told what had been finished already, had it come to going on.
-        for shop_id in made:
-            forget(target_of(many.name, shop_id))
+        with Worker() as worker:
+            for shop_id in made:
+                await finished(worker.start(forget, target_of(many.name, shop_id)))
     size = sum(summary.bytes for summary in made.values())
     return ShopsSummary(path=None, bytes=size, shops=made, failed=failed)
 
@@ -158,7 +158,8 @@ async def _a_file_each(queries: Mapping[int, Query], many: _Many) -> ShopsSummar
 async def _one_file(queries: Mapping[int, Query], many: _Many) -> ShopsSummary:
     target = target_of(many.name, None)
     pieces = {shop_id: target.with_name(f"{target.name}.{shop_id}") for shop_id in queries}
-    _check_one(target, queries, pieces, many)
+    with Worker() as worker:
+        await finished(worker.start(_check_one, target, queries, pieces, many))
     prefix = many.how.encoder(None).prefix
 
     async def export(query: Query) -> ExportSummary:
@@ -195,6 +196,13 @@ async def _one_file(queries: Mapping[int, Query], many: _Many) -> ShopsSummary:
 
 def _piece_parameters(query: Query, many: _Many) -> dict[str, object]:
     return query.parameters() | many.how.parameters() | {"piece": True}
+
+
+def _check_each(queries: Mapping[int, Query], many: _Many) -> None:
+    """See whether every name is free."""
+    for query in queries.values():
+        parameters = query.parameters() | many.how.parameters()
+        check_target(target_of(many.name, query.shop_id), parameters, resume=many.resume, if_exists=many.if_exists)
 
 
 def _check_one(target: Path, queries: Mapping[int, Query], pieces: Mapping[int, Path], many: _Many) -> None:

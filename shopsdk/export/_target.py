@@ -3,11 +3,10 @@
 import errno
 import filecmp
 import os
-import sys
 from pathlib import Path
 from typing import Literal
 
-from shopsdk.export._checkpoint import Journal, Mark
+from shopsdk.export._checkpoint import Journal, Mark, sync_folder
 from shopsdk.export._part import check_parameters, checkpoint_path, part_path
 
 IfExists = Literal["refuse", "same", "replace"]
@@ -96,13 +95,3 @@ def forget(target: Path) -> None:
     """Remove an unfinished export and its checkpoint, the bytes first."""
     part_path(target).unlink(missing_ok=True)
     checkpoint_path(target).unlink(missing_ok=True)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a new name in it last through a power loss."""
-    if sys.platform != "win32":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

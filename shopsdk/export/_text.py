@@ -19,7 +19,7 @@ import msgspec
 
 from shopsdk import Customer
 from shopsdk.export._compress import Compressor
-from shopsdk.export._rows import SHOP_ID, TEXT_COLUMNS, Row, customer_rows, picker
+from shopsdk.export._rows import SHOP_ID, TEXT_COLUMNS, Row, customer_rows, json_rows, picker
 
 _DANGEROUS = frozenset("=+-@\t\r")
 _BOM = b"\xef\xbb\xbf"
@@ -45,33 +45,31 @@ def rearm(cell: str) -> str:
 
 
 @attrs.frozen
-class TextEncoder:
-    """One text format with its settings."""
+class Encoder:
+    """One format with its settings."""
 
     prefix: bytes
     """What the file begins with."""
-    rows: Callable[[Sequence[Customer]], bytes]
-    compress: Compressor
-
-    def encode(self, customers: Sequence[Customer]) -> bytes:
-        """Write one page."""
-        return self.compress(self.rows(customers))
+    encode: Callable[[Sequence[Customer]], bytes]
+    """Write one page."""
+    pack: Compressor = bytes
+    """Compress what was written, which takes longer."""
 
 
-def ndjson_encoder(columns: Sequence[str] | None, shop_id: int | None, compress: Compressor) -> TextEncoder:
+def ndjson_encoder(columns: Sequence[str] | None, shop_id: int | None, compress: Compressor) -> Encoder:
     """Write each customer as one line of JSON; ``columns`` None for a customer as it is, referrer and all."""
     if columns is None:
-        return TextEncoder(b"", lambda customers: _encoder.encode_lines(customer_rows(customers)), compress)
+        return Encoder(b"", lambda customers: _encoder.encode_lines(json_rows(customers)), compress)
     pick = picker(columns, shop_id)
     names = tuple(columns)
 
     def lines(customers: Sequence[Customer]) -> bytes:
-        return _encoder.encode_lines([dict(zip(names, pick(row), strict=True)) for row in customer_rows(customers)])
+        return _encoder.encode_lines([dict(zip(names, pick(row), strict=True)) for row in json_rows(customers)])
 
-    return TextEncoder(b"", lines, compress)
+    return Encoder(b"", lines, compress)
 
 
-def csv_encoder(columns: Sequence[str], shop_id: int | None, compress: Compressor, *, bom: bool) -> TextEncoder:
+def csv_encoder(columns: Sequence[str], shop_id: int | None, compress: Compressor, *, bom: bool) -> Encoder:
     """Write each customer as one line of CSV, below a line of column names."""
     pick = picker(columns, shop_id)
     text_at = [place for place, name in enumerate(columns) if name in TEXT_COLUMNS and name != SHOP_ID]
@@ -89,7 +87,7 @@ def csv_encoder(columns: Sequence[str], shop_id: int | None, compress: Compresso
         return _csv_bytes(cells(row) for row in customer_rows(customers))
 
     header = _csv_bytes([columns])
-    return TextEncoder(compress((_BOM if bom else b"") + header), lines, compress)
+    return Encoder(compress((_BOM if bom else b"") + header), lines, compress)
 
 
 def _csv_bytes(rows: Any) -> bytes:

@@ -1,0 +1,53 @@
+"""A consumer's tests of a synchronous script: they need nothing but pytest."""
+
+from decimal import Decimal
+
+import pytest
+
+from shopsdk import Customer
+from shopsdk.sandbox import Fault, Sandbox
+
+from .refunds import refund_all
+
+ADA = Customer(id=7, email="ada@example.com", balance=Decimal(0))
+
+
+def test_the_shop_is_empty_unless_it_is_seeded(shop_sandbox: Sandbox) -> None:
+    """A test would find customers that it did not put there."""
+    assert [] == shop_sandbox.customers()
+    assert {"41": "no customer ada@example.com"} == refund_all({"41": ("ada@example.com", Decimal(5))})
+
+
+@pytest.mark.shop(customers=[ADA])
+def test_an_order_is_refunded_once(shop_sandbox: Sandbox) -> None:
+    """A script that is run twice would pay twice."""
+    orders = {"41": (ADA.email, Decimal("5.00"))}
+    assert {"41": "refunded"} == refund_all(orders)
+    assert {"41": "already refunded"} == refund_all(orders)
+    assert [Decimal("5.00")] == [line.amount for line in shop_sandbox.transactions(7)]
+
+
+@pytest.mark.shop(customers=[ADA])
+def test_one_failure_is_one_line(shop_sandbox: Sandbox) -> None:
+    """A fault could not be put in front of a script."""
+    shop_sandbox.fail_next("ignore_body")
+    said = refund_all({"41": (ADA.email, Decimal(5)), "42": (ADA.email, Decimal(1))})
+    assert ["not refunded", "refunded"] == [line.partition(":")[0] for line in said.values()]
+    assert [Decimal(1)] == [line.amount for line in shop_sandbox.transactions(7)]
+
+
+@pytest.mark.shop(customers=50, seed=1)
+class TestMarkers:
+    """The marker of a class, and of a test in it."""
+
+    def test_a_marker_on_the_class_seeds(self, shop_sandbox: Sandbox) -> None:
+        """A class of tests would have to repeat its marker on every test."""
+        assert 50 == len(shop_sandbox.customers())
+
+    @pytest.mark.shop(seed=2, faults=[Fault("error_500", first=1)])
+    def test_a_nearer_marker_goes_before(self, shop_sandbox: Sandbox) -> None:
+        """A test could not change one thing about its class's shop."""
+        with Sandbox(customers=50, seed=2) as expected:
+            assert expected.customers() == shop_sandbox.customers()
+        assert {"1": "no customer x"} == refund_all({"1": ("x", Decimal(1))})
+        assert ["error_500", None] == [request.fault for request in shop_sandbox.requests]

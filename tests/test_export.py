@@ -1,0 +1,256 @@
+"""The export, called as a function: streams, sinks, what is told of it, and what becomes of failures."""
+
+import asyncio
+import csv
+import gzip
+import io
+import json
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from shopsdk import AsyncSession, NotFoundError, ServerError
+from shopsdk.export import (
+    CustomerSink,
+    ExportError,
+    ExportProgress,
+    export_customers,
+    plain,
+)
+from shopsdk.sandbox import Sandbox
+from tests.support_export import read_rows
+
+
+async def test_a_stream_gets_everything(shop: Sandbox, session: AsyncSession) -> None:
+    """Streams cut short, or in another format than the one asked for."""
+    out = io.BytesIO()
+    summary = await export_customers(session, out, format="csv")
+    assert (summary.path, summary.rows, summary.bytes) == (None, 250, len(out.getvalue()))
+    rows = csv.DictReader(io.StringIO(out.getvalue().decode(), newline=""))
+    assert [int(row["id"]) for row in rows] == [c.id for c in shop.customers()]
+
+
+@attrs.define
+class Collector:
+    """A sink as a user writes it."""
+
+    rows: list[dict[str, Any]] = attrs.Factory(list)
+
+    async def write(self, rows: Sequence[dict[str, Any]], /) -> None:
+        self.rows += rows
+
+
+async def test_a_sink_gets_plain_rows(shop: Sandbox, session: AsyncSession) -> None:
+    """Rows that a database cannot take, or that are not those of the models."""
+    sink = Collector()
+    assert isinstance(sink, CustomerSink)
+    summary = await export_customers(session, sink)
+    assert (summary.rows, summary.format) == (250, "rows")
+    assert sink.rows == [plain(customer) for customer in shop.customers()]
+    assert json.loads(json.dumps(sink.rows)) == sink.rows
+
+
+async def test_what_a_sink_raises_ends_the_export(session: AsyncSession) -> None:
+    """A full database that nobody hears of."""
+
+    class Full:
+        async def write(self, rows: Sequence[dict[str, Any]], /) -> None:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await export_customers(session, Full())
+
+
+async def test_progress_is_told_page_by_page(session: AsyncSession, tmp_path: Path) -> None:
+    """A bar that stands still, or one that never ends."""
+    told: list[ExportProgress] = []
+    await export_customers(session, tmp_path / "c.csv", on_progress=told.append)
+    assert [(p.stage, p.rows) for p in told] == [
+        ("reading", 0), ("reading", 100), ("reading", 200), ("reading", 250), ("assembling", 250), ("done", 250),
+    ]  # fmt: skip
+    assert {p.total for p in told[1:]} == {250}
+    assert told[-1].seconds_left == 0
+    assert told[0].seconds_left is None
+
+
+async def test_the_summary_counts_requests_retries_and_waits(tmp_path: Path) -> None:
+    """A rate limit that nobody learns of."""
+    told: list[ExportProgress] = []
+    with Sandbox(250) as shop:
+        shop.fail_next("rate_limit", retry_after="0.01")
+        shop.fail_next("truncate")
+        shop.fail_next("drop_before")
+        async with shop.session(retry=_quick()) as session:
+            summary = await export_customers(session, tmp_path / "c.csv", on_progress=told.append, concurrency=1)
+        assert (summary.requests, summary.retries) == (len(shop.requests), 3)
+        assert (len(shop.requests), summary.waited > 0.009) == (6, True)
+    waits = [(p.waiting > 0, p.rate_limited) for p in told if p.stage == "waiting"]
+    assert sorted(waits) == [(True, False), (True, False), (True, True)]
+
+
+def _quick() -> Any:
+    from shopsdk import RetryPolicy
+
+    return RetryPolicy(wait_initial=0.001, wait_max=0.002)
+
+
+async def test_counting_leaves_the_log_as_it_was(
+    session: AsyncSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A user's log that fills with lines because an export counts by them."""
+    import logging
+
+    logger = logging.getLogger("shopsdk")
+    before = (logger.level, list(logger.filters))
+    await export_customers(session, tmp_path / "c.csv")
+    assert not [record for record in caplog.records if record.name == "shopsdk"]
+    assert (logger.level, logger.filters) == before
+
+
+async def test_rows_that_slip_are_found_and_counted(tmp_path: Path) -> None:
+    """Customers lost because others were deleted while the export ran."""
+    with Sandbox(1000) as shop:
+        ids = [c.id for c in shop.customers()]
+
+        def delete(progress: ExportProgress) -> None:
+            if progress.page == 3 and progress.stage == "reading":
+                for number in ids[50:90]:
+                    with suppress(KeyError):
+                        shop.remove_customer(number)
+
+        async with shop.session() as session:
+            summary = await export_customers(session, tmp_path / "c.csv", concurrency=1, on_progress=delete)
+        got = [c.id for c in read_rows(tmp_path / "c.csv")]
+        assert got == ids
+        assert summary.reread >= 1
+        assert summary.repeats >= 60
+
+
+async def test_an_unknown_shop_leaves_nothing_behind(shop: Sandbox, session: AsyncSession, tmp_path: Path) -> None:
+    """Litter beside a name that will never be."""
+    with pytest.raises(NotFoundError):
+        await export_customers(session, tmp_path / "c.csv", shop_id=39)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"destination": "c.txt"}, "cannot tell the format"),
+        ({"destination": "c.txt", "format": "xml"}, "format must be one of"),
+        ({"destination": "c.parquet.gz"}, "compressed inside"),
+        ({"destination": "c.parquet", "bom": True}, "bom is for csv"),
+        ({"destination": "c.csv", "columns": ["nope"]}, "'nope' is not a column of csv"),
+        ({"destination": "c.csv", "columns": ["affiliate_referrer"]}, "not a column of csv"),
+        ({"destination": "c.csv", "columns": []}, "at least one column"),
+        ({"destination": "c.csv", "columns": ["id", "id"]}, "none twice"),
+        ({"destination": "c.csv", "if_exists": "ask"}, "if_exists must be"),
+        ({"destination": "c.csv", "concurrency": 0}, "concurrency"),
+        ({"destination": "c.csv", "email": ""}, "email"),
+        ({"destination": io.BytesIO(), "format": "parquet"}, "cannot be streamed"),
+        ({"destination": io.BytesIO(), "resume": True}, "resume is for files"),
+        ({"destination": Collector(), "format": "csv"}, "a sink takes whole customers"),
+        ({"destination": 7}, "destination must be"),
+    ],
+)
+async def test_wrong_arguments_are_refused_before_anything_is_sent(
+    arguments: dict[str, Any], message: str, shop: Sandbox, session: AsyncSession, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """A mistake found after an hour of reading, or not at all."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises((ValueError, TypeError), match=message):
+        await export_customers(session, **arguments)
+    assert not shop.requests
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["c.parquet", "c.csv.zst"])
+async def test_a_missing_extra_is_named(
+    name: str, session: AsyncSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An ImportError where a sentence with the remedy belongs."""
+    for module in ("pyarrow", "pyarrow.parquet", "compression.zstd"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ExportError, match=r"pip install 'shopsdk\[parquet\]'"):
+        await export_customers(session, tmp_path / name)
+    assert os.listdir(tmp_path) == []
+
+
+async def test_text_formats_need_no_extra(
+    session: AsyncSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pyarrow loaded, or demanded, by exports that do without."""
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    await export_customers(session, tmp_path / "c.csv.gz")
+    assert gzip.decompress((tmp_path / "c.csv.gz").read_bytes()).count(b"\r\n") == 251
+
+
+async def test_compressed_exports_are_the_same_every_time(session: AsyncSession, tmp_path: Path) -> None:
+    """A time stamp in the file, for which no two exports would ever compare equal."""
+    for name in ("a.csv.gz", "b.csv.gz", "a.parquet", "b.parquet"):
+        await export_customers(session, tmp_path / name)
+    assert (tmp_path / "a.csv.gz").read_bytes() == (tmp_path / "b.csv.gz").read_bytes()
+    assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
+
+
+async def test_a_failure_keeps_the_pages_before_it(shop: Sandbox, tmp_path: Path) -> None:
+    """An outage in the middle that costs what had been read, or that leaves half a file under the final name."""
+
+    def break_down(progress: ExportProgress) -> None:
+        if progress.page == 5:
+            shop.fail_next("error_500", 50)
+
+    async with shop.session(retry=_quick()) as session:
+        with pytest.raises(ServerError) as caught:
+            await export_customers(session, tmp_path / "c.csv", per_page=10, concurrency=1, on_progress=break_down)
+    assert caught.value.page is not None
+    assert sorted(os.listdir(tmp_path)) == ["c.csv.part", "c.csv.part.checkpoint"]
+    assert (tmp_path / "c.csv.part").read_bytes().count(b"\r\n") == 1 + 10 * (caught.value.page - 1)
+
+
+async def test_a_cancelled_export_stops_at_a_page(shop: Sandbox, session: AsyncSession, tmp_path: Path) -> None:
+    """Ctrl-C that swallows the cancellation, or leaves half a page."""
+    reached = asyncio.Event()
+    task = asyncio.create_task(
+        export_customers(
+            session, tmp_path / "c.csv", per_page=10, on_progress=lambda p: reached.set() if p.page > 5 else None
+        )
+    )
+    await reached.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    data = (tmp_path / "c.csv.part").read_bytes()
+    assert data.endswith(b"\r\n")
+    assert data.count(b"\r\n") % 10 == 1
+    await export_customers(session, tmp_path / "c.csv", per_page=10, resume=True)
+    assert read_rows(tmp_path / "c.csv") == shop.customers()
+
+
+async def test_no_byte_is_written_by_the_event_loop(
+    session: AsyncSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow disk that stops every other task of the program."""
+    import threading
+
+    from shopsdk.export import _checkpoint, _part
+
+    threads: set[int] = set()
+    real = _checkpoint.write_all
+
+    def watched(file: Any, data: bytes) -> None:
+        threads.add(threading.get_ident())
+        real(file, data)
+
+    monkeypatch.setattr(_checkpoint, "write_all", watched)
+    monkeypatch.setattr(_part, "write_all", watched)
+    await export_customers(session, tmp_path / "c.csv")
+    assert len(threads) == 1
+    assert threading.get_ident() not in threads

@@ -1,0 +1,306 @@
+"""Going on with an export that was interrupted, and keeping what is there already."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shopsdk import AsyncSession, RetryPolicy, ServerError
+from shopsdk.export import CheckpointError, ExportProgress, export_customers
+from shopsdk.export._checkpoint import Journal
+from shopsdk.export._part import checkpoint_path, part_path
+from shopsdk.sandbox import Sandbox
+from tests.support_export import read_rows
+
+TEXT = ["c.ndjson", "c.csv", "c.csv.gz", "c.ndjson.zst"]
+ALL = [*TEXT, "c.parquet"]
+
+
+class StopHereError(Exception):
+    """Raised by a test to end an export."""
+
+
+def stop_at(page: int) -> Callable[[ExportProgress], None]:
+    """A callback that ends the export when it has taken a page."""
+
+    def stop(progress: ExportProgress) -> None:
+        if progress.page >= page and progress.stage == "reading":
+            raise StopHereError
+
+    return stop
+
+
+async def unbroken(session: AsyncSession, folder: Path, name: str, **options: Any) -> bytes:
+    """What an export that nothing interrupts would be."""
+    path = folder / f"unbroken-{name}"
+    await export_customers(session, path, **options)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("name", ALL)
+async def test_going_on_gives_the_same_bytes(name: str, shop: Sandbox, session: AsyncSession, tmp_path: Path) -> None:
+    """A customer twice, one lost, or a header in the middle, at the seam; or a page asked for again."""
+    whole = await unbroken(session, tmp_path, name, per_page=10)
+    with pytest.raises(StopHereError):
+        await export_customers(session, tmp_path / name, per_page=10, concurrency=1, on_progress=stop_at(12))
+    assert not (tmp_path / name).exists()
+    shop.requests.clear()
+    summary = await export_customers(session, tmp_path / name, per_page=10, resume=True, concurrency=1)
+    assert (tmp_path / name).read_bytes() == whole
+    assert (summary.resumed, summary.rows, summary.pages) == (120, 250, 25)
+    assert [request.json["page"] for request in shop.requests] == [*range(13, 27)]
+    assert not part_path(tmp_path / name).exists()
+    assert not checkpoint_path(tmp_path / name).exists()
+
+
+@pytest.fixture(scope="module")
+def small() -> Iterator[Sandbox]:
+    """A shop for many examples."""
+    with Sandbox(130) as shop:
+        yield shop
+
+
+@settings(max_examples=40)
+@given(data=st.data())
+async def test_whatever_the_disk_lost_is_read_again(
+    data: st.DataObject, small: Sandbox, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Bytes that a power loss took, or scrambled, taken for whole because the journal speaks of them."""
+    folder = tmp_path_factory.mktemp("power")
+    name = data.draw(st.sampled_from(ALL))
+    async with small.session() as session:
+        whole = await unbroken(session, folder, name, per_page=10)
+        with pytest.raises(StopHereError):
+            await export_customers(session, folder / name, per_page=10, on_progress=stop_at(7))
+        part, journal = part_path(folder / name), checkpoint_path(folder / name)
+        forget_syncs(journal)
+        for path in (part, journal):
+            content = path.read_bytes()
+            kept = content[: data.draw(st.integers(0, len(content)))]
+            path.write_bytes(kept + data.draw(st.sampled_from([b"", b"\0" * 64, b"{", b"\n", b"garbage\n"])))
+        await export_customers(session, folder / name, per_page=10, resume=True)
+    assert (folder / name).read_bytes() == whole
+
+
+def forget_syncs(journal: Path) -> None:
+    """As if nothing had been synced: nothing but the checksums may be believed."""
+    journal.write_bytes(journal.read_bytes().replace(b'"synced":true', b'"synced":false'))
+
+
+async def test_synced_bytes_are_not_read_again(
+    shop: Sandbox, session: AsyncSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sync that comes after the line that speaks of it, or never."""
+    from shopsdk.export import _part
+
+    order: list[str] = []
+    monkeypatch.setattr(_part, "_SYNC_SECONDS", 0.0)
+    monkeypatch.setattr(os, "fsync", lambda _: order.append("sync"))
+    real = Journal.add
+
+    def add(self: Any, mark: Any) -> None:
+        order.append(f"line {mark.synced}")
+        real(self, mark)
+
+    monkeypatch.setattr(Journal, "add", add)
+    await export_customers(session, tmp_path / "c.csv")
+    # The file and its folder, then the line, then the journal.
+    assert order[:8] == ["sync", "sync", "line True", "sync"] * 2
+
+
+async def test_a_finished_part_is_put_in_place_without_asking_again(
+    shop: Sandbox, session: AsyncSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A crash between the last page and the final name that costs the whole export."""
+    for name in ("c.csv", "c.parquet"):
+        whole = await unbroken(session, tmp_path, name)
+        with monkeypatch.context() as broken:
+            broken.setattr(os, "replace", _fail)
+            with pytest.raises(StopHereError):
+                await export_customers(session, tmp_path / name)
+        shop.requests.clear()
+        summary = await export_customers(session, tmp_path / name, resume=True)
+        assert (summary.resumed, summary.rows, len(shop.requests)) == (250, 250, 0)
+        assert (tmp_path / name).read_bytes() == whole
+
+
+async def test_a_crash_after_the_final_name_is_only_cleared_up(
+    shop: Sandbox, session: AsyncSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An export that begins anew though its file is there, and whole."""
+    from shopsdk.export import _target
+
+    with monkeypatch.context() as broken:
+        broken.setattr(_target, "sync_folder", _fail)
+        with pytest.raises(StopHereError):
+            await export_customers(session, tmp_path / "c.csv")
+    shop.requests.clear()
+    summary = await export_customers(session, tmp_path / "c.csv", resume=True)
+    assert (summary.rows, len(shop.requests)) == (250, 0)
+    assert os.listdir(tmp_path) == ["c.csv"]
+
+
+def _fail(*_: object) -> None:
+    raise StopHereError
+
+
+async def test_rows_that_slipped_meanwhile_are_found(tmp_path: Path) -> None:
+    """Customers lost because others were deleted between the two runs."""
+    with Sandbox(300) as shop:
+        ids = [c.id for c in shop.customers()]
+        async with shop.session() as session:
+            with pytest.raises(StopHereError):
+                await export_customers(session, tmp_path / "c.csv", per_page=50, on_progress=stop_at(3))
+            for number in ids[10:60]:
+                shop.remove_customer(number)
+            await export_customers(session, tmp_path / "c.csv", per_page=50, resume=True)
+    assert [c.id for c in read_rows(tmp_path / "c.csv")] == ids
+
+
+async def test_another_order_repeats_nobody(shop: Sandbox, session: AsyncSession, tmp_path: Path) -> None:
+    """A customer written by the first run and again by the second, where ids do not rise."""
+    options: dict[str, Any] = {"order_column": "email", "per_page": 10}
+    with pytest.raises(StopHereError):
+        await export_customers(session, tmp_path / "c.ndjson", **options, on_progress=stop_at(15))
+    early = read_rows(part_path(tmp_path / "c.ndjson").rename(tmp_path / "copy.ndjson"))
+    (tmp_path / "copy.ndjson").rename(part_path(tmp_path / "c.ndjson"))
+    shop.update_customer(early[3].id, email="zzz@example.com")  # moves behind where the first run stopped
+    await export_customers(session, tmp_path / "c.ndjson", **options, resume=True)
+    ids = [c.id for c in read_rows(tmp_path / "c.ndjson")]
+    assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"columns": ["id"]}, "columns"),
+        ({"bom": True}, "bom"),
+        ({"per_page": 20}, "per_page"),
+        ({"order_direction": "desc"}, "order_direction"),
+        ({"email": "example.com"}, "filters"),
+        ({"shop_id": 39}, "shop_id"),
+    ],
+)
+async def test_other_parameters_are_refused(
+    change: dict[str, Any], named: str, shop: Sandbox, session: AsyncSession, tmp_path: Path
+) -> None:
+    """Two different exports in one file."""
+    with pytest.raises(StopHereError):
+        await export_customers(session, tmp_path / "c.csv", per_page=10, on_progress=stop_at(5))
+    kept = part_path(tmp_path / "c.csv").read_bytes()
+    shop.requests.clear()
+    options: dict[str, Any] = {"per_page": 10, **change}
+    with pytest.raises(CheckpointError, match=rf"other parameters: {named} \(was"):
+        await export_customers(session, tmp_path / "c.csv", **options, resume=True)
+    assert (part_path(tmp_path / "c.csv").read_bytes(), shop.requests) == (kept, [])
+
+
+async def test_a_checkpoint_of_another_version_is_refused(session: AsyncSession, tmp_path: Path) -> None:
+    """A checkpoint misread after an upgrade."""
+    checkpoint_path(tmp_path / "c.csv").write_bytes(b'{"shopsdk_export":2,"parameters":{}}\n')
+    with pytest.raises(CheckpointError, match="of another version"):
+        await export_customers(session, tmp_path / "c.csv", resume=True)
+
+
+async def test_two_exports_to_one_name_do_not_mix(session: AsyncSession, tmp_path: Path) -> None:
+    """Two processes that write into one unfinished file."""
+
+    async def second(progress: ExportProgress) -> None:
+        with pytest.raises(CheckpointError, match="another export is at work"):
+            await export_customers(session, tmp_path / "c.csv", if_exists="replace")
+
+    import asyncio
+
+    tasks: list[asyncio.Task[None]] = []
+
+    def start(progress: ExportProgress) -> None:
+        if progress.page == 1:
+            tasks.append(asyncio.create_task(second(progress)))
+
+    await export_customers(session, tmp_path / "c.csv", per_page=5, concurrency=1, on_progress=start)
+    await tasks[0]
+    assert len(read_rows(tmp_path / "c.csv")) == 250
+
+
+async def test_resume_with_nothing_to_go_on_with_begins(session: AsyncSession, tmp_path: Path) -> None:
+    """``resume`` that cannot be given from the first run on."""
+    summary = await export_customers(session, tmp_path / "c.csv", resume=True)
+    assert (summary.resumed, summary.rows) == (0, 250)
+
+
+async def test_what_is_there_is_not_replaced_unasked(shop: Sandbox, session: AsyncSession, tmp_path: Path) -> None:
+    """Last month's export gone by a slip of the hand."""
+    target = tmp_path / "c.csv"
+    target.write_text("precious")
+    for resume in (False, True):
+        with pytest.raises(FileExistsError, match="replace it with --force"):
+            await export_customers(session, target, resume=resume)
+    assert (target.read_text(), shop.requests) == ("precious", [])
+    with pytest.raises(FileExistsError, match="holds something else"):
+        await export_customers(session, target, if_exists="same")
+    assert (target.read_text(), os.listdir(tmp_path)) == ("precious", ["c.csv"])
+    await export_customers(session, target, if_exists="replace")
+    assert read_rows(target) == shop.customers()
+    await export_customers(session, target, if_exists="same")
+    assert read_rows(target) == shop.customers()
+
+
+async def test_an_unfinished_export_is_not_thrown_away_unasked(session: AsyncSession, tmp_path: Path) -> None:
+    """Hours of reading gone because ``resume`` was forgotten."""
+    target = tmp_path / "c.csv"
+    with pytest.raises(StopHereError):
+        await export_customers(session, target, per_page=10, on_progress=stop_at(5))
+    with pytest.raises(FileExistsError, match=r"unfinished export of 50 rows .* --resume"):
+        await export_customers(session, target, per_page=10)
+    with pytest.raises(FileExistsError, match="unfinished export"):
+        await export_customers(session, target, per_page=20, if_exists="same")
+    await export_customers(session, target, per_page=10, if_exists="same")
+    assert len(read_rows(target)) == 250
+
+
+@pytest.mark.parametrize(("name", "error"), [("d", IsADirectoryError), ("pipe.csv", FileExistsError)])
+async def test_only_regular_files_are_replaced(
+    name: str, error: type[OSError], session: AsyncSession, tmp_path: Path
+) -> None:
+    """A folder or a pipe replaced by a file."""
+    (tmp_path / "d").mkdir()
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(error):
+        await export_customers(session, tmp_path / name, format="csv", if_exists="replace")
+    assert sorted(os.listdir(tmp_path)) == ["d", "pipe.csv"]
+
+
+async def test_a_missing_folder_is_named(shop: Sandbox, session: AsyncSession, tmp_path: Path) -> None:
+    """An error that speaks of files the user never named."""
+    with pytest.raises(FileNotFoundError, match="there is no such folder") as caught:
+        await export_customers(session, tmp_path / "no" / "c.csv")
+    assert caught.value.filename == str(tmp_path / "no")
+    assert not shop.requests
+
+
+async def test_a_link_stays_a_link(session: AsyncSession, tmp_path: Path) -> None:
+    """A link to where the data belongs replaced by the data."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "c.csv").symlink_to(tmp_path / "data" / "real.csv")
+    await export_customers(session, tmp_path / "c.csv")
+    assert (tmp_path / "c.csv").is_symlink()
+    assert len(read_rows(tmp_path / "data" / "real.csv")) == 250
+
+
+async def test_an_outage_keeps_the_checkpoint(shop: Sandbox, tmp_path: Path) -> None:
+    """A vendor's outage that costs what had been read."""
+    async with shop.session(retry=RetryPolicy(attempts=1)) as session:
+
+        def break_down(progress: ExportProgress) -> None:
+            if progress.page == 10:
+                shop.fail_next("html_502")
+
+        with pytest.raises(ServerError):
+            await export_customers(session, tmp_path / "c.csv", per_page=10, concurrency=1, on_progress=break_down)
+        summary = await export_customers(session, tmp_path / "c.csv", per_page=10, resume=True)
+    assert summary.resumed >= 100
+    assert read_rows(tmp_path / "c.csv") == shop.customers()

@@ -1,0 +1,148 @@
+"""Many shops at once: a file each, or all in one."""
+
+import json
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pyarrow.parquet as pq
+import pytest
+
+from shopsdk import AsyncSession, NotFoundError
+from shopsdk.export import export_shops
+from tests.support import Heard, RawServer, Wire, answer, page_of, raw_server
+from tests.support_export import read_rows
+
+SHOPS = (11, 22, 33)
+
+
+@attrs.define
+class Mall:
+    """Several shops behind one address: shop n has 2n customers; one may be closed."""
+
+    server: RawServer
+    closed: set[int] = attrs.Factory(set)
+
+    def answer(self, heard: Heard, wire: Wire) -> None:
+        shop, page = int(heard.target.split("/")[3]), heard.json["page"]
+        per_page = heard.json["perPage"]
+        if shop in self.closed:
+            wire.send(answer({"message": f"No query results for model [Shop] {shop}"}, status=404))
+            return
+        ids = range(1, 2 * shop + 1)
+        rows = [{"id": i, "email": f"{shop}-{i}@example.com"} for i in ids[(page - 1) * per_page : page * per_page]]
+        wire.send(answer(page_of(rows, page, last=-(-len(ids) // per_page), per_page=per_page, total=len(ids))))
+
+    def session(self) -> AsyncSession:
+        return self.server.session()
+
+
+@asynccontextmanager
+async def mall() -> AsyncIterator[Mall]:
+    async with raw_server() as server:
+        made = Mall(server)
+        server.behaviours = [made.answer]
+        yield made
+
+
+def expected(shop: int) -> list[str]:
+    return [f"{shop}-{i}@example.com" for i in range(1, 2 * shop + 1)]
+
+
+async def test_a_file_each(tmp_path: Path) -> None:
+    """Shops mixed up, or a checkpoint left behind when all is done."""
+    async with mall() as shops, shops.session() as session:
+        made = await export_shops(session, tmp_path / "c-{shop_id}.csv", SHOPS, per_page=10)
+    assert sorted(os.listdir(tmp_path)) == ["c-11.csv", "c-22.csv", "c-33.csv"]
+    assert {shop: [c.email for c in read_rows(tmp_path / f"c-{shop}.csv")] for shop in SHOPS} == {
+        shop: expected(shop) for shop in SHOPS
+    }
+    assert (made.rows, made.failed, list(made.shops)) == (132, {}, [11, 22, 33])
+
+
+@pytest.mark.parametrize("name", ["c.csv", "c.ndjson", "c.parquet", "c.csv.gz"])
+async def test_one_file_in_the_order_given(name: str, tmp_path: Path) -> None:
+    """Shops in the order in which they came in, a header for each, or rows that do not say whose they are."""
+    async with mall() as shops, shops.session() as session:
+        made = await export_shops(session, tmp_path / name, [33, 11, 22, 11], per_page=10)
+    assert os.listdir(tmp_path) == [name]
+    assert (made.path, made.bytes) == (tmp_path / name, (tmp_path / name).stat().st_size)
+    if name == "c.parquet":
+        rows = [(row["shop_id"], row["email"]) for row in pq.read_table(tmp_path / name).to_pylist()]
+    elif name == "c.ndjson":
+        rows = [(row["shop_id"], row["email"]) for row in map(json.loads, (tmp_path / name).read_bytes().splitlines())]
+    else:
+        import csv
+        import gzip
+
+        data = (tmp_path / name).read_bytes()
+        text = (gzip.decompress(data) if name.endswith("gz") else data).decode()
+        rows = [(int(row["shop_id"]), row["email"]) for row in csv.DictReader(text.splitlines())]
+    assert rows == [(shop, email) for shop in (33, 11, 22) for email in expected(shop)]
+
+
+async def test_a_shop_that_fails_leaves_the_others_whole(tmp_path: Path) -> None:
+    """One closed shop that costs all the others; or that is asked for again when going on, with them."""
+    async with mall() as shops, shops.session() as session:
+        shops.closed.add(22)
+        made = await export_shops(session, tmp_path / "c-{shop_id}.csv", SHOPS, per_page=10)
+        assert (list(made.shops), list(made.failed)) == ([11, 33], [22])
+        assert isinstance(made.failed[22], NotFoundError)
+        assert [c.email for c in read_rows(tmp_path / "c-33.csv")] == expected(33)
+        shops.closed.clear()
+        shops.server.heard.clear()
+        made = await export_shops(session, tmp_path / "c-{shop_id}.csv", SHOPS, per_page=10, resume=True)
+        assert {heard.target.split("/")[3] for heard in shops.server.heard} == {"22"}
+    assert (made.rows, made.failed) == (132, {})
+    assert sorted(os.listdir(tmp_path)) == ["c-11.csv", "c-22.csv", "c-33.csv"]
+
+
+@pytest.mark.parametrize("name", ["c.csv", "c.parquet"])
+async def test_one_file_waits_for_the_last_shop(name: str, tmp_path: Path) -> None:
+    """A file that lacks a shop under the final name; or shops read again that were read already."""
+    async with mall() as shops, shops.session() as session:
+        await export_shops(session, tmp_path / f"unbroken-{name}", SHOPS, per_page=10)
+        shops.closed.add(22)
+        made = await export_shops(session, tmp_path / name, SHOPS, per_page=10)
+        assert (made.path, list(made.failed)) == (None, [22])
+        assert not (tmp_path / name).exists()
+        with pytest.raises(FileExistsError, match="unfinished"):
+            await export_shops(session, tmp_path / name, SHOPS, per_page=10)
+        shops.closed.clear()
+        shops.server.heard.clear()
+        made = await export_shops(session, tmp_path / name, SHOPS, per_page=10, resume=True)
+        assert {heard.target.split("/")[3] for heard in shops.server.heard} == {"22"}
+    assert (tmp_path / name).read_bytes() == (tmp_path / f"unbroken-{name}").read_bytes()
+    assert sorted(os.listdir(tmp_path)) == [name, f"unbroken-{name}"]
+
+
+async def test_names_are_looked_at_before_anything_is_sent(tmp_path: Path) -> None:
+    """Two shops exported, and then the third one's file is in the way."""
+    (tmp_path / "c-33.csv").write_text("precious")
+    (tmp_path / "c.csv").write_text("precious")
+    async with mall() as shops, shops.session() as session:
+        for name in ("c-{shop_id}.csv", "c.csv"):
+            with pytest.raises(FileExistsError):
+                await export_shops(session, tmp_path / name, SHOPS)
+        assert not shops.server.heard
+    assert sorted(os.listdir(tmp_path)) == ["c-33.csv", "c.csv"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"shop_ids": []}, "at least one shop"),
+        ({"shop_ids": [0]}, "shop_id"),
+        ({"shop_ids": [1], "shops_at_once": 0}, "shops_at_once"),
+        ({"shop_ids": [1], "columns": ["x"]}, "not a column"),
+    ],
+)
+async def test_wrong_arguments(arguments: dict[str, Any], message: str, tmp_path: Path) -> None:
+    """A mistake that is found after the first shop."""
+    async with mall() as shops, shops.session() as session:
+        with pytest.raises(ValueError, match=message):
+            await export_shops(session, tmp_path / "c.csv", **arguments)
+        assert not shops.server.heard
