@@ -55,7 +55,7 @@ def customer_filters(filters: CustomerFilters) -> dict[str, object]:
         if name == "subscribed" and isinstance(value, bool):
             checked[name] = "1" if value else "0"
         elif name == "id" and isinstance(value, int) and not isinstance(value, bool):
-            checked[name] = str(value)
+            checked[name] = str(check_int("id", value, 1))
         elif isinstance(value, str):
             if _is_blank(value):
                 raise ValueError(f"{name} must not be empty: the server would ignore it and list everybody")

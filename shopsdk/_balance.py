@@ -13,9 +13,16 @@ import attrs
 
 from shopsdk._arguments import balance_amount, balance_description, customer_name, customer_number, reference_marker
 from shopsdk._codec import decode, parse
-from shopsdk._errors import PaginationError, ReferenceConflictError, ShopError, UnknownOutcomeError
+from shopsdk._errors import (
+    PaginationError,
+    ReferenceConflictError,
+    SessionStateError,
+    ShopError,
+    UnknownOutcomeError,
+)
 from shopsdk._json import as_object
 from shopsdk._models import BalanceEdit, BalanceTransaction, Ledger
+from shopsdk._runtime import Runtime
 from shopsdk._session import AsyncSession, core_of
 from shopsdk._wire import Request, Response, make_request
 
@@ -171,7 +178,13 @@ async def _send_referenced(edit: _Edit, reference: str) -> BalanceEdit:
 
 async def _search(edit: _Edit, reference: str) -> BalanceTransaction | None:
     """Look for an edit whose answer was lost, a few times; nothing that goes wrong with looking is news."""
-    runtime = core_of(edit.session).runtime()
+    try:
+        return await _search_on(core_of(edit.session).runtime(), edit, reference)
+    except SessionStateError:
+        return None  # closed meanwhile: nobody can look, and the doubt stands
+
+
+async def _search_on(runtime: Runtime, edit: _Edit, reference: str) -> BalanceTransaction | None:
     ends_at = runtime.now() + _SEARCH_SECONDS
     for pause in _PAUSES:
         await runtime.pause(pause)
@@ -180,6 +193,8 @@ async def _search(edit: _Edit, reference: str) -> BalanceTransaction | None:
             break
         try:
             found = await _find(edit, reference, deadline=left)
+        except SessionStateError:
+            raise
         except ShopError:
             continue
         if found is not None and found.amount == edit.amount:

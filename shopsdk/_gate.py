@@ -8,6 +8,7 @@ asked last and again on waking, since it may have closed, or moved, in the meant
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from math import inf
 from random import random
 
 import attrs
@@ -18,6 +19,8 @@ from shopsdk._errors import NotSentError, RateLimitedError
 
 _LONGEST_HOLD = 3600.0
 """Seconds; a server that asks for more is believed, but asked again after this long."""
+_A_MOMENT = 0.001
+"""Seconds that no comparison of times is about."""
 _SPACING = 0.05
 """Seconds between two tasks that leave a gate, on the average."""
 
@@ -68,12 +71,19 @@ class Gate:
         """Seconds until it opens; 0 or less while it is open."""
         return self.opens_at - self.clock.now()
 
-    async def wait(self) -> None:
-        """Wait until it is open; who waited leaves a little after who came before."""
+    async def wait(self, longest: float = inf, left: Callable[[], float] = lambda: inf) -> None:
+        """Wait until it is open; who waited leaves a little after who came before.
+
+        Raises:
+            RateLimitedError: it stays closed for more than ``longest`` seconds, or the turn comes after ``left()``.
+        """
         while self.closed_for > 0:
             leaves_at = self._leaves_at
+            turn = leaves_at - self.clock.now()
+            if self.closed_for > longest + _A_MOMENT or turn > left() + _A_MOMENT:
+                raise _refusal(turn)
             self._leaves_at += 2 * _SPACING * self.clock.random()
-            await self.clock.sleep(leaves_at - self.clock.now())
+            await self.clock.sleep(turn)
 
 
 @attrs.define
@@ -144,8 +154,7 @@ class Gates:
                 self._slots.release()
                 raise
             self._slots.release()
-            _check(gate, min(longest, budget.left))
-            await gate.wait()
+            await gate.wait(longest, lambda: budget.left)
 
     async def _limited(self, budget: Budget) -> None:
         if self._limiter is None:
@@ -165,11 +174,9 @@ class Gates:
         self._slots.release()
 
 
-def _check(gate: Gate, longest: float) -> None:
-    seconds = gate.closed_for
-    if seconds > longest:
-        error = RateLimitedError(
-            f"not sent: an earlier answer to this operation asks for {seconds:.1f} s more of waiting", status=429
-        )
-        error.retry_after = seconds
-        raise error
+def _refusal(seconds: float) -> RateLimitedError:
+    error = RateLimitedError(
+        f"not sent: an earlier answer to this operation asks for {seconds:.1f} s more of waiting", status=429
+    )
+    error.retry_after = seconds
+    return error

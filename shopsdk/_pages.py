@@ -20,6 +20,7 @@ without a new row end the walk with an error.
 """
 
 from collections.abc import AsyncGenerator, Callable, Hashable
+from math import inf
 from operator import gt, lt
 from typing import Any, Generic, Literal, TypeVar
 
@@ -36,6 +37,10 @@ _FRUITLESS_STEPS = 50
 _EXPLAINED_STEPS = 1000
 """The same, where the total grew by as much as came again: a list may grow faster than a slow walk reads it."""
 _LIKELY_CAUSE = "likely a proxy that drops the body of a GET: try AsyncSession(list_params='query')"
+
+
+_NO_KEY = "the server ignored the page; or, if equal rows are normal here, give key= to tell them apart"
+_SWINGING = "the list changes faster than it is read, or the server miscounts"
 
 
 def _as_it_came(page: Any) -> Any:
@@ -118,6 +123,7 @@ class _State(Generic[T]):
         self._plan = plan
         self._frontier: tuple[int, int] | None = None  # rows covered, and the total when they were
         self._furthest = 0  # rows covered at the most: below it, repeats are no wonder
+        self._least_total: float = inf
         self._seen: set[Hashable] = set()
         self._last_key: Any = None
         self._previous: list[T] = []
@@ -146,7 +152,9 @@ class _State(Generic[T]):
         safe = max(0, covered - max(0, total - page.total))
         if (number - 1) * self._plan.per_page <= safe:
             return None
-        self._count_fruitless(number, f"totals that go on changing, now {page.total}")
+        if page.total >= self._least_total:  # a list that only shrinks ends by itself; totals that swing do not
+            self._count_fruitless(number, f"totals that go up and down, now {page.total}", cause=_SWINGING)
+        self._least_total = min(self._least_total, page.total)
         return safe // self._plan.per_page + 1
 
     def accept(self, page: Page[T], number: int) -> list[T]:
@@ -163,6 +171,8 @@ class _State(Generic[T]):
                 got = "rows that were delivered before" if page.data else "no rows"
                 self._count_fruitless(number, got, explained=bool(page.data) and self._pushed >= 0)
                 self._repeats = self._repeats or (more_expected and self._pushed < 0)
+                if self._plan.key is None and page.data and more_expected:
+                    raise _distrust(f"page {number}", "the very rows of the page before", _NO_KEY, number)
         if rows:
             self._fruitless, self._repeats, self._pushed = [0, 0], False, max(0, self._pushed)
         self._advance(page, number)
@@ -208,10 +218,10 @@ class _State(Generic[T]):
         elif rows:
             self._last_key = key(rows[-1])
 
-    def _count_fruitless(self, number: int, got: str, *, explained: bool = False) -> None:
+    def _count_fruitless(self, number: int, got: str, *, explained: bool = False, cause: str = _LIKELY_CAUSE) -> None:
         self._fruitless[explained] += 1
         if self._fruitless[explained] > (_EXPLAINED_STEPS if explained else _FRUITLESS_STEPS):
-            raise _distrust(f"page {number}", f"{got}, again and again", _LIKELY_CAUSE, number)
+            raise _distrust(f"page {number}", f"{got}, again and again", cause, number)
 
     def _check_end(self, number: int) -> None:
         if self._repeats:

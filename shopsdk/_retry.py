@@ -72,7 +72,8 @@ def decide(
         stretched = max(asked, _LEAST_WAIT) * (1 + _UPWARD * random())
         return min(stretched, policy.retry_after_max)
     if isinstance(error, RateLimitedError):
-        return max(ceiling, _LEAST_WAIT) * (1 + _UPWARD * random())  # a limit without a figure: wait it out in full
+        wait = max(ceiling, _LEAST_WAIT) * (1 + _UPWARD * random())  # a limit without a figure: wait it out in full
+        return min(wait, policy.retry_after_max)
     return ceiling * random()
 
 

@@ -77,8 +77,10 @@ class Runtime:
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await self._transport.close()
+        try:
+            await asyncio.gather(*tasks, return_exceptions=True)
+        finally:
+            await self._transport.close()
 
     def abandon(self) -> None:
         """Leave behind what belonged to a closed loop or to the parent process."""
@@ -139,7 +141,7 @@ class Runtime:
             call.last = outcome
             idempotent = call.request.idempotent
             wait = decide(outcome, call.attempts, idempotent=idempotent, policy=self._retry, random=self._clock.random)
-            if wait is None or wait > call.budget.left:
+            if wait is None or wait >= call.budget.left:
                 if repeatable(outcome, idempotent=idempotent):
                     logger.warning("%s: giving up after %d attempts", call.request.operation, call.attempts)
                 raise outcome
@@ -203,14 +205,14 @@ class Runtime:
         logger.debug("%s: %d after %.3f s", call.request.operation, head.status, call.budget.elapsed)
         if head.status == 429:
             asked = retry_after(head.headers)
-            call.gate.hold(self._retry.wait_initial if asked is None else asked)
+            call.gate.hold(min(self._retry.wait_initial, self._retry.retry_after_max) if asked is None else asked)
             if self._tell is not None and not call.gate.announced:
                 call.gate.announced = True
                 self._tell(GateClosed(operation=call.request.operation, seconds=call.gate.closed_for))
 
     def _refused(self, call: _Call, response: Response) -> ShopError:
-        clean = attrs.evolve(response, body=self._options.key.scrubbed(response.body))
-        error = error_from(call.request, clean, said=parse_or_none(clean.body), attempts=call.attempts)
+        said, scrub = parse_or_none(response.body), self._options.key.scrub
+        error = error_from(call.request, response, said=said, attempts=call.attempts, scrub=scrub)
         error.retry_after = retry_after(response.headers)
         return error
 

@@ -11,8 +11,8 @@ from shopsdk._core import Core
 from shopsdk._events import Event
 from shopsdk._gate import Clock, RateLimit
 from shopsdk._retry import RetryPolicy, Timeout
-from shopsdk._settings import check_api_key, check_base_url, check_proxy
-from shopsdk._transport import Options, Secret
+from shopsdk._settings import Secret, check_api_key, check_base_url, check_proxy
+from shopsdk._transport import Options
 from shopsdk._wire import ListParams, check_int, make_request
 
 T = TypeVar("T")
@@ -70,26 +70,35 @@ class AsyncSession:
         on_event: Callable[[Event], object] | None = None,
         clock: Clock | None = None,
     ) -> None:
+        # First of all, so that no traceback that shows locals finds the key or a proxy's password in this frame.
+        key = Secret(os.environ.get("SHOPSDK_API_KEY", "") if api_key is None else api_key)
+        place = None if proxy is None else Secret(proxy)
+        api_key = proxy = None
+        named: dict[str, tuple[object, type[object]]] = {"timeout": (timeout, Timeout), "retry": (retry, RetryPolicy)}
+        named |= {} if rate_limit is None else {"rate_limit": (rate_limit, RateLimit)}
+        named |= {} if connector is None else {"connector": (connector, aiohttp.BaseConnector)}
+        named |= {} if clock is None else {"clock": (clock, Clock)}
+        for each in trace_configs:
+            _check_kinds({"trace_configs": (each, aiohttp.TraceConfig)}, None)
+        _check_kinds(named, on_event)
         check_int("max_in_flight", max_in_flight, 1)
         check_int("max_response_bytes", max_response_bytes, 1)
         if list_params not in {"body", "query"}:
             raise ValueError(f"list_params must be 'body' or 'query', not {list_params!r}")
-        options = Options(
-            base_url=check_base_url(base_url or os.environ.get("SHOPSDK_BASE_URL") or _BASE_URL),
-            key=Secret(check_api_key(api_key if api_key is not None else os.environ.get("SHOPSDK_API_KEY", ""))),
-            timeout=timeout,
-            max_in_flight=max_in_flight,
-            max_response_bytes=max_response_bytes,
-            proxy=None if proxy is None else Secret(check_proxy(proxy)),
-            connector=connector,
-            trace_configs=tuple(trace_configs),
-        )
-        shop_id = _shop_id_from_environment() if shop_id is None else shop_id
-        if shop_id is not None:
-            check_int("shop_id", shop_id, 1)
+        if base_url is None:
+            base_url = os.environ.get("SHOPSDK_BASE_URL") or _BASE_URL
         self._core = Core(
-            options=options,
-            shop_id=shop_id,
+            options=Options(
+                base_url=check_base_url(base_url),
+                key=check_api_key(key),
+                timeout=timeout,
+                max_in_flight=max_in_flight,
+                max_response_bytes=max_response_bytes,
+                proxy=None if place is None else check_proxy(place),
+                connector=connector,
+                trace_configs=tuple(trace_configs),
+            ),
+            shop_id=_shop_id_from_environment() if shop_id is None else check_int("shop_id", shop_id, 1),
             retry=retry,
             rate_limit=rate_limit,
             list_params=list_params,
@@ -98,7 +107,10 @@ class AsyncSession:
         )
 
     def __repr__(self) -> str:
-        return f"<AsyncSession {self._core.options.base_url} shop_id={self._core.shop_id} {self._core.state}>"
+        core: Core | None = getattr(self, "_core", None)  # there is none while the constructor refuses its arguments
+        if core is None:
+            return "<AsyncSession unmade>"
+        return f"<AsyncSession {core.options.base_url} shop_id={core.shop_id} {core.state}>"
 
     def __reduce__(self) -> str:
         raise TypeError("an AsyncSession cannot be pickled or copied: it holds a key and live connections")
@@ -159,7 +171,8 @@ class AsyncSession:
             params: the query string: str, int, bool (as 1 or 0) and Decimal.
             idempotent: may it be sent again though an earlier attempt may have been carried out? None: reads only.
             as_type: decode into this (an attrs class, ``Page[...]``, a list of either); absent, the parsed JSON, with
-                Decimal for every number that has a fraction or an exponent.
+                Decimal for every number that has a fraction or an exponent, or None where an answer has no body by
+                its nature (204, 205, HEAD).
 
         Raises:
             ShopError: see the tree.
@@ -170,12 +183,22 @@ class AsyncSession:
         if as_type is not None:
             return await self._core.fetch(request, as_type)
         response = await self._core.runtime().send(request)
+        if response.status in {204, 205} or request.method == "HEAD":
+            return None
         return parse(response.body, label=request.label, changes=request.changes)
 
 
 def core_of(session: AsyncSession) -> Core:
     """Let the endpoints, which are functions and not methods, reach what a session is made of."""
     return session._core  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+
+
+def _check_kinds(named: Mapping[str, tuple[object, type[object]]], on_event: object) -> None:
+    for name, (value, kind) in named.items():
+        if not isinstance(value, kind):
+            raise TypeError(f"{name} must be a {kind.__name__}, not {type(value).__name__}")
+    if on_event is not None and not callable(on_event):
+        raise TypeError(f"on_event must be callable, not {type(on_event).__name__}")
 
 
 def _shop_id_from_environment() -> int | None:

@@ -1,17 +1,43 @@
-"""What a session may be told of the place it talks to, checked when it is made. Nothing here is ever echoed."""
+"""What a session may be told, checked when it is made. Nothing is ever echoed, not even by a traceback's locals."""
 
+import json
+from collections.abc import Callable
 from ipaddress import ip_address
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
+
+
+class Secret:
+    """A string that nothing prints."""
+
+    __slots__ = ("reveal",)
+
+    reveal: Callable[[], str]
+
+    def __init__(self, value: str) -> None:
+        self.reveal = lambda: value
+
+    def scrub(self, text: str) -> str:
+        """Blot it out of what a server echoed, in the ways that JSON and URLs may write it."""
+        value = self.reveal()
+        written = json.dumps(value)[1:-1]
+        for form in (value, written, written.replace("/", "\\/"), quote(value, safe="")):
+            text = text.replace(form, "[secret]")
+        return text
+
+    def __repr__(self) -> str:
+        return "<secret>"
 
 
 def check_base_url(url: str) -> str:
     """Normalise a base URL; refuse one that would leak the key or lose the path. The URL itself is never echoed."""
+    if not isinstance(url, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError("base_url must be a str")
     text = url.strip().rstrip("/")
     if not text.isprintable() or any(char in text for char in " \\@?#"):
         raise ValueError("base_url must hold no userinfo, query, fragment, backslash, space or control character")
     if not text.isascii():
         raise ValueError("base_url must be ASCII: write the host in Punycode, and percent-encode the path")
-    parts = _split_url("base_url", text, "https://api.sellauth.com/v1")
+    parts = _split_url("base_url", Secret(text), "https://api.sellauth.com/v1")
     if any(segment in {".", ".."} for segment in parts.path.split("/")):
         raise ValueError("base_url must not hold '.' or '..' segments")
     if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
@@ -19,15 +45,17 @@ def check_base_url(url: str) -> str:
     return text
 
 
-def check_proxy(url: str) -> str:
-    """Check a proxy's URL, without echoing it: it may hold a password."""
-    _split_url("proxy", url, "http://proxy.example:3128")
-    return url
+def check_proxy(proxy: Secret) -> Secret:
+    """Check a proxy's URL, which may hold a password."""
+    if not isinstance(proxy.reveal(), str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError("proxy must be a str")
+    _split_url("proxy", proxy, "http://proxy.example:3128")
+    return proxy
 
 
-def _split_url(name: str, url: str, example: str) -> SplitResult:
+def _split_url(name: str, url: Secret, example: str) -> SplitResult:
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(url.reveal())
         if parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0:
             parts.hostname.encode("idna")  # the resolver will, and refuses an empty label or one of 64 letters
             return parts
@@ -45,12 +73,13 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def check_api_key(key: str) -> str:
-    """Strip a key and refuse one that no header can carry, without echoing it."""
-    text = key.strip()
-    if not text:
+def check_api_key(key: Secret) -> Secret:
+    """Strip a key and refuse one that no header can carry."""
+    if not isinstance(key.reveal(), str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError("api_key must be a str")
+    stripped = Secret(key.reveal().strip())
+    if not stripped.reveal():
         raise ValueError("api_key is empty: give api_key= or set SHOPSDK_API_KEY")
-    if not text.isascii() or not text.isprintable() or " " in text:
-        key = text = ""  # a traceback with its locals would show it
+    if not stripped.reveal().isascii() or not stripped.reveal().isprintable() or " " in stripped.reveal():
         raise ValueError("api_key must be printable ASCII without spaces or control characters")
-    return text
+    return stripped

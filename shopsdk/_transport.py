@@ -22,6 +22,7 @@ from yarl import URL
 
 from shopsdk._errors import DecodeError, NotSentError, SessionStateError, ShopError, TransportError, UnknownOutcomeError
 from shopsdk._retry import Timeout
+from shopsdk._settings import Secret
 from shopsdk._version import __version__
 from shopsdk._wire import Request, Response
 
@@ -39,24 +40,6 @@ _inherited: list[object] = []
 
 class _ConnectionLostError(aiohttp.ClientError):
     """The connection died; unlike aiohttp's own errors for that, this one is not answered by a resend."""
-
-
-class Secret:
-    """A string that nothing prints."""
-
-    __slots__ = ("reveal",)
-
-    reveal: Callable[[], str]
-
-    def __init__(self, value: str) -> None:
-        self.reveal = lambda: value
-
-    def scrubbed(self, text: bytes) -> bytes:
-        """Blot it out of what a server echoed."""
-        return text.replace(self.reveal().encode(), b"[secret]")
-
-    def __repr__(self) -> str:
-        return "<secret>"
 
 
 @attrs.frozen
@@ -79,8 +62,9 @@ class Transport:
     def __init__(self, options: Options) -> None:
         self._options = options
         self._root = options.base_url
-        self._proxy = None if options.proxy is None else options.proxy.reveal()
         self._timeout = _client_timeout(options.timeout, options.timeout.total)
+        if options.connector is not None and loop_of(options.connector) is not asyncio.get_running_loop():
+            raise SessionStateError("the connector belongs to another event loop than the one that runs now")
         self._own = None if options.connector else aiohttp.TCPConnector(limit=options.max_in_flight)
         self._http = aiohttp.ClientSession(
             connector=options.connector or self._own,
@@ -151,12 +135,17 @@ class Transport:
             data=body,
             timeout=timeout,
             allow_redirects=False,
-            proxy=self._proxy,
+            proxy=None if options.proxy is None else options.proxy.reveal(),
         ) as answer:
             head = Response(status=answer.status, headers=answer.headers, body=b"")
             on_status(head)
             content = await _read(answer, options.max_response_bytes)
             return Response(status=answer.status, headers=answer.headers, body=content)
+
+
+def loop_of(connector: aiohttp.BaseConnector) -> asyncio.AbstractEventLoop:
+    """Find the event loop that a connector was made on."""
+    return connector._loop  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - aiohttp has no other way
 
 
 class _TooLargeError(Exception):

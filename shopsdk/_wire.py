@@ -3,11 +3,12 @@
 The path is built segment by segment, because a server reads structure into it: an empty segment turns "get one" into
 "list all", ``..`` climbs out of the resource, and a slash inside an id names another route.
 
-*A GET with a body.* The vendor documents the parameters of its lists as the JSON body of the GET, and so they are sent.
-HTTP gives such a body no meaning of its own, so proxies differ: some refuse the request (400, 403, 411, 413 or 501, most
-with a page of their own), some drop the body in silence, and a cache may answer every page with the first. Laravel reads
-a query string just as well, which passes everywhere: ``AsyncSession(list_params="query")``. A body that was dropped cannot
-go unnoticed: the page and the page size are sent every time, and an answer that does not echo both is refused.
+*A GET with a body.* The vendor documents the parameters of its lists as the JSON body of the GET, and so they are
+sent. HTTP gives such a body no meaning of its own, so proxies differ: some refuse the request (400, 403, 411, 413 or
+501, most with a page of their own), some drop the body in silence, and a cache may answer every page with the first.
+Laravel reads a query string just as well, which passes everywhere: ``AsyncSession(list_params="query")``. A body that
+was dropped cannot go unnoticed: the page and the page size are sent every time, and an answer that does not echo both
+is refused.
 """
 
 import re
@@ -99,10 +100,14 @@ def make_request(
     route: str | None = None,
 ) -> Request:
     """Check and quote; ``idempotent=None`` means that reads may be repeated and nothing else."""
+    if not isinstance(method, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"method must be a str, not {type(method).__name__}")
+    if params is not None and not isinstance(params, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"params must be a mapping, not {type(params).__name__}")
     verb = method.upper()
     if verb not in _METHODS:
         raise ValueError(f"method must be one of {', '.join(sorted(_METHODS))}, not {method!r}")
-    if isinstance(path, str):
+    if isinstance(path, str | bytes) or not isinstance(path, Sequence):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError("path must be a sequence of segments, such as ['shops', 38, 'customers'], not one string")
     segments = [path_segment(segment) for segment in path]
     if not segments:
@@ -170,12 +175,13 @@ def check_page(page: int, per_page: int) -> None:
         raise ValueError(f"per_page must be 1 to 100, not {per_page}")
 
 
-def check_int(name: str, value: int, least: int) -> None:
-    """Check a whole number against its lower bound."""
+def check_int(name: str, value: int, least: int) -> int:
+    """Check a whole number against its lower bound, and give it back."""
     if isinstance(value, bool) or not isinstance(value, int):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"{name} must be an int, not {type(value).__name__}")
     if value < least:
         raise ValueError(f"{name} must be at least {least}, not {value}")
+    return value
 
 
 def without_emails(text: str) -> str:

@@ -35,7 +35,7 @@ from shopsdk import (
 )
 from tests.support import CUSTOMER, Behaviour, FakeClock, Heard, RawServer, Wire, answer, page_of, raw_server, silence
 
-SHORT = Timeout(connect=0.04, total=0.05, deadline=5)
+SHORT = Timeout(connect=0.2, total=0.25, deadline=5)
 
 Call = Callable[[AsyncSession], Awaitable[object]]
 
@@ -214,7 +214,7 @@ async def test_endless_headers_end_in_a_typed_error(name: str, call: str) -> Non
         wire.send(HEADS[name])
         await silence(heard, wire)
 
-    async with raw_server(behave) as server, server.session(timeout=Timeout(0.2, 0.3), retry=RetryPolicy(1)) as session:
+    async with raw_server(behave) as server, server.session(timeout=Timeout(0.5, 0.6), retry=RetryPolicy(1)) as session:
         with pytest.raises(UnknownOutcomeError if call == "POST" else TransportError):
             await CALLS[call](session)
     assert 1 == len(server.heard)
@@ -231,7 +231,7 @@ async def test_a_slow_body_ends_in_a_typed_error(call: str) -> None:
         wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n[")
         await silence(heard, wire)
 
-    async with raw_server(dribble) as server, server.session(timeout=SHORT, retry=RetryPolicy(attempts=2)) as session:
+    async with raw_server(dribble) as server, server.session(timeout=SHORT, retry=RetryPolicy(attempts=1)) as session:
         FakeClock().on(session)
         with pytest.raises(TransportError) as caught:
             await CALLS[call](session)

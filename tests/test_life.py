@@ -8,6 +8,7 @@ import sys
 import textwrap
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import Any
 
 import aiohttp
 import pytest
@@ -270,6 +271,73 @@ async def test_a_borrowed_connector_is_given_back(shop: Sandbox) -> None:
             await get_customer(session, shop.customers()[0].id)
     assert not connector.closed
     await connector.close()
+
+
+def test_a_borrowed_connector_of_another_loop_is_refused(shop: Sandbox) -> None:
+    """A bare "Event loop is closed" would come out of the middle of aiohttp."""
+
+    async def lend() -> aiohttp.TCPConnector:
+        return aiohttp.TCPConnector()
+
+    session = shop.session(connector=asyncio.run(lend()))
+    with pytest.raises(SessionStateError, match="connector"):
+        asyncio.run(read_all(session))
+
+
+async def test_a_cancelled_close_still_closes() -> None:
+    """Cancelling a slow shutdown would leave the connections open for ever, since a second close does nothing."""
+    async with raw_server(answer(page_of([CUSTOMER], 1, last=9, per_page=1, total=9)), silence) as server:
+        session = server.session()
+        left = await left_by_break(iter_customers(session, per_page=1))
+        closing = asyncio.create_task(session.close())
+        await asyncio.sleep(0)
+        closing.cancel()
+        await asyncio.gather(closing, return_exceptions=True)
+        await left.aclose()
+    gc.collect()  # an unclosed session would warn, and warnings are errors
+
+
+async def test_an_answer_without_a_body_is_none() -> None:
+    """A DELETE that succeeded would be reported as an answer that cannot be read."""
+    gone = b"HTTP/1.1 204 No Content\r\n\r\n"
+    async with raw_server(gone, b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n") as server:
+        async with server.session() as session:
+            assert None is await session.request("DELETE", ["shops", 38, "webhooks", 1])
+            assert None is await session.request("HEAD", ["shops", 38])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"timeout": 30},
+        {"retry": 3},
+        {"rate_limit": 5},
+        {"connector": "x"},
+        {"clock": 1},
+        {"on_event": 5},
+        {"trace_configs": ["x"]},
+        {"base_url": 5},
+        {"proxy": 5},
+        {"api_key": b"key"},
+        {"max_in_flight": 1.5},
+    ],
+    ids=lambda wrong: next(iter(wrong)),
+)
+def test_a_setting_of_the_wrong_type_is_named(wrong: dict[str, Any]) -> None:
+    """An AttributeError from the middle of the library, at the first request, would not say what is wrong."""
+    with pytest.raises(TypeError, match=next(iter(wrong))):
+        AsyncSession(**{"api_key": "key", **wrong})
+
+
+def test_a_blank_base_url_is_refused() -> None:
+    """A staging variable that is not set would move real money."""
+    with pytest.raises(ValueError, match="base_url"):
+        AsyncSession("key", base_url="")
+
+
+def test_a_session_that_was_never_made_can_be_shown() -> None:
+    """An error tracker that shows locals would die on the half-made session, and report nothing."""
+    assert "unmade" in repr(AsyncSession.__new__(AsyncSession))
 
 
 async def test_trace_configs_see_the_wire(shop: Sandbox) -> None:

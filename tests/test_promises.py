@@ -82,7 +82,7 @@ async def test_the_table_tells_the_truth(row: tuple[str, ...], column: int, call
     """People decide by that table whether to send money again."""
     name = next(name for name in HAPPENS if row[0].startswith(name))
     for behaviour in HAPPENS[name]:
-        async with raw_server(behaviour) as server, server.session(timeout=Timeout(total=0.1)) as session:
+        async with raw_server(behaviour) as server, server.session(timeout=Timeout(total=1)) as session:
             FakeClock().on(session)
             with pytest.raises(ShopError) as caught:
                 await call(session)

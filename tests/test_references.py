@@ -175,6 +175,25 @@ async def test_a_search_that_fails_does_not_hide_the_doubt() -> None:
     assert caught.value.reference == "r"
 
 
+async def test_a_session_closed_while_searching_does_not_hide_the_doubt() -> None:
+    """A program that shuts down with an edit in flight would be told that nothing was applied."""
+
+    async def close(_heard: Heard, wire: Wire) -> None:
+        closing.append(asyncio.ensure_future(session.close()))
+        await asyncio.sleep(0.01)
+        wire.writer.close()
+
+    closing: list[asyncio.Future[None]] = []
+    async with raw_server(answer([]), close) as server:
+        session = server.session()
+        clock = FakeClock().on(session)
+        with pytest.raises(UnknownOutcomeError) as caught:
+            await edit_customer_balance(session, 7, 1, reference="r")
+        await asyncio.gather(*closing)
+    assert (True, "r") == (caught.value.maybe_applied, caught.value.reference)
+    assert 1 > sum(clock.slept)
+
+
 async def test_a_search_that_fails_before_sending_sends_nothing() -> None:
     """Without the ledger nobody knows whether the edit was made; sending it anyway might double it."""
     async with raw_server(answer(None, 500)) as server, server.session() as session:

@@ -236,6 +236,28 @@ async def test_an_attempt_gets_what_is_left_of_the_deadline() -> None:
     assert len(server.heard) == 1
 
 
+async def test_a_turn_that_comes_after_the_deadline_is_not_waited_for() -> None:
+    """With many tasks at a gate, the last would leave long after all that their callers allowed."""
+    clock = FakeClock()
+    gate = Gate(Clock(now=lambda: clock.time, sleep=clock.sleep, random=lambda: 0.5))
+    gate.hold(1.0)
+    for _ in range(10):
+        gate._leaves_at += 0.1
+    with pytest.raises(RateLimitedError) as caught:
+        await gate.wait(90, lambda: 1.5)
+    assert 2.0 == pytest.approx(caught.value.retry_after)
+    assert [] == clock.slept
+
+
+async def test_a_limit_without_a_figure_keeps_to_the_longest_wait() -> None:
+    """A caller who allows short waits only would be told of an earlier answer, instead of the one that came."""
+    async with raw_server(limited(None), answer(CUSTOMER)) as server:
+        async with server.session(retry=RetryPolicy(retry_after_max=0.2)) as session:
+            clock = FakeClock().on(session)
+            await get_customer(session, 7)
+    assert 0.2 == pytest.approx(sum(clock.slept))
+
+
 async def test_the_queue_for_a_slot_counts_against_no_timeout() -> None:
     """With more tasks than slots, those at the end would time out without ever having been sent."""
     clock = FakeClock()

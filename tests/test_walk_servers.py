@@ -6,6 +6,7 @@ from contextlib import aclosing
 from itertools import count
 from typing import Any, Literal
 
+import attrs
 import pytest
 
 from shopsdk import (
@@ -100,6 +101,33 @@ async def test_without_keys_a_page_that_comes_twice_is_noticed() -> None:
     """With nothing to tell rows apart, a server that ignores the page would be believed for ever."""
     with pytest.raises(PaginationError):
         await walked(WRONG["answers page 1 to every question, and claims otherwise"], keyed=False)
+
+
+async def test_without_keys_no_page_is_dropped_in_silence() -> None:
+    """Rows that are equal by nature would be taken for repeats, and be lost without a word."""
+    equal = [Row(1)] * 5
+
+    def server(number: int) -> Page[Row]:
+        return attrs.evolve(page([], number), data=equal)
+
+    with pytest.raises(PaginationError, match="key="):
+        await walked(server, keyed=False)
+
+
+async def test_a_list_that_shrinks_all_the_while_is_read_to_its_end() -> None:
+    """A purge that deletes at every request would be taken for a server that miscounts, and end the export."""
+    left = list(range(1, 401))
+
+    def server(number: int) -> Page[Row]:
+        if len(left) > 100:
+            del left[-1:]
+            del left[:1]
+        rows = left[(number - 1) * 5 : number * 5]
+        return page(rows, number, last=-(-len(left) // 5), total=len(left))
+
+    got = await walked(server)
+    assert sorted(set(got)) == got
+    assert set(left) <= set(got)
 
 
 async def test_a_walk_that_begins_past_the_end_is_empty() -> None:

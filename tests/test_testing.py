@@ -1,0 +1,118 @@
+"""The fixtures that users' tests stand on; ``tests/consumer`` uses them as users do, and this looks at the corners."""
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from shopsdk import Customer, RetryPolicy, get_customer
+from shopsdk.sandbox import Sandbox
+from shopsdk.testing import InstantClock
+
+
+def run_suite(folder: Path, test: str) -> str:
+    """Run a suite of one file as its owner would; gives what pytest said."""
+    (folder / "pytest.ini").write_text("[pytest]\naddopts = --strict-markers\n")
+    (folder / "conftest.py").write_text('pytest_plugins = ["shopsdk.testing"]\n')
+    (folder / "test_it.py").write_text("import os, sys, pytest\n" + test)
+    loop_scope = "--override-ini=asyncio_default_fixture_loop_scope=function"
+    command = [sys.executable, "-m", "pytest", "-W", "error", "-p", "no:cacheprovider", loop_scope]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False).stdout
+
+
+async def test_waits_take_no_time_and_are_told() -> None:
+    """A test could not say what would have been waited, or would have to wait it out."""
+    clock = InstantClock(chance=0.0)
+    with Sandbox([Customer(id=7, email="x@example.com")]) as shop:
+        async with shop.session(clock=clock, retry=RetryPolicy(attempts=9)) as session:
+            shop.fail_next("rate_limit", retry_after=60)
+            await get_customer(session, 7)
+            clock.chance = 0.5
+            shop.fail_next("error_500", times=6)
+            await get_customer(session, 7)
+    assert [60.0, 0.25, 0.5, 1.0, 2.0, 4.0, 4.0] == clock.slept
+    assert (71.75, 71.75) == (clock.time, clock.now())
+    assert f"<InstantClock at 71.75 s, slept {clock.slept}>" == repr(clock)
+
+
+async def test_sleepers_wake_in_the_order_of_their_times() -> None:
+    """Tasks that wait side by side would overtake each other, or use up each other's deadlines."""
+    clock = InstantClock()
+    woke: list[tuple[str, float]] = []
+
+    async def sleeper(name: str, *naps: float) -> None:
+        for nap in naps:
+            await clock.sleep(nap)
+            woke.append((name, clock.now()))
+
+    async with asyncio.TaskGroup() as tasks:
+        for name, naps in (("long", [10.0]), ("short", [1.0, 2.0, 3.0]), ("none", [0.0]), ("back", [-5.0])):
+            tasks.create_task(sleeper(name, *naps))
+    assert [("none", 0.0), ("back", 0.0), ("short", 1.0), ("short", 3.0), ("short", 6.0), ("long", 10.0)] == woke
+
+
+async def test_a_cancelled_sleeper_holds_nobody_up() -> None:
+    """A test that cancels a call in the middle of its wait would hang at the next one."""
+    clock = InstantClock()
+    first = asyncio.ensure_future(clock.sleep(1.0))
+    second = asyncio.ensure_future(clock.sleep(2.0))
+    await asyncio.sleep(0)
+    first.cancel()
+    await second
+    assert ([1.0, 2.0], 2.0) == (clock.slept, clock.time)
+
+
+def test_the_environment_leads_to_the_sandbox(tmp_path: Path) -> None:
+    """Code under test that makes a session of its own would call a real shop, with the developer's key."""
+    test = """
+names = ("SHOPSDK_API_KEY", "SHOPSDK_SHOP_ID", "SHOPSDK_BASE_URL")
+
+@pytest.mark.shop(shop_id=39)
+def test_one(shop_sandbox):
+    assert [shop_sandbox.api_key, "39", shop_sandbox.base_url] == [os.environ[name] for name in names]
+
+def test_two():
+    assert [None] * 3 == [os.environ.get(name) for name in names]
+"""
+    assert "2 passed" in run_suite(tmp_path, test)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [("50", "takes its arguments by name"), ("customer=50", "unexpected keyword"), ("customers=-1", "0 or more")],
+)
+def test_a_marker_that_makes_no_sense_says_so(arguments: str, said: str, tmp_path: Path) -> None:
+    """A misspelt marker would seed nothing, and the test pass on an empty shop."""
+    out = run_suite(tmp_path, f"@pytest.mark.shop({arguments})\ndef test_it(shop_sandbox): pass\n")
+    assert said in out
+    assert "1 error" in out
+
+
+def test_the_marker_is_listed(tmp_path: Path) -> None:
+    """With ``--strict-markers`` the marker would be refused, and ``pytest --markers`` would not explain it."""
+    said = run_suite(tmp_path, "@pytest.mark.shop(customers=3)\ndef test_it(shop_sandbox): pass\n")
+    assert "1 passed" in said
+
+
+def loaded_by(statement: str) -> set[str]:
+    """Find the modules that a statement loads."""
+    program = f"{statement}; import sys; print(*sys.modules)"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return set(result.stdout.split())
+
+
+def test_who_does_not_use_the_sandbox_does_not_load_it() -> None:
+    """Every run of a user's tests would start with a web server and a database in memory."""
+    assert set() == loaded_by("import shopsdk.testing") & {
+        "shopsdk.sandbox",
+        "shopsdk.export",
+        "aiohttp.web",
+        "sqlite3",
+    }
+
+
+def test_who_does_not_test_loads_no_fixtures() -> None:
+    """Every program would load pytest, or fail where there is none."""
+    assert set() == loaded_by("import shopsdk") & {"shopsdk.testing", "pytest", "pytest_asyncio"}
