@@ -105,7 +105,7 @@ async def edit_customer_balance(
         return await _send_referenced(edit, reference)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class _Edit:
     session: AsyncSession
     shop: int

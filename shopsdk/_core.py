@@ -24,7 +24,7 @@ from shopsdk._wire import ListParams, Request, Response, check_int, make_list_re
 T = TypeVar("T")
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Core:
     """What an AsyncSession is made of."""
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import cache
 from math import isfinite
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -52,7 +53,7 @@ def exact(document: object, as_type: type[T]) -> T:
     try:
         if (get_origin(as_type) or as_type) in {Page, Ledger}:
             document = _flat(document)
-        return _converter.structure(document, as_type)
+        return _converter().structure(document, as_type)
     except BaseValidationError as error:
         path, reason = _first(error)
         failure = UnreadableError(reason, path, _row(document, path))
@@ -152,7 +153,7 @@ def _kind(value: object) -> str:
 
 
 def _list_of(kind: Any) -> Callable[[object, Any], list[Any]]:
-    inner = list_structure_factory(kind, _converter)
+    inner = list_structure_factory(kind, _converter())
 
     def read(value: object, into: Any) -> list[Any]:
         by_index = as_object(value)
@@ -177,7 +178,7 @@ def _time_or_none(value: object, _type: object) -> datetime | None:
 
 
 def _object(kind: Any) -> Callable[[object, Any], Any]:
-    inner = make_dict_structure_fn(kind, _converter, _cattrs_detailed_validation=True)
+    inner = make_dict_structure_fn(kind, _converter(), _cattrs_detailed_validation=True)
 
     def read(value: object, into: Any) -> Any:
         fields = as_object(value)
@@ -198,9 +199,13 @@ def is_attrs(kind: Any) -> bool:
     return isinstance(cls, type) and attrs.has(cls)
 
 
-_converter = cattrs.Converter(detailed_validation=True)
-for _hook in (_text, _whole, _real, _boolean, _money, _time):
-    _converter.register_structure_hook(get_type_hints(_hook)["return"], _hook)
-_converter.register_structure_hook_func(_optional_time, _time_or_none)
-_converter.register_structure_hook_factory(_is_list, _list_of)
-_converter.register_structure_hook_factory(is_attrs, _object)
+@cache
+def _converter() -> cattrs.Converter:
+    """Make the converter on first use: most programs never meet what only it can read."""
+    converter = cattrs.Converter(detailed_validation=True)
+    for hook in (_text, _whole, _real, _boolean, _money, _time):
+        converter.register_structure_hook(get_type_hints(hook)["return"], hook)
+    converter.register_structure_hook_func(_optional_time, _time_or_none)
+    converter.register_structure_hook_factory(_is_list, _list_of)
+    converter.register_structure_hook_factory(is_attrs, _object)
+    return converter

@@ -23,7 +23,7 @@ from shopsdk._models import Ledger, Page
 _Fix = Callable[[list[Any]], None]
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class FastRoad:
     """A decoder, what to look out for before it, and what to set right after it."""
 

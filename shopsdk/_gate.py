@@ -35,7 +35,7 @@ class RateLimit:
     """Seconds, above 0."""
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class Clock:
     """Time and chance, one for each session, so that a test can put its own in their place.
 
@@ -50,7 +50,7 @@ class Clock:
     """A number from 0 up to, but not including, 1."""
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class Gate:
     """One operation's gate: open, or closed until a moment."""
 
@@ -86,7 +86,7 @@ class Gate:
             await self.clock.sleep(turn)
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class Budget:
     """The time that one call may take, counted from the moment it has its first slot; queues for a slot are free."""
 

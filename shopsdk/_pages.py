@@ -47,7 +47,7 @@ def _as_it_came(page: Any) -> Any:
     return page
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Walk(Generic[T]):
     """What to walk, and how."""
 

@@ -34,7 +34,7 @@ logger = logging.getLogger("shopsdk")
 logger.addHandler(logging.NullHandler())
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class _Call:
     """One call under way, and what is known of it so far."""
 
