@@ -42,29 +42,7 @@ class _ConnectionLostError(aiohttp.ClientError):
     """The connection died; unlike aiohttp's own errors for that, this one is not answered by a resend."""
 
 
-<<<<<<< ours
-@attrs.frozen
-=======
-class Secret:
-    """A string that nothing prints."""
-
-    __slots__ = ("reveal",)
-
-    reveal: Callable[[], str]
-
-    def __init__(self, value: str) -> None:
-        self.reveal = lambda: value
-
-    def scrubbed(self, text: bytes) -> bytes:
-        """Blot it out of what a server echoed."""
-        return text.replace(self.reveal().encode(), b"[secret]")
-
-    def __repr__(self) -> str:
-        return "<secret>"
-
-
 @attrs.frozen(eq=False, repr=False)
->>>>>>> theirs
 class Options:
     """What a session was told about its connections."""
 
