@@ -12,16 +12,16 @@ from typing import Literal
 import attrs
 
 from shopsdk._arguments import balance_amount, balance_description, customer_name, customer_number, reference_marker
-from shopsdk._codec import decode, parse
+from shopsdk._codec import parse
 from shopsdk._errors import (
-    PaginationError,
     ReferenceConflictError,
     SessionStateError,
     ShopError,
     UnknownOutcomeError,
 )
 from shopsdk._json import as_object
-from shopsdk._models import BalanceEdit, BalanceTransaction, Ledger
+from shopsdk._ledger import read_ledger
+from shopsdk._models import BalanceEdit, BalanceTransaction
 from shopsdk._runtime import Runtime
 from shopsdk._session import AsyncSession, core_of
 from shopsdk._wire import Request, Response, make_request
@@ -48,7 +48,7 @@ async def get_customer_balance_transactions(
         ShopError: see the tree.
         ValueError: an argument out of its bounds; nothing was sent.
     """
-    return await _ledger(session, core_of(session).shop(shop_id), customer_number(customer_id))
+    return await read_ledger(core_of(session), core_of(session).shop(shop_id), customer_number(customer_id))
 
 
 async def edit_customer_balance(
@@ -205,43 +205,9 @@ async def _search_on(runtime: Runtime, edit: _Edit, reference: str) -> BalanceTr
 async def _find(edit: _Edit, reference: str, *, deadline: float | None = None) -> BalanceTransaction | None:
     """Find the ledger's line of a reference; one with another amount goes first, since it is the news."""
     marker = reference_marker(reference)
-    lines = await _ledger(edit.session, edit.shop, edit.customer, deadline=deadline)
+    lines = await read_ledger(core_of(edit.session), edit.shop, edit.customer, deadline=deadline)
     found = [line for line in lines if line.description is not None and line.description.rstrip().endswith(marker)]
     return next((line for line in found if line.amount != edit.amount), found[0] if found else None)
-
-
-async def _ledger(
-    session: AsyncSession, shop: int, customer: int | str, *, deadline: float | None = None
-) -> list[BalanceTransaction]:
-    """Read every page of a ledger, where it has pages. New lines come in front, so pages can repeat but not lose."""
-    runtime = core_of(session).runtime()
-    path: list[str | int] = ["shops", shop, "customers", customer, "balance-transactions"]
-    ends_at = None if deadline is None else runtime.now() + deadline
-    lines: dict[int, BalanceTransaction] = {}
-    number = 1
-    while True:
-        params = {"page": number} if number > 1 else {}
-        request = core_of(session).list_request(path, params, route=f"{_ROUTE}/balance-transactions")
-        left = None if ends_at is None else ends_at - runtime.now()
-        page = _ledger_page(request, await runtime.send(request, deadline=left))
-        fresh = {line.id: line for line in page.data if line.id not in lines}
-        lines |= fresh
-        if page.last_page is None or number >= page.last_page or not page.data:
-            return list(lines.values())
-        if page.current_page != number or not fresh:
-            raise PaginationError(
-                f"asked for page {number} of the ledger, got page {page.current_page} or an earlier one's lines again",
-                asked=f"page {number}",
-                got=f"page {page.current_page}",
-            )
-        number += 1
-
-
-def _ledger_page(request: Request, response: Response) -> Ledger:
-    """Read a ledger's answer: a bare list, a list under ``data``, or a paginator's page."""
-    if b'"data"' in response.body and response.body.lstrip()[:1] == b"{":
-        return decode(response.body, Ledger, label=request.label)
-    return Ledger(data=decode(response.body, list[BalanceTransaction], label=request.label))
 
 
 def _cancelled_note(reference: str | None) -> str:

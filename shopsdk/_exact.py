@@ -68,7 +68,10 @@ def _flat(document: object) -> object:
     """An API resource collection puts the paginator's numbers under ``meta``; bring them up."""
     envelope = as_object(document) or {}
     meta = as_object(envelope.get("meta"))
-    return document if meta is None or "current_page" in envelope else {**meta, "data": envelope.get("data")}
+    if meta is None or "current_page" in envelope:
+        return document
+    following = (as_object(envelope.get("links")) or {}).get("next")
+    return {"next_page_url": following, **meta, "data": envelope.get("data")}
 
 
 def _first(error: BaseException) -> tuple[str, str]:

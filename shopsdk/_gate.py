@@ -19,6 +19,8 @@ from shopsdk._errors import NotSentError, RateLimitedError
 
 _LONGEST_HOLD = 3600.0
 """Seconds; a server that asks for more is believed, but asked again after this long."""
+_MANY = 1000
+"""Gates that a session remembers before it forgets the open ones."""
 _A_MOMENT = 0.001
 """Seconds that no comparison of times is about."""
 _SPACING = 0.05
@@ -128,6 +130,8 @@ class Gates:
         """Find the gate of an operation (verb and route template)."""
         gate = self._gates.get(operation)
         if gate is None:
+            if len(self._gates) >= _MANY:  # routes with names in them: what stands open need not be remembered
+                self._gates = {name: gate for name, gate in self._gates.items() if gate.closed_for > 0}
             gate = self._gates[operation] = Gate(self._clock)
         return gate
 

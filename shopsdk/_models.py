@@ -96,7 +96,11 @@ class Ledger:
     current_page: int | None = None
     """This page's number, where the ledger has pages."""
     last_page: int | None = None
-    """The last page's number, where the ledger has pages."""
+    """The last page's number, where the ledger has pages and counts them."""
+    next_page_url: str | None = None
+    """Where more lines are; never followed, but a sign that there are more."""
+    next_cursor: str | None = None
+    """The same, of a paginator that goes by cursors."""
 
 
 @attrs.frozen(kw_only=True)

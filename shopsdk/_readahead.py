@@ -51,9 +51,9 @@ class ReadAhead(Generic[T]):
         if not task.done():
             await _ended(task)
         self._tasks.popleft()
-        if task.cancelled():
-            raise SessionStateError("the session was closed while this walk was under way")
         try:
+            if task.cancelled():
+                raise SessionStateError("the session was closed while this walk was under way")
             answer = task.result()
             await self.send_off(number + 1, last)
             return self._decode(answer)

@@ -142,8 +142,10 @@ class Runtime:
             idempotent = call.request.idempotent
             wait = decide(outcome, call.attempts, idempotent=idempotent, policy=self._retry, random=self._clock.random)
             if wait is None or wait >= call.budget.left:
-                if repeatable(outcome, idempotent=idempotent):
-                    logger.warning("%s: giving up after %d attempts", call.request.operation, call.attempts)
+                if outcome.maybe_applied or repeatable(outcome, idempotent=idempotent):
+                    reason, doubt = type(outcome).__name__, ", maybe applied" if outcome.maybe_applied else ""
+                    operation = call.request.operation
+                    logger.warning("%s: giving up after %d attempts: %s%s", operation, call.attempts, reason, doubt)
                 raise outcome
             await self._wait(call, outcome, wait)
 
@@ -178,6 +180,7 @@ class Runtime:
             )
         except ShopError as error:
             outcome = error
+            logger.debug("%s: no answer after %.3f s", call.request.operation, call.budget.elapsed)
         else:
             if 200 <= response.status < 300:
                 return response

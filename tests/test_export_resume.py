@@ -74,16 +74,29 @@ async def test_whatever_the_disk_lost_is_read_again(
     name = data.draw(st.sampled_from(ALL))
     async with small.session() as session:
         whole = await unbroken(session, folder, name, per_page=10)
+        page = data.draw(st.integers(1, 13))
         with pytest.raises(StopHereError):
-            await export_customers(session, folder / name, per_page=10, on_progress=stop_at(7))
+            await export_customers(session, folder / name, per_page=10, on_progress=stop_at(page))
         part, journal = part_path(folder / name), checkpoint_path(folder / name)
-        forget_syncs(journal)
-        for path in (part, journal):
-            content = path.read_bytes()
-            kept = content[: data.draw(st.integers(0, len(content)))]
-            path.write_bytes(kept + data.draw(st.sampled_from([b"", b"\0" * 64, b"{", b"\n", b"garbage\n"])))
+        if data.draw(st.booleans()):
+            forget_syncs(journal)
+            damage(part, data)
+            damage(journal, data)
+        else:  # synced bytes are still there, or the file was cut short by other means
+            content = part.read_bytes()
+            part.write_bytes(content[: data.draw(st.integers(0, len(content)))])
         await export_customers(session, folder / name, per_page=10, resume=True)
     assert (folder / name).read_bytes() == whole
+
+
+def damage(path: Path, data: st.DataObject) -> None:
+    """Cut it short, blank a stretch of it, and let something else follow."""
+    content = path.read_bytes()
+    kept = content[: data.draw(st.integers(0, len(content)))] if data.draw(st.booleans()) else content
+    begin, end = sorted(data.draw(st.tuples(st.integers(0, len(kept)), st.integers(0, len(kept)))))
+    if data.draw(st.booleans()):
+        kept = kept[:begin] + bytes(end - begin) + kept[end:]
+    path.write_bytes(kept + data.draw(st.sampled_from([b"", b"\0" * 64, b"{", b"\n", b"garbage\n"])))
 
 
 def forget_syncs(journal: Path) -> None:
@@ -128,6 +141,30 @@ async def test_a_finished_part_is_put_in_place_without_asking_again(
         assert (tmp_path / name).read_bytes() == whole
 
 
+async def test_a_torn_page_at_the_end_is_cut_off(session: AsyncSession, tmp_path: Path) -> None:
+    """Half a page behind the last whole one, left in the file because nothing was written over it."""
+    whole = await unbroken(session, tmp_path, "c.csv", per_page=10)
+    with pytest.raises(StopHereError):
+        await export_customers(session, tmp_path / "c.csv", per_page=10, on_progress=stop_at(25))
+    with part_path(tmp_path / "c.csv").open("ab") as part:
+        part.write(b"99,torn@exam")
+    await export_customers(session, tmp_path / "c.csv", per_page=10, resume=True)
+    assert (tmp_path / "c.csv").read_bytes() == whole
+
+
+async def test_a_finished_part_replaces_what_was_to_be_replaced(
+    session: AsyncSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old file taken for the new one, because it stands under its name."""
+    (tmp_path / "c.csv").write_text("old")
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "replace", _fail)
+        with pytest.raises(StopHereError):
+            await export_customers(session, tmp_path / "c.csv", if_exists="replace")
+    await export_customers(session, tmp_path / "c.csv", resume=True)
+    assert len(read_rows(tmp_path / "c.csv")) == 250
+
+
 async def test_a_crash_after_the_final_name_is_only_cleared_up(
     shop: Sandbox, session: AsyncSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,7 +192,7 @@ async def test_rows_that_slipped_meanwhile_are_found(tmp_path: Path) -> None:
         async with shop.session() as session:
             with pytest.raises(StopHereError):
                 await export_customers(session, tmp_path / "c.csv", per_page=50, on_progress=stop_at(3))
-            for number in ids[10:60]:
+            for number in ids[10:40]:
                 shop.remove_customer(number)
             await export_customers(session, tmp_path / "c.csv", per_page=50, resume=True)
     assert [c.id for c in read_rows(tmp_path / "c.csv")] == ids

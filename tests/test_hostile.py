@@ -275,6 +275,10 @@ EMPTY: dict[str, bytes] = {
 }
 
 
+BARE = ["request", "PATCH", "DELETE"]
+"""Calls that promise no shape: no content by the status' own meaning is theirs to take."""
+
+
 @pytest.mark.parametrize("name", list(EMPTY))
 @pytest.mark.parametrize("call", list(CALLS))
 async def test_an_empty_success_is_an_error_that_says_so(name: str, call: str) -> None:
@@ -285,10 +289,20 @@ async def test_an_empty_success_is_an_error_that_says_so(name: str, call: str) -
 
     async with raw_server(behave) as server, server.session() as session:
         FakeClock().on(session)
+        if call in BARE and name.startswith(("204", "205")):
+            assert await CALLS[call](session) is None
+            return
         with pytest.raises((DecodeError, ResponseError, UnknownOutcomeError), match=r"it is empty|304") as caught:
             await CALLS[call](session)
     assert (call in CHANGES) == caught.value.maybe_applied
     assert edits(server) == (1 if call in EDITS else 0)
+
+
+async def test_head_has_no_body_and_is_no_error() -> None:
+    """A documented method would always end in a DecodeError."""
+    async with raw_server(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n") as server, server.session() as session:
+        assert await session.request("HEAD", ["x"]) is None
+    assert ["HEAD"] == [heard.method for heard in server.heard]
 
 
 @pytest.mark.parametrize("call", list(CALLS))

@@ -161,7 +161,7 @@ async def _to_stream(
         put(encoder.pack(data))
 
     await worker.start(put, encoder.prefix)
-    await pump(query, encoder.encode, write, worker=worker, report=report)
+    await pump(query, encoder.encode, write, worker=worker, report=report, patient=False)
     report.tell("done")
     return report.summary(tally, path=None, form=how.form, size=size)
 

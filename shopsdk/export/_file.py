@@ -77,6 +77,7 @@ async def pump(
     report: Report,
     after: Page[Customer] | None = None,
     seen: frozenset[int] = frozenset(),
+    patient: bool = True,
 ) -> None:
     """Write every page, one at a time, while the next is on its way.
 
@@ -91,6 +92,8 @@ async def pump(
         report: what counts.
         after: the page to go on behind.
         seen: ids that were written before, where their order alone cannot tell.
+        patient: when cancelled, see the page that is being written through to its end. A disk takes it sooner or
+            later; a pipe that nobody reads does not.
     """
     busy: asyncio.Future[object] | None = None
     try:
@@ -98,15 +101,18 @@ async def pump(
             async for page in pages:
                 new = page if not seen else attrs.evolve(page, data=[row for row in page.data if row.id not in seen])
                 if busy is not None:
-                    await finished(busy)
-                    busy = None
+                    written, busy = busy, None
+                    await (finished(written) if patient else written)
                 if new.data:
                     mark = report.page(new, all_ids=query.order_column != "id")
                     busy = worker.start(write, encode(new.data), mark)
                     report.tell("reading")
-    finally:
-        if busy is not None:
+    except BaseException:
+        if busy is not None and patient:
             await finished(busy)
+        raise
+    if busy is not None:
+        await (finished(busy) if patient else busy)
 
 
 def whole(parts: Sequence[Path], target: Path, layout: Layout, prefix: bytes | None) -> Path:
