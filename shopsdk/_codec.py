@@ -78,6 +78,21 @@ def parse_or_none(body: bytes) -> object:
         return None
 
 
+def check_type(as_type: Any) -> None:
+    """Refuse what nothing can be decoded into, such as a value, or a class whose annotations cannot be resolved.
+
+    Raises:
+        TypeError: it is no type that can be decoded into.
+    """
+    try:
+        fast_road(as_type)
+    except (TypeError, NameError) as error:
+        reason = str(error)
+    else:
+        return
+    raise TypeError(f"cannot decode into {as_type!r}: {reason}")
+
+
 def decode(body: bytes, as_type: type[T], *, label: str = "", changes: bool = False) -> T:
     """Read JSON into a type: an attrs class, ``Page[...]``, or a list of either; the rest as for ``parse``.
 

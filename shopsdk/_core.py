@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import attrs
 
-from shopsdk._codec import decode
+from shopsdk._codec import check_type, decode
 from shopsdk._errors import SessionStateError
 from shopsdk._events import Event
 from shopsdk._gate import Clock, RateLimit
@@ -79,7 +79,8 @@ class Core:
             runtime.abandon()
 
     async def fetch(self, request: Request, as_type: type[T]) -> T:
-        """Send a request and decode its answer."""
+        """Send a request and decode its answer; what is wrong with the type shows before anything is sent."""
+        check_type(as_type)
         response = await self.runtime().send(request)
         return decode(response.body, as_type, label=request.label, changes=request.changes)
 

@@ -13,9 +13,10 @@ from random import random
 
 import attrs
 from aiolimiter import AsyncLimiter
-from attrs.validators import ge, gt, instance_of
+from attrs.validators import ge, gt
 
 from shopsdk._errors import NotSentError, RateLimitedError
+from shopsdk._settings import finite_number, whole_number
 
 _LONGEST_HOLD = 3600.0
 """Seconds; a server that asks for more is believed, but asked again after this long."""
@@ -31,9 +32,9 @@ _SPACING = 0.05
 class RateLimit:
     """At most this many requests in that many seconds, spaced evenly, without bursts."""
 
-    max_requests: int = attrs.field(validator=[instance_of(int), ge(1)])
+    max_requests: int = attrs.field(validator=[whole_number, ge(1)])
     """Requests, at least 1."""
-    per_seconds: float = attrs.field(default=1.0, validator=[instance_of((int, float)), gt(0)])
+    per_seconds: float = attrs.field(default=1.0, validator=[finite_number, gt(0)])
     """Seconds, above 0."""
 
 

@@ -5,18 +5,17 @@ out is repeated only if doing it twice is doing it once: reads, and writes that 
 never is. Randomness is handed in, so that a test can say what it is.
 """
 
-import math
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from time import time
-from typing import Any
 
 import attrs
-from attrs.validators import ge, gt, instance_of
+from attrs.validators import ge, gt
 
 from shopsdk._errors import NotSentError, RateLimitedError, ResponseError, ServerError, ShopError, TransportError
+from shopsdk._settings import finite_number, whole_number
 
 _NUMBER = re.compile(r"[0-9]{1,300}(\.[0-9]{0,300})?")
 _LEAST_WAIT = 0.25
@@ -25,22 +24,15 @@ _UPWARD = 0.1
 """A wait that the server asked for is stretched by up to this share, so that not all come back at once."""
 
 
-def _finite(_instance: object, attribute: "attrs.Attribute[Any]", value: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise TypeError(f"{attribute.name} must be a number of seconds, not {type(value).__name__}")
-    if not math.isfinite(value):
-        raise ValueError(f"{attribute.name} must be finite, not {value}")
-
-
 @attrs.frozen
 class Timeout:
     """How long to wait for the server, in seconds, each above 0."""
 
-    connect: float = attrs.field(default=10, validator=[_finite, gt(0)])
+    connect: float = attrs.field(default=10, validator=[finite_number, gt(0)])
     """For a connection: DNS, TCP and TLS. Never more than nine tenths of an attempt's time."""
-    total: float = attrs.field(default=30, validator=[_finite, gt(0)])
+    total: float = attrs.field(default=30, validator=[finite_number, gt(0)])
     """For one attempt, from its start to the last byte of the answer."""
-    deadline: float = attrs.field(default=180, validator=[_finite, gt(0)])
+    deadline: float = attrs.field(default=180, validator=[finite_number, gt(0)])
     """For one call with all its attempts and the waits between them, from the moment it has its slot."""
 
 
@@ -48,13 +40,13 @@ class Timeout:
 class RetryPolicy:
     """How often to try, and how long to wait between tries, in seconds."""
 
-    attempts: int = attrs.field(default=4, validator=[instance_of(int), ge(1)])
+    attempts: int = attrs.field(default=4, validator=[whole_number, ge(1)])
     """Requests to a call, the first included, at least 1."""
-    wait_initial: float = attrs.field(default=0.5, validator=[_finite, ge(0)])
+    wait_initial: float = attrs.field(default=0.5, validator=[finite_number, ge(0)])
     """The longest wait after the first failure; it doubles with each, and the actual wait is random below it."""
-    wait_max: float = attrs.field(default=8, validator=[_finite, ge(0)])
+    wait_max: float = attrs.field(default=8, validator=[finite_number, ge(0)])
     """Where the doubling ends."""
-    retry_after_max: float = attrs.field(default=90, validator=[_finite, ge(0)])
+    retry_after_max: float = attrs.field(default=90, validator=[finite_number, ge(0)])
     """A server that asks for a longer wait gets none: the error is raised at once, with its ``retry_after``."""
 
 

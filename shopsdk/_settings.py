@@ -3,7 +3,25 @@
 import json
 from collections.abc import Callable
 from ipaddress import ip_address
+from math import isfinite
+from typing import Any
 from urllib.parse import SplitResult, quote, urlsplit
+
+import attrs
+
+
+def whole_number(_instance: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
+    """Validate an attrs field: an int, and no boolean."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{attribute.name} must be an int, not {type(value).__name__}")
+
+
+def finite_number(_instance: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
+    """Validate an attrs field: a finite number of seconds."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{attribute.name} must be a number of seconds, not {type(value).__name__}")
+    if not isfinite(value):
+        raise ValueError(f"{attribute.name} must be finite, not {value}")
 
 
 class Secret:

@@ -20,7 +20,10 @@ from shopsdk import (
     NotFoundError,
     OrderColumn,
     Page,
+    RateLimit,
+    RetryPolicy,
     ServerError,
+    Timeout,
     edit_customer_affiliate_code,
     edit_customer_balance,
     get_customer,
@@ -285,3 +288,38 @@ async def test_a_write_is_repeated_only_where_the_caller_says_so(shop: Sandbox, 
     assert caught.value.maybe_applied
     shop.fail_next("error_500", method="PUT")
     await session.request("PUT", path, json={"affiliate_code": "A"}, idempotent=True)
+
+
+@attrs.frozen
+class Lost:
+    at: "Nowhere"  # type: ignore[name-defined]  # noqa: F821
+
+
+@pytest.mark.parametrize("as_type", [[Customer], Lost])
+async def test_a_type_that_is_none_is_refused_before_anything_is_sent(as_type: Any) -> None:
+    """A change would be made, and then end in a bare TypeError, as if it had not been."""
+    async with raw_server(answer({})) as server, server.session() as session:
+        with pytest.raises(TypeError, match="decode into"):
+            await session.request("POST", ["x"], as_type=as_type)
+    assert [] == server.heard
+
+
+@pytest.mark.parametrize(
+    ("kind", "wrong"),
+    [
+        (RateLimit, {"max_requests": True}),
+        (RateLimit, {"max_requests": 1, "per_seconds": "1"}),
+        (RetryPolicy, {"attempts": True}),
+        (Timeout, {"total": "30"}),
+    ],
+)
+def test_a_number_that_is_none_is_refused(kind: Any, wrong: dict[str, Any]) -> None:
+    """A setting read from a file as text would fail in the middle of a call."""
+    with pytest.raises(TypeError, match=list(wrong)[-1]):
+        kind(**wrong)
+
+
+def test_a_rate_without_end_is_refused() -> None:
+    """A limit over endless seconds would stop the session at its second request."""
+    with pytest.raises(ValueError, match="per_seconds"):
+        RateLimit(1, float("inf"))
