@@ -1,8 +1,13 @@
 """The README is the product's face: every block of it is run here as it stands (the first two, by the gate of CI)."""
 
 import ast
+import asyncio
+import gzip
 import inspect
+import os
 import re
+import sys
+from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from pathlib import Path
@@ -10,6 +15,8 @@ from types import CodeType
 from typing import Any
 
 import pytest
+from aiohttp import ClientSession, web
+from aiohttp.test_utils import TestServer
 
 from shopsdk import Customer
 from shopsdk.sandbox import Sandbox
@@ -48,14 +55,61 @@ def test_programs_run(
 
 
 @pytest.mark.parametrize("number", [n for n, block in enumerate(PYTHON) if "asyncio.run(" not in block])
-async def test_fragments_run(number: int, readers_shop: Sandbox) -> None:
+async def test_fragments_run(
+    number: int, readers_shop: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An example would not do what the text beside it says, or not run at all."""
+    monkeypatch.chdir(tmp_path)
     async with readers_shop.session() as session:
         scope: dict[str, Any] = {"session": session}
         result = eval(compiled(PYTHON[number], f"README block {number}"), scope)
         if inspect.isawaitable(result):
             await result
     assert all(request.status == 200 for request in readers_shop.requests)
+
+
+@pytest.fixture
+async def two_shops(readers_shop: Sandbox, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
+    """One address for two shops, as the vendor has it."""
+    others = [Customer(id=number, email=f"other{number}@example.com") for number in range(1, 31)]
+    async with Sandbox(others, shop_id=39) as other, ClientSession() as client:
+
+        async def forward(request: web.Request) -> web.Response:
+            base = other.base_url if "/shops/39/" in request.path else readers_shop.base_url
+            url = base.removesuffix("/v1") + request.path_qs
+            async with client.request(
+                request.method, url, data=await request.read(), headers=request.headers
+            ) as answer:
+                return web.Response(status=answer.status, body=await answer.read(), content_type="application/json")
+
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", forward)
+        async with TestServer(app) as server:
+            monkeypatch.setenv("SHOPSDK_BASE_URL", str(server.make_url("/v1")))
+            yield
+
+
+@pytest.mark.parametrize("number", range(2, len(SHELL)))
+async def test_shell_blocks_run(number: int, two_shops: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that a reader pastes would fail, or leave something else than the text beside it says."""
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+    process = await asyncio.create_subprocess_exec(
+        "bash", "-euc", SHELL[number], cwd=tmp_path, stdout=PIPE, stderr=PIPE, stdin=DEVNULL
+    )
+    out, err = await process.communicate()
+    assert (0, "") == (process.returncode, err.decode() if process.returncode else "")
+    assert "reader1@example.com" in out.decode()
+    assert 251 == len((tmp_path / "customers.csv").read_text(encoding="utf-8").splitlines())
+    for shop, size in ((38, 250), (39, 30)):
+        assert size == len(gzip.decompress((tmp_path / f"customers-{shop}.ndjson.gz").read_bytes()).splitlines())
+    assert (tmp_path / "customers.parquet").stat().st_size > 0
+
+
+def test_links_lead_somewhere() -> None:
+    """A reader who follows a link would find nothing."""
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)\)", TEXT)
+    assert targets
+    assert [] == [target for target in targets if not (README.parent / target).is_file()]
 
 
 def test_the_two_commands_come_first() -> None:
