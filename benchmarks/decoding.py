@@ -50,7 +50,7 @@ def _cpu(one: Round) -> float:
 
 def measure() -> list[Row]:
     """Ratios of CPU time; the microseconds are those of the same run."""
-    times, pairs = (30, 15) if quick() else (200, 31)
+    times, pairs = (20, 11) if quick() else (200, 31)
     rows = []
     for what, name, bound, note in (
         ("decode of a page against pydantic 2, its times naive", "pydantic", 1.0, missing("pydantic")),

@@ -39,7 +39,7 @@ def measure() -> list[Row]:
     """Rates as shares of plain streaming; then the peak of one long export each."""
     if not _is_there():
         return [Row(what="export", measured=float("nan"), note="not measured: no shopsdk.export")]
-    customers, pairs = (4_950, 3) if quick() else (49_950, 9)
+    customers, pairs = (4_950, 2) if quick() else (49_950, 9)
     many = 24_950 if quick() else 1_000_000
     rows = []
     for ending, bound, package in (("ndjson", 1 / 2, ""), ("csv", 1 / 3, ""), ("parquet", 1 / 3, "pyarrow")):

@@ -10,7 +10,7 @@ OURS = "benchmarks.peers.ours:stream"
 
 def measure() -> list[Row]:
     """Rates as multiples of the peers'."""
-    customers, pairs = (9_950, 9) if quick() else (49_950, 21)
+    customers, pairs = (4_950, 9) if quick() else (49_950, 21)
     rows: list[Row] = []
     with serving(customers) as url:
         mine, bare = duel(Contender(OURS, url=url), Contender("benchmarks.peers.bare:stream", url=url), pairs)

@@ -19,6 +19,7 @@ COMMAND = (sys.executable, "-m", "shopsdk.cli")
 def environment(shop: Sandbox, **more: str) -> dict[str, str]:
     """The environment of a command that is to reach a shop."""
     there = {key: value for key, value in os.environ.items() if not key.startswith("SHOPSDK_")}
+    there.pop("PYTHONUNBUFFERED", None)  # buffers are where a closed pipe shows late
     return {
         **there,
         "SHOPSDK_API_KEY": shop.api_key,

@@ -140,11 +140,16 @@ def test_a_reader_that_goes_away_ends_it_quietly(tmp_path: Path) -> None:
             assert process.wait() == 141
         assert said == b""
         assert len(shop.requests) < 200
-        with running(shop, "customers", "--json", "--per-page", "100", cwd=tmp_path) as process:
-            assert process.stdout is not None
-            assert process.stderr is not None
-            process.stdout.close()
-            assert (process.stderr.read(), process.wait()) == (b"", 141)
+        for words in (
+            ("customers", "--json", "--per-page", "100"),
+            ("customer", "1001", "--json"),
+            ("customer", "1001"),
+        ):
+            with running(shop, *words, cwd=tmp_path) as process:
+                assert process.stdout is not None
+                assert process.stderr is not None
+                process.stdout.close()
+                assert (process.stderr.read(), process.wait()) == (b"", 141)
 
 
 def test_ctrl_c_works_while_nobody_reads(tmp_path: Path) -> None:
@@ -152,7 +157,8 @@ def test_ctrl_c_works_while_nobody_reads(tmp_path: Path) -> None:
     with Sandbox(20_000) as shop:
         read, write = os.pipe()
         with running(shop, "export", "-", cwd=tmp_path, stdout=write) as process:
-            while select.select([], [write], [], 0)[1]:  # until the pipe is full
+            # Full, and the page that does not fit under way: page 8 is asked for once page 3 is being written.
+            while select.select([], [write], [], 0)[1] or len(shop.requests) < 8:
                 assert process.poll() is None
             process.send_signal(signal.SIGINT)
             assert process.wait() == 130
@@ -182,14 +188,12 @@ def test_a_full_disk_is_a_sentence_and_keeps_the_checkpoint(tmp_path: Path) -> N
         assert read_rows(tmp_path / "c.csv") == shop.customers()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     """A traceback for a mistake in permissions."""
-    (tmp_path / "locked").mkdir(mode=0o500)
     with Sandbox(1) as shop:
-        done = run(shop, "export", "locked/c.csv", cwd=tmp_path)
+        done = run(shop, "export", "/sys/c.csv", cwd=tmp_path)  # where not even root may create a file
     assert done.returncode == 1
-    assert b"locked" in done.stderr
+    assert b"/sys" in done.stderr
     assert b"Traceback" not in done.stderr
 
 

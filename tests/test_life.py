@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import os
 import subprocess
 import sys
 import textwrap
@@ -109,7 +108,6 @@ HEAD = """
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_forked_child_opens_its_own_connections(shop: Sandbox) -> None:
     """A preforking server's workers would share sockets, and read each other's answers."""
     result = run(

@@ -33,7 +33,7 @@ def show_table(rows: Sequence[object], columns: Sequence[str]) -> None:
     for row in rows:
         data = plain(row)
         table.add_row(*[cell(data[name]) for name in columns])
-    _console().print(table)
+    _print(table)
 
 
 def show_record(record: object) -> None:
@@ -41,7 +41,7 @@ def show_record(record: object) -> None:
     table = Table(box=None, show_header=False, pad_edge=False)
     for name, value in plain(record).items():
         table.add_row(Text(name.replace("_", " "), style="bold"), cell(value))
-    _console().print(table)
+    _print(table)
 
 
 def cell(value: Any) -> Text:
@@ -52,6 +52,10 @@ def cell(value: Any) -> Text:
     return Text("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text))
 
 
-def _console() -> Console:
-    terminal = sys.stdout.isatty()
-    return Console(file=sys.stdout, width=None if terminal else _UNLIMITED, highlight=False, markup=False, emoji=False)
+def _print(table: Table) -> None:
+    """Print it by way of sys.stdout: rich itself ends the process when the reader has gone away."""
+    width = None if sys.stdout.isatty() else _UNLIMITED
+    console = Console(file=sys.stdout, width=width, highlight=False, markup=False, emoji=False)
+    with console.capture() as drawn:
+        console.print(table)
+    sys.stdout.write(drawn.get())
