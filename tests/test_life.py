@@ -101,7 +101,8 @@ def run(program: str, *options: str) -> subprocess.CompletedProcess[str]:
 
 
 HEAD = """
-    import asyncio, os, sys
+    import asyncio, logging, os, sys
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # a busy machine makes callbacks slow, and -X dev tells
     from shopsdk import *
     from shopsdk.sandbox import Sandbox
     from contextlib import aclosing

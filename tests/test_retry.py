@@ -162,7 +162,7 @@ EITHER: Mapping[type[ShopError], tuple[bool, bool]] = {
 def everything() -> list[type[ShopError]]:
     found = [ShopError]
     for cls in found:
-        found.extend(cls.__subclasses__())
+        found.extend(child for child in cls.__subclasses__() if child.__module__ == ShopError.__module__)
     return found
 
 
