@@ -1,6 +1,7 @@
 """Fixtures for all tests."""
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -8,6 +9,9 @@ from hypothesis import HealthCheck, settings
 
 from shopsdk import AsyncSession
 from shopsdk.sandbox import Sandbox
+
+# Run in the background, a gate ignores Ctrl-C, and so would the commands under test, which inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 collect_ignore = ["consumer"]  # a suite of its own, which a test here runs beside the built wheel
 
