@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 
 import attrs
 import cattrs
+from cattrs.fns import identity
 
 from shopsdk import Customer
 
@@ -46,6 +47,8 @@ def time_text(value: datetime | None) -> str | None:
 
 def _converter(*, times: bool) -> cattrs.Converter:
     converter = cattrs.Converter()
+    for kind in (str | None, int | None) if times else (str | None, int | None, datetime | None):
+        converter.register_unstructure_hook(kind, identity)  # which cattrs leaves out of the code it makes
     converter.register_unstructure_hook(Decimal | None, money_text)
     converter.register_unstructure_hook(Decimal, money_text)
     if times:

@@ -19,9 +19,19 @@ import msgspec
 
 from shopsdk import Customer
 from shopsdk.export._compress import Compressor
-from shopsdk.export._rows import SHOP_ID, TEXT_COLUMNS, Row, customer_rows, json_rows, picker
+from shopsdk.export._rows import (
+    MONEY_COLUMNS,
+    TEXT_COLUMNS,
+    TIME_COLUMNS,
+    column_reader,
+    json_rows,
+    money_text,
+    picker,
+    time_text,
+)
 
 _DANGEROUS = frozenset("=+-@\t\r")
+_SUSPECT = _DANGEROUS | {"'"}
 _BOM = b"\xef\xbb\xbf"
 _encoder = msgspec.json.Encoder()
 
@@ -71,23 +81,28 @@ def ndjson_encoder(columns: Sequence[str] | None, shop_id: int | None, compress:
 
 def csv_encoder(columns: Sequence[str], shop_id: int | None, compress: Compressor, *, bom: bool) -> Encoder:
     """Write each customer as one line of CSV, below a line of column names."""
-    pick = picker(columns, shop_id)
-    text_at = [place for place, name in enumerate(columns) if name in TEXT_COLUMNS and name != SHOP_ID]
-
-    def cells(row: Row) -> Sequence[Any]:
-        values = list(pick(row))
-        for place in text_at:
-            value = values[place]
-            # Almost no text begins with any of these, or with an apostrophe.
-            if value and (value[0] in _DANGEROUS or value[0] == "'"):
-                values[place] = disarm(value)
-        return values
+    readers = [_cells(name, shop_id) for name in columns]
 
     def lines(customers: Sequence[Customer]) -> bytes:
-        return _csv_bytes(cells(row) for row in customer_rows(customers))
+        return _csv_bytes(zip(*[read(customers) for read in readers], strict=True))
 
     header = _csv_bytes([columns])
     return Encoder(compress((_BOM if bom else b"") + header), lines, compress)
+
+
+def _cells(name: str, shop_id: int | None) -> Callable[[Sequence[Customer]], list[Any]]:
+    """Make a function that reads one column as it stands in the file: column by column is faster than row by row."""
+    read = column_reader(name, shop_id)
+    if name in MONEY_COLUMNS:
+        return lambda customers: [money_text(value) for value in read(customers)]
+    if name in TIME_COLUMNS:
+        return lambda customers: [time_text(value) for value in read(customers)]
+    if name in TEXT_COLUMNS:
+        # Hardly any text begins with one of these.
+        return lambda customers: [
+            text if not text or text[0] not in _SUSPECT else disarm(text) for text in read(customers)
+        ]
+    return read
 
 
 def _csv_bytes(rows: Any) -> bytes:
