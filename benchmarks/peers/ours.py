@@ -1,18 +1,28 @@
 """The library itself, used as its README says."""
 
 import asyncio
+import ssl
 from collections.abc import Callable, Coroutine
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from typing import Any
+
+import aiohttp
 
 import shopsdk
 from shopsdk import AsyncSession
 
 
-def _run(work: Callable[[AsyncSession], Coroutine[Any, Any, int]], url: str, *, uvloop: bool = False) -> int:
+def _run(
+    work: Callable[[AsyncSession], Coroutine[Any, Any, int]], url: str, certificate: str = "", *, uvloop: bool = False
+) -> int:
     async def whole() -> int:
-        async with AsyncSession("bench-key", shop_id=38, base_url=url, max_in_flight=64) as session:
-            return await work(session)
+        async with AsyncExitStack() as stack:
+            connector = None
+            if certificate:
+                tls = ssl.create_default_context(cafile=certificate)
+                connector = await stack.enter_async_context(aiohttp.TCPConnector(ssl=tls))
+            session = AsyncSession("bench-key", shop_id=38, base_url=url, max_in_flight=64, connector=connector)
+            return await work(await stack.enter_async_context(session))
 
     if uvloop:
         import uvloop as loops  # noqa: PLC0415 - only where it is asked for
@@ -21,7 +31,7 @@ def _run(work: Callable[[AsyncSession], Coroutine[Any, Any, int]], url: str, *, 
     return asyncio.run(whole())
 
 
-def stream(url: str, per_page: int = 100, concurrency: int = 1, *, uvloop: bool = False) -> int:
+def stream(url: str, per_page: int = 100, concurrency: int = 1, certificate: str = "", *, uvloop: bool = False) -> int:
     """Read every customer."""
 
     async def work(session: AsyncSession) -> int:
@@ -32,7 +42,7 @@ def stream(url: str, per_page: int = 100, concurrency: int = 1, *, uvloop: bool 
                 rows += 1
         return rows
 
-    return _run(work, url, uvloop=uvloop)
+    return _run(work, url, certificate, uvloop=uvloop)
 
 
 def one_by_one(url: str, ids: list[int]) -> int:
