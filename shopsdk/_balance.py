@@ -5,7 +5,6 @@ out, whatever the verb. A caller who wants to try again gives a *reference*: it 
 the ledger itself can tell whether the edit was made, before anything is sent and after an answer was lost.
 """
 
-import asyncio
 from decimal import Decimal
 from typing import Literal
 
@@ -129,8 +128,10 @@ async def _send(edit: _Edit) -> str | None:
     )
     try:
         response = await core_of(edit.session).runtime().send(request)
-    except asyncio.CancelledError as cancelled:
-        cancelled.add_note(_cancelled_note(edit.reference))
+    except ShopError:
+        raise
+    except BaseException as interrupted:  # a cancellation, or what a trace_configs hook of the caller's raised
+        interrupted.add_note(_interrupted_note(edit.reference))
         raise
     return said(request, response)
 
@@ -160,13 +161,14 @@ async def _send_referenced(edit: _Edit, reference: str) -> BalanceEdit:
         loss = error
     try:
         made = await _search(edit, reference)
-    except asyncio.CancelledError as cancelled:
-        cancelled.add_note(_cancelled_note(reference))
+    except BaseException as interrupted:
+        interrupted.add_note(_interrupted_note(reference))
         raise
-    if made is not None:
+    if made is not None and made.amount == edit.amount:
         return BalanceEdit(message=None, transaction=made)
+    known = "is not in the ledger yet" if made is None else f"is in the ledger with the amount {made.amount}"
     unknown = UnknownOutcomeError(
-        f"{loss}; reference {reference!r} is not in the ledger yet: the edit may still be carried out",
+        f"{loss}; reference {reference!r} {known}: the edit may still be carried out",
         method=edit.method,
         path=getattr(loss, "path", ""),
         attempts=getattr(loss, "attempts", 1),
@@ -177,7 +179,10 @@ async def _send_referenced(edit: _Edit, reference: str) -> BalanceEdit:
 
 
 async def _search(edit: _Edit, reference: str) -> BalanceTransaction | None:
-    """Look for an edit whose answer was lost, a few times; nothing that goes wrong with looking is news."""
+    """Look for an edit whose answer was lost, a few times; nothing that goes wrong with looking is news.
+
+    A line of another amount, which another process made meanwhile, is given back only if no better one turns up.
+    """
     try:
         return await _search_on(core_of(edit.session).runtime(), edit, reference)
     except SessionStateError:
@@ -186,6 +191,7 @@ async def _search(edit: _Edit, reference: str) -> BalanceTransaction | None:
 
 async def _search_on(runtime: Runtime, edit: _Edit, reference: str) -> BalanceTransaction | None:
     ends_at = runtime.now() + _SEARCH_SECONDS
+    found: BalanceTransaction | None = None
     for pause in _PAUSES:
         await runtime.pause(pause)
         left = ends_at - runtime.now()
@@ -198,8 +204,8 @@ async def _search_on(runtime: Runtime, edit: _Edit, reference: str) -> BalanceTr
         except ShopError:
             continue
         if found is not None and found.amount == edit.amount:
-            return found
-    return None
+            break
+    return found
 
 
 async def _find(edit: _Edit, reference: str, *, deadline: float | None = None) -> BalanceTransaction | None:
@@ -210,7 +216,7 @@ async def _find(edit: _Edit, reference: str, *, deadline: float | None = None) -
     return next((line for line in found if line.amount != edit.amount), found[0] if found else None)
 
 
-def _cancelled_note(reference: str | None) -> str:
+def _interrupted_note(reference: str | None) -> str:
     if reference is None:
         return "shopsdk: a balance edit was under way and may have been carried out; it had no reference to find it by"
     return (

@@ -5,11 +5,10 @@ exactly or refuses it, and a refusal knows its path. Values stay out of messages
 """
 
 import re
+from collections import abc
 from collections.abc import Callable
-from datetime import UTC, datetime
-from decimal import Decimal
+from datetime import datetime
 from functools import cache
-from math import isfinite
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -17,21 +16,32 @@ import attrs
 import cattrs
 import msgspec
 from cattrs import AttributeValidationNote, IterableValidationNote
-from cattrs.cols import list_structure_factory
+from cattrs.cols import (
+    list_structure_factory,
+    mapping_structure_factory,  # pyright: ignore[reportUnknownVariableType]
+)
 from cattrs.errors import BaseValidationError, StructureHandlerNotFoundError
 from cattrs.gen import make_dict_structure_fn
 
 from shopsdk._json import as_list, as_object
 from shopsdk._models import Ledger, Page
+from shopsdk._scalars import (
+    WHOLE,
+    RefusedError,
+    kind_of,
+    read_boolean,
+    read_money,
+    read_real,
+    read_text,
+    read_time,
+    read_time_or_none,
+    read_whole,
+)
 
 T = TypeVar("T")
 
 UNREADABLE = (msgspec.MsgspecError, ValueError, ArithmeticError, RecursionError)
 """All that parsers and converters raise on hostile input; UnicodeDecodeError and DecimalException are among them."""
-
-_PLAIN = re.compile(r"-?[0-9]{1,30}(\.[0-9]{1,30})?")
-_WHOLE = re.compile(r"-?[0-9]{1,18}")
-_MYSQL_ZERO = re.compile(r"0000-00-00([ T]00:00:00(\.0+)?Z?)?")
 
 
 class UnreadableError(Exception):
@@ -41,10 +51,6 @@ class UnreadableError(Exception):
         super().__init__(expected)
         self.path = path
         self.row = row
-
-
-class _RefusedError(ValueError):
-    """What a hook raises; its text is ours, so it may be shown."""
 
 
 def exact(document: object, as_type: type[T]) -> T:
@@ -57,7 +63,7 @@ def exact(document: object, as_type: type[T]) -> T:
     except BaseValidationError as error:
         path, reason = _first(error)
         failure = UnreadableError(reason, path, _row(document, path))
-    except _RefusedError as error:
+    except RefusedError as error:
         failure = UnreadableError(str(error), "$", "")
     except (*UNREADABLE, TypeError, AttributeError, StructureHandlerNotFoundError) as error:
         failure = UnreadableError(f"cannot be read ({type(error).__name__})", "$", "")
@@ -86,7 +92,7 @@ def _first(error: BaseException) -> tuple[str, str]:
                 path += f"[{note.index}]"
     if isinstance(error, KeyError):
         return path, "it is missing"
-    return path, str(error) if isinstance(error, _RefusedError) else f"cannot be read ({type(error).__name__})"
+    return path, str(error) if isinstance(error, RefusedError) else f"cannot be read ({type(error).__name__})"
 
 
 def _row(document: object, path: str) -> str:
@@ -96,88 +102,46 @@ def _row(document: object, path: str) -> str:
         return ""
     rows = (as_object(document) or {}).get("data") if match[1] else document
     listed = as_list(rows) or list((as_object(rows) or {}).values())
-    number = (as_object(listed[int(match[2])]) or {}).get("id")
-    return f" (id {number})" if _WHOLE.fullmatch(str(number)) else ""
+    number = next(((as_object(row) or {}).get("id") for row in listed[int(match[2]) :]), None)
+    return f" (id {number})" if WHOLE.fullmatch(str(number)) else ""
 
 
-def _text(value: object, _type: object) -> str:
-    if isinstance(value, str):
-        return value
-    raise _RefusedError(f"expected text, got {_kind(value)}")
+def _list_of(kind: Any) -> Callable[[object, Any], Any]:
+    """Read a list, or another collection by way of one: by itself, cattrs would read text as its letters."""
+    make = _COLLECTIONS[get_origin(kind) or kind]
+    args = get_args(kind)
+    of_places = make is tuple and bool(args) and args[-1] is not Ellipsis
+    listed: Any = list[args[0] if args else Any]  # type: ignore[misc]  # made at run time, from the caller's type
+    inner: Any = _places(args) if of_places else list_structure_factory(listed, _converter())
 
-
-def _whole(value: object, _type: object) -> int:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    if isinstance(value, str) and _WHOLE.fullmatch(value):
-        return int(value)
-    raise _RefusedError(f"expected a whole number, got {_kind(value)}")
-
-
-def _real(value: object, _type: object) -> float:
-    if isinstance(value, str) and _PLAIN.fullmatch(value):
-        return float(value)
-    if isinstance(value, int | float | Decimal) and not isinstance(value, bool) and isfinite(value):
-        return float(value)
-    raise _RefusedError(f"expected a finite number, got {_kind(value)}")
-
-
-def _boolean(value: object, _type: object) -> bool:
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, int) and value in {0, 1}:  # MySQL's tinyint
-        return bool(value)
-    raise _RefusedError(f"expected true or false, got {_kind(value)}")
-
-
-def _money(value: object, _type: object) -> Decimal:
-    text = value
-    if isinstance(value, int) and not isinstance(value, bool):
-        text = str(value)
-    elif isinstance(value, Decimal) and value.is_finite() and abs(value.adjusted()) <= 30:
-        text = format(value, "f")  # 1e2 is 100
-    if isinstance(text, str) and _PLAIN.fullmatch(text):
-        return Decimal(text)
-    raise _RefusedError(f"expected a finite plain decimal, got {_kind(value)}")
-
-
-def _time(value: object, _type: object) -> datetime:
-    if isinstance(value, str):
-        moment = msgspec.convert(value, datetime)  # the fast road's own parser, so that both read alike
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    raise _RefusedError(f"expected a time, got {_kind(value)}")
-
-
-def _kind(value: object) -> str:
-    if value is None:
-        return "null"
-    names = {str: "text", bool: "a boolean", dict: "an object", list: "a list"}
-    return next((name for kind, name in names.items() if isinstance(value, kind)), "a number")
-
-
-def _list_of(kind: Any) -> Callable[[object, Any], list[Any]]:
-    inner = list_structure_factory(kind, _converter())
-
-    def read(value: object, into: Any) -> list[Any]:
+    def read(value: object, into: Any) -> Any:
         by_index = as_object(value)
-        if by_index is not None and all(_WHOLE.fullmatch(key) for key in by_index):
+        if by_index is not None and all(WHOLE.fullmatch(key) for key in by_index):
             value = list(by_index.values())  # a PHP array with a gap in it
         if as_list(value) is None:
-            raise _RefusedError(f"expected a list, got {_kind(value)}")
-        rows: list[Any] = inner(value, into)
-        return rows
+            raise RefusedError(f"expected a list, got {kind_of(value)}")
+        rows: Any = inner(value, into)
+        return rows if make is list else make(rows)
 
     return read
 
 
+def _places(kinds: tuple[Any, ...]) -> Callable[[list[object], Any], list[Any]]:
+    """Read a tuple of this many, each of its own type."""
+    return lambda values, _: [_converter().structure(value, kind) for value, kind in zip(values, kinds, strict=True)]
+
+
+_COLLECTIONS: dict[Any, Callable[[list[Any]], Any]] = {
+    **dict.fromkeys((list, abc.Sequence, abc.MutableSequence, abc.Collection), list),
+    **dict.fromkeys((set, abc.Set, abc.MutableSet), set),
+    frozenset: frozenset,
+    tuple: tuple,
+}
+"""What to make of a list for a type that is read as one; the same as on the fast road."""
+
+
 def _optional_time(kind: Any) -> bool:
     return get_origin(kind) in {Union, UnionType} and set(get_args(kind)) == {datetime, type(None)}
-
-
-def _time_or_none(value: object, _type: object) -> datetime | None:
-    if value is None or (isinstance(value, str) and _MYSQL_ZERO.fullmatch(value)):
-        return None
-    return _time(value, _type)
 
 
 def _object(kind: Any) -> Callable[[object, Any], Any]:
@@ -186,14 +150,32 @@ def _object(kind: Any) -> Callable[[object, Any], Any]:
     def read(value: object, into: Any) -> Any:
         fields = as_object(value)
         if fields is None:
-            raise _RefusedError(f"expected an object, got {_kind(value)}")
+            raise RefusedError(f"expected an object, got {kind_of(value)}")
         return inner(fields, into)
 
     return read
 
 
+def _map_of(kind: Any) -> Callable[[object, Any], dict[Any, Any]]:
+    inner: Any = mapping_structure_factory(kind, _converter())
+
+    def read(value: object, into: Any) -> dict[Any, Any]:
+        if as_list(value) == []:
+            return {}  # PHP writes an empty map as an empty list
+        if as_object(value) is None:
+            raise RefusedError(f"expected an object, got {kind_of(value)}")
+        rows: dict[Any, Any] = inner(value, into)
+        return rows
+
+    return read
+
+
+def _is_map(kind: Any) -> bool:
+    return get_origin(kind) in {dict, abc.Mapping, abc.MutableMapping}
+
+
 def _is_list(kind: Any) -> bool:
-    return get_origin(kind) is list
+    return (get_origin(kind) or kind) in _COLLECTIONS
 
 
 def is_attrs(kind: Any) -> bool:
@@ -206,9 +188,10 @@ def is_attrs(kind: Any) -> bool:
 def _converter() -> cattrs.Converter:
     """Make the converter on first use: most programs never meet what only it can read."""
     converter = cattrs.Converter(detailed_validation=True)
-    for hook in (_text, _whole, _real, _boolean, _money, _time):
+    for hook in (read_text, read_whole, read_real, read_boolean, read_money, read_time):
         converter.register_structure_hook(get_type_hints(hook)["return"], hook)
-    converter.register_structure_hook_func(_optional_time, _time_or_none)
+    converter.register_structure_hook_func(_optional_time, read_time_or_none)
     converter.register_structure_hook_factory(_is_list, _list_of)
+    converter.register_structure_hook_factory(_is_map, _map_of)
     converter.register_structure_hook_factory(is_attrs, _object)
     return converter

@@ -15,8 +15,8 @@ are now, which is a repeat and never a gap; the frontier compares totals in the 
 same reason.
 
 A server is believed only as far as it answers what was asked: ``current_page`` and ``per_page`` must echo, rows must
-be in order and no more than asked, what repeats an earlier page must be explained by a total that grew, and 50 steps
-without a new row end the walk with an error.
+be in order and no more than asked, what repeats an earlier page must be explained by a total that grew, an end must
+leave nothing that the total counts, and 50 steps without a new row end the walk with an error.
 """
 
 from collections.abc import AsyncGenerator, Callable, Hashable
@@ -40,6 +40,7 @@ _LIKELY_CAUSE = "likely a proxy that drops the body of a GET: try AsyncSession(l
 
 
 _NO_KEY = "the server ignored the page; or, if equal rows are normal here, give key= to tell them apart"
+_SHORT = "the server has more than it shows"
 _SWINGING = "the list changes faster than it is read, or the server miscounts"
 
 
@@ -141,7 +142,7 @@ class _State(Generic[T]):
         past_the_end = self._frontier is not None and page.current_page == page.last_page == number - 1
         if not past_the_end or self._unknown(page.data, number):
             return False
-        self._check_end(number)
+        self._check_end(page, number)
         return True
 
     def step_back(self, page: Page[T], number: int) -> int | None:
@@ -183,7 +184,7 @@ class _State(Generic[T]):
             not page.data or (not full and all_there) or (not more_expected and not (rows and full))
         )
         if self.ended:
-            self._check_end(number)
+            self._check_end(page, number)
         return rows
 
     def _advance(self, page: Page[T], number: int) -> None:
@@ -223,9 +224,11 @@ class _State(Generic[T]):
         if self._fruitless[explained] > (_EXPLAINED_STEPS if explained else _FRUITLESS_STEPS):
             raise _distrust(f"page {number}", f"{got}, again and again", cause, number)
 
-    def _check_end(self, number: int) -> None:
+    def _check_end(self, page: Page[T], number: int) -> None:
         if self._repeats:
             raise _distrust(f"page {number}", "the rows of an earlier page again", _LIKELY_CAUSE, number)
+        if page.total > max(page.last_page, number - 1) * self._plan.per_page:
+            raise _distrust(f"page {number}", f"no more rows, where the total says {page.total}", _SHORT, number)
 
 
 def _distrust(asked: str, got: str, cause: str, page: int) -> PaginationError:

@@ -170,6 +170,7 @@ class AsyncSession:
             json: the body; a Decimal becomes an exact number.
             params: the query string: str, int, bool (as 1 or 0) and Decimal.
             idempotent: may it be sent again though an earlier attempt may have been carried out? None: reads only.
+                False on a GET says that it changes something.
             as_type: decode into this (an attrs class, ``Page[...]``, a list of either); absent, the parsed JSON, with
                 Decimal for every number that has a fraction or an exponent, or None where an answer has no body by
                 its nature (204, 205, HEAD).

@@ -67,8 +67,8 @@ class Request:
 
     @property
     def changes(self) -> bool:
-        """Could the server's data differ after it?"""
-        return self.method not in _READS
+        """Could the server's data differ after it? A GET that must not be repeated is taken for one that changes."""
+        return self.method not in _READS or not self.idempotent
 
     @property
     def operation(self) -> str:

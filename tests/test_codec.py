@@ -3,7 +3,8 @@
 import copy
 import json
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -572,6 +573,14 @@ OWN_TYPES: list[tuple[Any, Any, Any]] = [
     (Note | AffiliateReferrer, {"at": AT}, Note(at=MOMENT)),
     (UUID, "12345678-1234-5678-1234-567812345678", UUID("12345678-1234-5678-1234-567812345678")),
     (date, "2025-07-27", date(2025, 7, 27)),
+    (set[int], ["1", 2], {1, 2}),
+    (frozenset[Decimal], {"1": 1.5}, frozenset({Decimal("1.5")})),
+    (tuple[int, ...], ["1", 2, 3], (1, 2, 3)),
+    (tuple[int, str], {"0": "1", "2": "x"}, (1, "x")),
+    (Sequence[datetime], [AT], [MOMENT]),
+    (AbstractSet[str], {"0": "x"}, {"x"}),
+    (dict[str, list[int]], {"a": {"3": "1"}}, {"a": [1]}),
+    (dict[str, int], [], {}),
     (Any, [1.5], [Decimal("1.5")]),
     (
         Invoice,
@@ -639,6 +648,15 @@ def test_what_has_no_type_is_read_alike_on_both_roads(extra: str) -> None:
     assert Decimal not in map(type, (fast.share,))
 
 
+COLLECTIONS: list[Any] = [
+    set[int],
+    frozenset[int],
+    tuple[int, ...],
+    tuple[int, int],
+    Sequence[int],
+    AbstractSet[int],
+    list,
+]
 BAD_OWN: list[tuple[Any, str, str]] = [
     (Invoice, '{"id":1,"prices":["NaN"]}', "$.prices[0]"),
     (Invoice, '{"id":1,"by_name":{"a":"Infinity"}}', "$.by_name"),
@@ -652,7 +670,14 @@ BAD_OWN: list[tuple[Any, str, str]] = [
     (Invoice, '{"id":1,"paid":2}', "$.paid"),
     (Invoice, '{"id":1,"paid":null}', "$.paid"),
     (Invoice, '{"id":1,"status":"lost"}', "$.status"),
-    (Invoice, '{"id":1,"by_name":[]}', "$.by_name"),
+    (Invoice, '{"id":1,"by_name":["1"]}', "$.by_name"),
+    (dict[str, int], '"ab"', "$"),
+    *[(kind, '"12"', "$") for kind in COLLECTIONS],
+    *[(kind, '{"x":1}', "$") for kind in COLLECTIONS],
+    *[(kind, "null", "$") for kind in COLLECTIONS],
+    (tuple[int, str], "[1]", "$"),
+    (tuple[int, str], "[1,2]", "$"),
+    (set[int], '[{"id":1}]', "$[0]"),
     (Invoice, '{"id":1,"notes":[{"at":"2025-07-27"},{}]}', "$.notes[0].at"),
     (UUID, '"x"', "$"),
     (Priced, '{"cents":"NaN"}', "$.cents"),

@@ -6,6 +6,7 @@ import ssl
 from decimal import Decimal
 from typing import Any, Literal
 
+import aiohttp
 import pytest
 import trustme
 
@@ -290,6 +291,30 @@ async def test_a_cancelled_edit_stays_a_cancellation_with_a_note(reference: str 
     assert "may have been carried out" in notes
     assert reference is None or repr(reference) in notes
     assert len([heard for heard in server.heard if heard.method != "GET"]) == 1
+
+
+async def test_a_hook_that_fails_on_an_edit_is_told_what_was_under_way() -> None:
+    """The caller's own error would say nothing of the money that moved before it."""
+
+    async def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_end.append(fail)
+    async with raw_server(EDITED) as server, server.session(trace_configs=[trace]) as session:
+        with pytest.raises(ZeroDivisionError) as caught:
+            await edit_customer_balance(session, 7, 1)
+    assert "may have been carried out" in "".join(caught.value.__notes__)
+    assert 1 == len(server.heard)
+
+
+async def test_a_get_that_must_not_be_repeated_is_a_change() -> None:
+    """A vendor's GET that changes something would come out of a lost connection as if nothing had happened."""
+    async with raw_server(b"") as server, server.session() as session:
+        with pytest.raises(UnknownOutcomeError) as caught:
+            await session.request("GET", ["process"], idempotent=False)
+    assert caught.value.maybe_applied
+    assert 1 == len(server.heard)
 
 
 async def test_a_timeout_around_an_edit_is_the_callers_own() -> None:

@@ -176,6 +176,15 @@ async def test_a_search_that_fails_does_not_hide_the_doubt() -> None:
     assert caught.value.reference == "r"
 
 
+async def test_a_line_of_another_amount_after_a_loss_is_told() -> None:
+    """Whoever reads that the reference is not in the ledger would look in vain for what another process did."""
+    async with raw_server(answer([]), b"", answer([line(1, "9.00", "[ref:r]")])) as server, server.session() as session:
+        FakeClock().on(session)
+        with pytest.raises(UnknownOutcomeError, match=r"'r' is in the ledger with the amount 9\.00") as caught:
+            await edit_customer_balance(session, 7, 1, reference="r")
+    assert caught.value.maybe_applied
+
+
 async def test_a_session_closed_while_searching_does_not_hide_the_doubt() -> None:
     """A program that shuts down with an edit in flight would be told that nothing was applied."""
 

@@ -65,6 +65,8 @@ WRONG: dict[str, Server] = {
     "changes the page size midway": lambda n: page(honest(n), n, per_page=5 if n < 2 else 4),
     "sends more rows than asked": lambda n: page(list(range(9 * n, 9 * n + 9)), n),
     "alternates its totals": lambda n: page(honest(n), n, total=15 if next(TURNS) % 2 else 2),
+    "counts more than it shows": lambda n: page(honest(n), n, last=3, total=1000),
+    "counts more than it shows, and clamps": lambda n: page(honest(min(n, 3)), min(n, 3), last=3, total=1000),
     "sorts the other way": lambda n: page(sorted(honest(4 - n), reverse=True), n),
 }
 
@@ -86,7 +88,6 @@ RIGHT: dict[str, Server] = {
     "clamps to its last page past the end": lambda n: page(honest(min(n, 3)), min(n, 3)),
     "sends a short page in the middle": lambda n: page(honest(n)[: 2 if n == 2 else 5], n),
     "sends an empty page in the middle": lambda n: page([] if n == 2 else honest(n), n),
-    "counts more than there is": lambda n: page(honest(n), n, last=3, total=1000),
 }
 
 
