@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 from asyncio import Lock, Task
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from itertools import count
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
@@ -24,9 +24,10 @@ from shopsdk._events import (
     RetryScheduled,
 )
 from shopsdk._gate import Budget, Clock, Gate, Gates, RateLimit
+from shopsdk._refusal import error_from
 from shopsdk._retry import RetryPolicy, decide, repeatable, retry_after
 from shopsdk._transport import Options, Transport
-from shopsdk._wire import Request, Response, error_from
+from shopsdk._wire import Request, Response
 
 T = TypeVar("T")
 
@@ -176,7 +177,7 @@ class Runtime:
                 call.request,
                 call.body,
                 seconds,
-                lambda head: self._hear(call, head),
+                lambda status, headers: self._hear(call, status, headers),
             )
         except ShopError as error:
             outcome = error
@@ -203,11 +204,12 @@ class Runtime:
             self._tell(AttemptStarted(operation=operation, call=call.number, attempt=call.attempts))
         return min(self._options.timeout.total, left)
 
-    def _hear(self, call: _Call, head: Response) -> None:
+    def _hear(self, call: _Call, status: int, headers: Mapping[str, str]) -> None:
         """Before the body is read: a 429 closes the gate now."""
-        logger.debug("%s: %d after %.3f s", call.request.operation, head.status, call.budget.elapsed)
-        if head.status == 429:
-            asked = retry_after(head.headers)
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug("%s: %d after %.3f s", call.request.operation, status, call.budget.elapsed)
+        if status == 429:
+            asked = retry_after(headers)
             call.gate.hold(min(self._retry.wait_initial, self._retry.retry_after_max) if asked is None else asked)
             if self._tell is not None and not call.gate.announced:
                 call.gate.announced = True

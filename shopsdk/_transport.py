@@ -13,7 +13,7 @@ The only place that knows aiohttp's client, and what of it must be kept in check
 import asyncio
 import gc
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 import aiohttp
@@ -36,6 +36,10 @@ _CONNECT_SHARE = 0.9
 
 _inherited: list[object] = []
 """Sessions and connectors of a parent process, kept from being collected in the child."""
+
+
+OnStatus = Callable[[int, Mapping[str, str]], None]
+"""Hears of an answer, its status and headers, before its body is read."""
 
 
 class _ConnectionLostError(aiohttp.ClientError):
@@ -100,9 +104,7 @@ class Transport:
                 del closing, own
                 gc.collect()
 
-    async def send(
-        self, request: Request, body: bytes | None, seconds: float, on_status: Callable[[Response], None]
-    ) -> Response:
+    async def send(self, request: Request, body: bytes | None, seconds: float, on_status: OnStatus) -> Response:
         """Send once; ``on_status`` hears of the answer before its body is read.
 
         Raises:
@@ -123,9 +125,7 @@ class Transport:
             problem = _failure(request, error)
         raise problem
 
-    async def _exchange(
-        self, request: Request, body: bytes | None, seconds: float, on_status: Callable[[Response], None]
-    ) -> Response:
+    async def _exchange(self, request: Request, body: bytes | None, seconds: float, on_status: OnStatus) -> Response:
         options = self._options
         timeout = self._timeout if seconds >= options.timeout.total else _client_timeout(options.timeout, seconds)
         query = f"?{request.query}" if request.query else ""
@@ -137,8 +137,7 @@ class Transport:
             allow_redirects=False,
             proxy=None if options.proxy is None else options.proxy.reveal(),
         ) as answer:
-            head = Response(status=answer.status, headers=answer.headers, body=b"")
-            on_status(head)
+            on_status(answer.status, answer.headers)
             content = await _read(answer, options.max_response_bytes)
             return Response(status=answer.status, headers=answer.headers, body=content)
 

@@ -1,4 +1,4 @@
-"""Requests and responses as plain values, and the rules that make one and judge the other. No socket is needed here.
+"""Requests and responses as plain values, and the rules that make one. No socket is needed here.
 
 The path is built segment by segment, because a server reads structure into it: an empty segment turns "get one" into
 "list all", ``..`` climbs out of the resource, and a slash inside an id names another route.
@@ -12,23 +12,12 @@ is refused.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Literal
 from urllib.parse import quote, urlencode
 
 import attrs
-
-from shopsdk._errors import (
-    AuthenticationError,
-    InvalidRequestError,
-    NotFoundError,
-    PermissionDeniedError,
-    RateLimitedError,
-    ResponseError,
-    ServerError,
-)
-from shopsdk._json import as_list, as_object
 
 ListParams = Literal["body", "query"]
 """Where the parameters of a list travel: in the GET's JSON body, as documented, or in its query string."""
@@ -36,19 +25,8 @@ ListParams = Literal["body", "query"]
 _READS = frozenset({"GET", "HEAD"})
 _METHODS = _READS | {"POST", "PUT", "PATCH", "DELETE"}
 _EMAIL = re.compile(r"[^\s@\"'<>(),;:]+@[^\s@\"'<>(),;:]+")
-_COUNT = re.compile(r"[0-9]{1,18}")
-_MESSAGE_CHARS = 500
-_BODY_CHARS = 2_000
-_FIELDS = 50
-
-_ERRORS: dict[int, type[ResponseError]] = {
-    400: InvalidRequestError,
-    401: AuthenticationError,
-    403: PermissionDeniedError,
-    404: NotFoundError,
-    422: InvalidRequestError,
-    429: RateLimitedError,
-}
+_PLAIN_SEGMENT = re.compile(r"[A-Za-z0-9_-]+")
+"""What needs no quoting and is no structure: nearly every segment there is."""
 
 
 @attrs.frozen(kw_only=True)
@@ -78,6 +56,8 @@ class Request:
     @property
     def label(self) -> str:
         """Verb and path for messages; a segment that looks like an e-mail address stays out of them."""
+        if "%40" not in self.path:
+            return f"{self.method} {self.path}"
         return f"{self.method} {'/'.join(map(without_emails, self.path.split('/')))}"
 
 
@@ -116,10 +96,14 @@ def make_request(
         method=verb,
         route=route or "/" + "/".join("{id}" if part.isdecimal() or "%40" in part else part for part in segments),
         path="/" + "/".join(segments),
-        query=urlencode([(key, query_value(key, value)) for key, value in (params or {}).items()], quote_via=quote),
+        query=_query(params) if params else "",
         json=json,
         idempotent=verb in _READS if idempotent is None else idempotent,
     )
+
+
+def _query(params: Mapping[str, object]) -> str:
+    return urlencode([(key, query_value(key, value)) for key, value in params.items()], quote_via=quote)
 
 
 def make_list_request(
@@ -133,6 +117,10 @@ def make_list_request(
 
 def path_segment(segment: str | int, name: str = "a path segment") -> str:
     """Quote one path segment; refuse what a server would read as structure."""
+    if type(segment) is int:
+        return str(segment)
+    if type(segment) is str and _PLAIN_SEGMENT.fullmatch(segment):
+        return segment
     if isinstance(segment, bool) or not isinstance(segment, int | str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"{name} must be a str or an int, not {type(segment).__name__}")
     text = str(segment)
@@ -187,65 +175,3 @@ def check_int(name: str, value: int, least: int) -> int:
 def without_emails(text: str) -> str:
     """Keep personal data out of messages and logs, quoted (``%40``) or not."""
     return _EMAIL.sub("[e-mail]", text.replace("%40", "@")) if "@" in text or "%40" in text else text
-
-
-def readable(text: str) -> str:
-    """Make the server's words fit for a message: one line, printable, short, no e-mail addresses."""
-    line = "".join(char if char.isprintable() else " " for char in text[: 4 * _MESSAGE_CHARS])
-    return without_emails(" ".join(line.split()))[:_MESSAGE_CHARS]
-
-
-def error_from(
-    request: Request, response: Response, *, said: object, attempts: int, scrub: Callable[[str], str] = str
-) -> ResponseError:
-    """Turn an answer that is not a success into its error.
-
-    Args:
-        request: what was asked.
-        response: what was answered.
-        said: the body's JSON, or None.
-        attempts: how many times it was asked.
-        scrub: blots out what must not be shown of the server's words, wherever they end up.
-    """
-    status = response.status
-    kind = _ERRORS.get(status) or (ServerError if 500 <= status < 600 else ResponseError)
-    fields = as_object(said) or {}
-    said_message = fields.get("message")
-    message = readable(scrub(said_message)) if isinstance(said_message, str) else ""
-    request_id = response.headers.get("x-request-id") or response.headers.get("cf-ray") or ""
-    error = kind(
-        f"{request.label} answered {status}{_hint(status)}{': ' if message else ''}{message}",
-        status=status,
-        server_message=message,
-        errors=_field_messages(fields.get("errors"), scrub),
-        request_id=readable(scrub(request_id)) or None,
-        method=request.method,
-        path=request.path,
-        attempts=attempts,
-        body=scrub(response.body[: 8 * _BODY_CHARS].decode("utf-8", "replace"))[:_BODY_CHARS],
-        maybe_applied=request.changes and maybe_applied(status),
-    )
-    if isinstance(error, RateLimitedError):
-        error.limit = _count(response.headers.get("x-ratelimit-limit"))
-        error.remaining = _count(response.headers.get("x-ratelimit-remaining"))
-    return error
-
-
-def _count(text: str | None) -> int | None:
-    return int(text) if text is not None and _COUNT.fullmatch(text) else None
-
-
-def maybe_applied(status: int) -> bool:
-    """Does this status leave open whether the request was carried out? A 4xx refuses it; 408 is a proxy giving up."""
-    return not 400 <= status < 500 or status == 408
-
-
-def _hint(status: int) -> str:
-    return " (a redirect, which is never followed: check base_url)" if 300 <= status < 400 else ""
-
-
-def _field_messages(errors: object, scrub: Callable[[str], str]) -> dict[str, list[str]]:
-    return {
-        readable(scrub(field)): [readable(scrub(str(line))) for line in (as_list(lines) or [lines])[:_FIELDS]]
-        for field, lines in list((as_object(errors) or {}).items())[:_FIELDS]
-    }

@@ -37,7 +37,8 @@ from shopsdk import (
     get_customers,
     iter_customers,
 )
-from shopsdk._wire import Request, Response, error_from, make_request
+from shopsdk._refusal import error_from
+from shopsdk._wire import Request, Response, make_request
 from shopsdk.sandbox import Sandbox
 from tests.support import answer, page_of, raw_server
 

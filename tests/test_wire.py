@@ -20,13 +20,13 @@ from shopsdk import (
     iter_customers,
     paginate,
 )
+from shopsdk._refusal import readable
 from shopsdk._settings import check_base_url
 from shopsdk._wire import (
     make_list_request,
     make_request,
     path_segment,
     query_value,
-    readable,
     without_emails,
 )
 from tests.support import CUSTOMER, RawServer, answer, page_of, raw_server

@@ -1,0 +1,97 @@
+"""How long others on the event loop have to wait: between two turns of a task that does nothing else."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from contextlib import aclosing, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from benchmarks._harness import Row, alone
+from benchmarks._table import quick, run
+from benchmarks.origin import serving
+from benchmarks.peers import missing
+from shopsdk import AsyncSession, iter_customers
+from shopsdk.export import export_customers
+
+
+class _Pulse:
+    """Asks for a turn, and another, and remembers the longest time between two."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.longest = 0.0
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._last = clock()
+        self._handle = self._loop.call_soon(self._beat)
+
+    def _beat(self) -> None:
+        now = self._clock()
+        self.longest = max(self.longest, now - self._last)
+        self._last = now
+        self._handle = self._loop.call_soon(self._beat)
+
+    def stop(self) -> None:
+        self._handle.cancel()
+
+
+@contextmanager
+def _pulse(clock: Callable[[], float]) -> Iterator[_Pulse]:
+    pulse = _Pulse(clock)
+    try:
+        yield pulse
+    finally:
+        pulse.stop()
+
+
+def walking(url: str, concurrency: int) -> float:
+    """Stream every customer; the longest slice, in seconds of CPU, since what other processes take is not ours."""
+
+    async def whole() -> float:
+        walk = iter_customers(session := AsyncSession("bench-key", shop_id=38, base_url=url), concurrency=concurrency)
+        async with session, aclosing(walk) as customers:
+            await anext(customers)  # connected, and everything made that is made once
+            with _pulse(time.thread_time) as pulse:
+                async for _ in customers:
+                    pass
+        return pulse.longest
+
+    return asyncio.run(whole())
+
+
+def exporting(url: str, ending: str) -> float:
+    """Export every customer; the longest stall, in seconds of the clock on the wall, since a write waits for a disk."""
+
+    async def whole(path: Path) -> float:
+        async with AsyncSession("bench-key", shop_id=38, base_url=url) as session:
+            with _pulse(time.perf_counter) as pulse:
+                await export_customers(session, path, concurrency=4)
+        return pulse.longest
+
+    with TemporaryDirectory() as folder:
+        return asyncio.run(whole(Path(folder, f"customers.{ending}")))
+
+
+def measure() -> list[Row]:
+    """Milliseconds, at 100 customers a page: the least of three runs' longest slices."""
+    rows = []
+    with serving(9_950 if quick() else 99_950) as url:
+        for concurrency in (1, 8):
+            longest = min(alone("benchmarks.fairness:walking", url=url, concurrency=concurrency).result for _ in "abc")
+            rows.append(_row(f"longest slice of a walk, concurrency {concurrency}, CPU", longest, 5.0))
+        for ending, package in (("ndjson", ""), ("csv", ""), ("parquet", "pyarrow")):
+            what = f"longest stall of the loop, export to {ending}"
+            if package and (without := missing(package)):
+                rows.append(Row(what=what, measured=float("nan"), note=without))
+                continue
+            longest = min(alone("benchmarks.fairness:exporting", url=url, ending=ending).result for _ in "abc")
+            rows.append(_row(what, longest, 50.0))
+    return rows
+
+
+def _row(what: str, seconds: float, bound: float) -> Row:
+    return Row(what=what, measured=seconds * 1e3, bound=bound, at_least=False, unit="ms")
+
+
+if __name__ == "__main__":
+    run(measure)
