@@ -27,6 +27,9 @@ _A_MOMENT = 0.001
 _SPACING = 0.05
 """Seconds between two tasks that leave a gate, on the average."""
 
+Pause = Callable[[float], Awaitable[object]]
+"""Waits so many seconds; what it raises ends the call."""
+
 
 @attrs.frozen
 class RateLimit:
@@ -47,7 +50,7 @@ class Clock:
 
     now: Callable[[], float] = time.monotonic
     """Seconds since any moment, never running back."""
-    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+    sleep: Pause = asyncio.sleep
     """Waits so many seconds; what it raises ends the call."""
     random: Callable[[], float] = random
     """A number from 0 up to, but not including, 1."""
@@ -58,6 +61,7 @@ class Gate:
     """One operation's gate: open, or closed until a moment."""
 
     clock: Clock
+    pause: Pause
     opens_at: float = 0.0
     announced: bool = False
     """Has somebody been told that it is closed, and not yet that it is open?"""
@@ -86,7 +90,7 @@ class Gate:
             if self.closed_for > longest + _A_MOMENT or turn > left() + _A_MOMENT:
                 raise _refusal(turn)
             self._leaves_at += 2 * _SPACING * self.clock.random()
-            await self.clock.sleep(turn)
+            await self.pause(turn)
 
 
 @attrs.define(eq=False, repr=False)
@@ -119,12 +123,13 @@ class Budget:
 class Gates:
     """What one session, on one event loop, sends through."""
 
-    def __init__(self, max_in_flight: int, rate_limit: RateLimit | None, clock: Clock) -> None:
+    def __init__(self, max_in_flight: int, rate_limit: RateLimit | None, clock: Clock, pause: Pause) -> None:
         self._slots = asyncio.Semaphore(max_in_flight)
         # One at a time: any other form of the limiter lets a double burst through.
         spacing = None if rate_limit is None else rate_limit.per_seconds / rate_limit.max_requests
         self._limiter = None if spacing is None else AsyncLimiter(1, spacing)
         self._clock = clock
+        self._pause = pause
         self._gates: dict[str, Gate] = {}
 
     def of(self, operation: str) -> Gate:
@@ -133,7 +138,7 @@ class Gates:
         if gate is None:
             if len(self._gates) >= _MANY:  # routes with names in them: what stands open need not be remembered
                 self._gates = {name: gate for name, gate in self._gates.items() if gate.closed_for > 0}
-            gate = self._gates[operation] = Gate(self._clock)
+            gate = self._gates[operation] = Gate(self._clock, self._pause)
         return gate
 
     async def enter(self, gate: Gate, budget: Budget, longest: float) -> None:

@@ -9,21 +9,24 @@ from itertools import count
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
-import attrs
-
+from shopsdk._call import Call
 from shopsdk._codec import encode, parse_or_none
-from shopsdk._errors import NotSentError, RateLimitedError, ShopError, TransportError, UnknownOutcomeError
+from shopsdk._errors import (
+    NotSentError,
+    RateLimitedError,
+    SessionStateError,
+    ShopError,
+)
 from shopsdk._events import (
     AttemptStarted,
     Event,
     GateClosed,
     GateOpened,
     Hook,
-    RequestDone,
     RequestStarted,
     RetryScheduled,
 )
-from shopsdk._gate import Budget, Clock, Gate, Gates, RateLimit
+from shopsdk._gate import Budget, Clock, Gates, RateLimit
 from shopsdk._refusal import error_from
 from shopsdk._retry import RetryPolicy, decide, repeatable, retry_after
 from shopsdk._transport import Options, Transport
@@ -33,21 +36,6 @@ T = TypeVar("T")
 
 logger = logging.getLogger("shopsdk")
 logger.addHandler(logging.NullHandler())
-
-
-@attrs.define(eq=False, repr=False)
-class _Call:
-    """One call under way, and what is known of it so far."""
-
-    number: int
-    request: Request
-    body: bytes | None
-    gate: Gate
-    budget: Budget
-    attempts: int = 0
-    last: ShopError | None = None
-    maybe_applied: bool = False
-    """May an earlier attempt have been carried out? Then no later failure can say that nothing was."""
 
 
 class Runtime:
@@ -69,7 +57,7 @@ class Runtime:
         self._tell = None if on_event is None else Hook(on_event)
         self._calls = count(1)
         self._transport = Transport(options)
-        self._gates = Gates(options.max_in_flight, rate_limit, clock)
+        self._gates = Gates(options.max_in_flight, rate_limit, clock, self.pause)
         self._tasks: set[Task[Any]] = set()
         self._locks: WeakValueDictionary[str, Lock] = WeakValueDictionary()
 
@@ -102,8 +90,21 @@ class Runtime:
         return lock
 
     async def pause(self, seconds: float) -> None:
-        """Sleep, by the session's clock."""
-        await self._clock.sleep(seconds)
+        """Sleep, by the session's clock; closing the session ends it.
+
+        Raises:
+            SessionStateError: it was closed meanwhile.
+        """
+        nap = self.spawn(_sleep(self._clock, seconds))
+        try:
+            await nap
+        except asyncio.CancelledError:
+            me = asyncio.current_task()
+            if me is None or me.cancelling():
+                raise
+        else:
+            return
+        raise SessionStateError("the session was closed while this call waited for its turn")
 
     def now(self) -> float:
         """Seconds, by the session's clock."""
@@ -116,7 +117,7 @@ class Runtime:
             request: what to send; its body is written once, and every attempt sends the same bytes.
             deadline: seconds for the whole call; None for the session's own.
         """
-        call = _Call(
+        call = Call(
             number=next(self._calls),
             request=request,
             body=None if request.json is None else encode(request.json),
@@ -129,12 +130,12 @@ class Runtime:
         try:
             response = await self._until_done(call)
         except BaseException as error:
-            self._tell(_done(call, getattr(error, "status", None), 0, type(error).__name__))
+            self._tell(call.done(getattr(error, "status", None), 0, type(error).__name__))
             raise
-        self._tell(_done(call, response.status, len(response.body), None))
+        self._tell(call.done(response.status, len(response.body), None))
         return response
 
-    async def _until_done(self, call: _Call) -> Response:
+    async def _until_done(self, call: Call) -> Response:
         while True:
             outcome = await self._attempt(call)
             if isinstance(outcome, Response):
@@ -150,7 +151,7 @@ class Runtime:
                 raise outcome
             await self._wait(call, outcome, wait)
 
-    async def _wait(self, call: _Call, error: ShopError, seconds: float) -> None:
+    async def _wait(self, call: Call, error: ShopError, seconds: float) -> None:
         operation, reason = call.request.operation, type(error).__name__
         logger.info("%s: %s, again in %.2f s", operation, reason, seconds)
         if self._tell is not None:
@@ -161,15 +162,18 @@ class Runtime:
             )
         if isinstance(error, RateLimitedError):
             call.gate.hold(seconds)  # waited out there, with everyone else of this operation
-        else:
-            await self._clock.sleep(seconds)
+            return
+        try:
+            await self.pause(seconds)
+        except SessionStateError as closed:
+            raise call.informed(closed) from None
 
-    async def _attempt(self, call: _Call) -> Response | ShopError:
+    async def _attempt(self, call: Call) -> Response | ShopError:
         """Try once: the answer if it is a success, else the error, with all that is known of the call."""
         try:
             await self._gates.enter(call.gate, call.budget, self._retry.retry_after_max)
-        except (RateLimitedError, NotSentError) as error:
-            raise _informed(error, call) from None
+        except (RateLimitedError, NotSentError, SessionStateError) as error:
+            raise call.informed(error) from None
         outcome: Response | ShopError
         try:
             seconds = self._leave_now(call)
@@ -188,9 +192,9 @@ class Runtime:
             outcome = self._refused(call, response)
         finally:
             self._gates.leave()
-        return _informed(outcome, call)
+        return call.informed(outcome)
 
-    def _leave_now(self, call: _Call) -> float:
+    def _leave_now(self, call: Call) -> float:
         """Count an attempt, and say how long it may take: never no time at all, which aiohttp reads as no limit."""
         left = call.budget.left
         if left <= 0:
@@ -204,7 +208,7 @@ class Runtime:
             self._tell(AttemptStarted(operation=operation, call=call.number, attempt=call.attempts))
         return min(self._options.timeout.total, left)
 
-    def _hear(self, call: _Call, status: int, headers: Mapping[str, str]) -> None:
+    def _hear(self, call: Call, status: int, headers: Mapping[str, str]) -> None:
         """Before the body is read: a 429 closes the gate now."""
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug("%s: %d after %.3f s", call.request.operation, status, call.budget.elapsed)
@@ -215,33 +219,12 @@ class Runtime:
                 call.gate.announced = True
                 self._tell(GateClosed(operation=call.request.operation, seconds=call.gate.closed_for))
 
-    def _refused(self, call: _Call, response: Response) -> ShopError:
+    def _refused(self, call: Call, response: Response) -> ShopError:
         said, scrub = parse_or_none(response.body), self._options.key.scrub
         error = error_from(call.request, response, said=said, attempts=call.attempts, scrub=scrub)
         error.retry_after = retry_after(response.headers)
         return error
 
 
-def _informed(error: ShopError, call: _Call) -> ShopError:
-    """Tell the error what only the call knows; an earlier attempt that may have been carried out outlasts it."""
-    call.maybe_applied = call.maybe_applied or error.maybe_applied
-    if call.maybe_applied and isinstance(error, NotSentError):
-        error = UnknownOutcomeError(f"{error}, after an attempt that may have been carried out")
-    error.maybe_applied = call.maybe_applied
-    if isinstance(error, TransportError):
-        error.elapsed = call.budget.elapsed
-    if isinstance(error, TransportError | RateLimitedError):
-        error.method, error.path, error.attempts = call.request.method, call.request.path, call.attempts
-    return error
-
-
-def _done(call: _Call, status: int | None, received: int, error: str | None) -> RequestDone:
-    return RequestDone(
-        operation=call.request.operation,
-        call=call.number,
-        attempts=call.attempts,
-        elapsed=call.budget.elapsed,
-        status=status,
-        received=received,
-        error=error,
-    )
+async def _sleep(clock: Clock, seconds: float) -> None:
+    await clock.sleep(seconds)

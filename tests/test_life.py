@@ -14,14 +14,17 @@ import pytest
 
 from shopsdk import (
     AsyncSession,
+    Clock,
     Customer,
     SessionStateError,
     Timeout,
+    edit_customer_affiliate_code,
     get_customer,
     iter_customer_pages,
     iter_customers,
     paginate,
 )
+from shopsdk._session import core_of
 from shopsdk.sandbox import Sandbox
 from tests.support import CUSTOMER, Heard, Wire, answer, page_of, raw_server, silence
 
@@ -260,6 +263,41 @@ async def test_close_ends_calls_under_way() -> None:
         await session.close()
         with pytest.raises(SessionStateError):
             await task
+
+
+@pytest.mark.parametrize("status", [429, 503], ids=["at the gate", "before a retry"])
+async def test_close_ends_calls_that_wait_for_their_turn(status: int) -> None:
+    """A program that closes its session would hang on for as long as the shop asked to wait."""
+    async with raw_server(answer(None, status, headers={"Retry-After": "60"})) as server:
+        session = server.session(clock=Clock(sleep=forever))
+        calls = [asyncio.create_task(get_customer(session, 7)) for _ in range(3)]
+        await until_waiting(session, 3)
+        await session.close()
+        for call in calls:
+            with pytest.raises(SessionStateError):
+                await call
+
+
+async def test_close_keeps_the_doubt_of_a_call_that_waits() -> None:
+    """A change that was lost before the wait would come out as surely not made."""
+    async with raw_server(b"") as server:
+        session = server.session(clock=Clock(sleep=forever))
+        call = asyncio.create_task(edit_customer_affiliate_code(session, 7, "x"))
+        await until_waiting(session, 1)
+        await session.close()
+        with pytest.raises(SessionStateError) as caught:
+            await call
+    assert caught.value.maybe_applied
+
+
+async def forever(_seconds: float) -> None:
+    await asyncio.Event().wait()
+
+
+async def until_waiting(session: AsyncSession, calls: int) -> None:
+    """Let so many calls come to where they wait: nothing else of them is a task of the session's own."""
+    while len(core_of(session).runtime()._tasks) < calls:
+        await asyncio.sleep(0)
 
 
 async def test_a_borrowed_connector_is_given_back(shop: Sandbox) -> None:

@@ -102,7 +102,7 @@ async def test_who_waited_leaves_one_after_the_other() -> None:
         waits.append(seconds)
         await asyncio.Event().wait()
 
-    gate = Gate(Clock(now=lambda: 0.0, sleep=sleep, random=lambda: 0.5))
+    gate = Gate(Clock(now=lambda: 0.0, random=lambda: 0.5), sleep)
     gate.hold(10)
     waiting = [asyncio.create_task(gate.wait()) for _ in range(5)]
     await asyncio.sleep(0)
@@ -115,7 +115,7 @@ async def test_who_waited_leaves_one_after_the_other() -> None:
 def test_a_gate_never_opens_earlier_than_it_was_told() -> None:
     """A later answer with a shorter wait would let everybody run into the longer one."""
     clock = FakeClock()
-    gate = Gate(Clock(now=lambda: clock.time))
+    gate = Gate(Clock(now=lambda: clock.time), clock.sleep)
     gate.hold(10)
     gate.hold(3)
     assert gate.closed_for == 10
@@ -126,14 +126,14 @@ def test_a_gate_never_opens_earlier_than_it_was_told() -> None:
 async def test_a_gate_that_moves_is_waited_for_again() -> None:
     """A task that wakes at the old moment would start into the new limit."""
     clock = FakeClock()
-    gate = Gate(Clock(now=lambda: clock.time, sleep=clock.sleep, random=lambda: 0.0))
+    gate = Gate(Clock(now=lambda: clock.time, random=lambda: 0.0), clock.sleep)
 
     async def sleep(seconds: float) -> None:
         if len(clock.slept) == 0:
             gate.hold(50)
         await clock.sleep(seconds)
 
-    gate.clock.sleep = sleep
+    gate.pause = sleep
     gate.hold(10)
     await gate.wait()
     assert clock.time >= 1050
@@ -239,7 +239,7 @@ async def test_an_attempt_gets_what_is_left_of_the_deadline() -> None:
 async def test_a_turn_that_comes_after_the_deadline_is_not_waited_for() -> None:
     """With many tasks at a gate, the last would leave long after all that their callers allowed."""
     clock = FakeClock()
-    gate = Gate(Clock(now=lambda: clock.time, sleep=clock.sleep, random=lambda: 0.5))
+    gate = Gate(Clock(now=lambda: clock.time, random=lambda: 0.5), clock.sleep)
     gate.hold(1.0)
     for _ in range(10):
         gate._leaves_at += 0.1
@@ -361,7 +361,7 @@ async def test_cancellation_is_honoured(call: Callable[[AsyncSession], Awaitable
 async def test_a_cancelled_task_gives_its_place_back_while_rate_limited() -> None:
     """A cancel in the session's own rate limit would keep the slot, and the session would stand still."""
     clock = Clock()
-    gates = Gates(1, RateLimit(1, 60), clock)
+    gates = Gates(1, RateLimit(1, 60), clock, clock.sleep)
     await gates.enter(gates.of("a"), Budget(clock, 100), 100)
     gates.leave()
     task = asyncio.create_task(gates.enter(gates.of("a"), Budget(clock, 100), 100))
@@ -369,7 +369,7 @@ async def test_a_cancelled_task_gives_its_place_back_while_rate_limited() -> Non
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    free = Gates(1, None, clock)
+    free = Gates(1, None, clock, clock.sleep)
     free._slots = gates._slots
     await asyncio.wait_for(free.enter(free.of("b"), Budget(clock, 100), 100), 5)
 
