@@ -2,14 +2,7 @@
 
 from shopsdk._arguments import CustomerFilters
 from shopsdk._balance import edit_customer_balance, get_customer_balance_transactions
-from shopsdk._customers import (
-    edit_customer_affiliate_code,
-    get_customer,
-    get_customers,
-    iter_customer_pages,
-    iter_customers,
-    paginate,
-)
+from shopsdk._customers import edit_customer_affiliate_code, get_customer, get_customers
 from shopsdk._errors import (
     AuthenticationError,
     DecodeError,
@@ -49,6 +42,7 @@ from shopsdk._models import (
 )
 from shopsdk._retry import RetryPolicy, Timeout
 from shopsdk._session import AsyncSession
+from shopsdk._streams import iter_customer_pages, iter_customers, paginate
 from shopsdk._version import __version__
 
 __all__ = [

@@ -65,7 +65,16 @@ async def edit_customer_balance(
     With a ``reference``, calling again is safe once the earlier request can no longer be running at the server, and
     while no other process uses that reference: the ledger is searched for it first, and where it stands with the same
     amount, nothing is sent. After a lost answer the ledger is searched again, for up to 15 seconds. Calls that share a
-    reference are served in turn within a session.
+    reference are served in turn within a session. Why, and what remains: ``shopsdk._balance``.
+
+    ```python
+    try:
+        edit = await edit_customer_balance(session, 42, "-12.50", description="order 1187", reference="order-1187")
+    except UnknownOutcomeError as error:
+        print("call again later, with the same reference:", error.reference)
+    else:
+        print("done before" if edit.replayed else "done")
+    ```
 
     Args:
         session: the session to ask through.

@@ -1,22 +1,22 @@
 """Everything that shopsdk raises on its own account, as one tree.
 
-::
-
-    ShopError                      .maybe_applied: may a change have been made by the call that raised this?
-    ├── SessionStateError          used after close, or from another running event loop
-    ├── TransportError             no usable answer; method, path, attempts, elapsed
-    │   ├── NotSentError           could not connect: surely not applied
-    │   └── UnknownOutcomeError    a change was sent, or maybe sent, and no whole answer came
-    ├── ResponseError              the shop answered with an error; status, message, errors, body
-    │   ├── AuthenticationError    401
-    │   ├── PermissionDeniedError  403
-    │   ├── NotFoundError          404
-    │   ├── InvalidRequestError    400, 422
-    │   ├── RateLimitedError       429; retry_after, limit, remaining
-    │   └── ServerError            5xx
-    ├── DecodeError                a 2xx that is not what the API promises; path within the document
-    ├── PaginationError            the server ignored, repeated or clamped a page
-    └── ReferenceConflictError     this reference was already used with another amount
+```text
+ShopError                      .maybe_applied: may a change have been made by the call that raised this?
+├── SessionStateError          used after close, or from another running event loop
+├── TransportError             no usable answer; method, path, attempts, elapsed
+│   ├── NotSentError           could not connect: surely not applied
+│   └── UnknownOutcomeError    a change was sent, or maybe sent, and no whole answer came
+├── ResponseError              the shop answered with an error; status, message, errors, body
+│   ├── AuthenticationError    401
+│   ├── PermissionDeniedError  403
+│   ├── NotFoundError          404
+│   ├── InvalidRequestError    400, 422
+│   ├── RateLimitedError       429; retry_after, limit, remaining
+│   └── ServerError            5xx
+├── DecodeError                a 2xx that is not what the API promises; path within the document
+├── PaginationError            the server ignored, repeated or clamped a page
+└── ReferenceConflictError     this reference was already used with another amount
+```
 
 Wrong arguments are ``ValueError`` or ``TypeError``, raised before anything is sent. Every class takes its message first
 and everything else by keyword with a default, which is what lets pickle, copy and deepcopy rebuild it.
@@ -26,7 +26,17 @@ from collections.abc import Mapping, Sequence
 
 
 class ShopError(Exception):
-    """The root of the tree: catch it to catch everything that shopsdk raises on its own account."""
+    """The root of the tree: catch it to catch everything that shopsdk raises on its own account.
+
+    The tree is drawn in ``shopsdk._errors``.
+
+    ```python
+    try:
+        await edit_customer_balance(session, 42, "5.00")
+    except ShopError as error:
+        print("perhaps done:" if error.maybe_applied else "surely not done:", error)
+    ```
+    """
 
     maybe_applied: bool
     """May a change have been made by the call that raised this? Always false for reads."""

@@ -28,11 +28,16 @@ class AsyncSession:
     session.close()`` at its end. Safe to share between tasks. Its key is printed by nothing; trace_configs, which see
     the wire, see it.
 
+    ```python
+    async with AsyncSession(timeout=Timeout(total=10), max_in_flight=4) as session:
+        print((await get_customer(session, 42)).email)
+    ```
+
     Args:
         api_key: the API key (dashboard, Account > API); absent, from the environment variable SHOPSDK_API_KEY.
         shop_id: the shop that calls speak of unless they say otherwise; absent, from SHOPSDK_SHOP_ID.
-        base_url: where the API is; absent, from SHOPSDK_BASE_URL, else https://api.sellauth.com/v1. Plain http is
-            taken for loopback hosts only.
+        base_url: where the API is; absent, from SHOPSDK_BASE_URL, else ``https://api.sellauth.com/v1``. Plain
+            http is taken for loopback hosts only.
         timeout: how long to wait for the server.
         retry: how often to try, and how long to wait in between.
         rate_limit: requests per time that this session never exceeds; None for no limit of its own.
@@ -162,6 +167,10 @@ class AsyncSession:
         as_type: Any = None,
     ) -> Any:
         """Call any operation of the API, with the same retries, limits and errors as the ones that have a function.
+
+        ```python
+        customer = await session.request("GET", ["shops", 38, "customers", 42], as_type=Customer)
+        ```
 
         Args:
             method: GET, HEAD, POST, PUT, PATCH or DELETE.

@@ -1,18 +1,28 @@
 """Fixtures for the tests of code that uses shopsdk.
 
-One line in the ``conftest.py`` at the root of the tests switches them on::
+One line in the ``conftest.py`` at the root of the tests switches them on:
 
-    pytest_plugins = ["shopsdk.testing"]
+```python
+pytest_plugins = ["shopsdk.testing"]
+```
 
 There is no entry point, so nobody pays for them who does not ask. They need pytest; ``shop_session`` needs
-pytest-asyncio, and is not there without it. A test then reads::
+pytest-asyncio, and is not there without it. A test then reads:
 
-    @pytest.mark.shop(customers=50, seed=1)
-    async def test_a_lost_answer_is_looked_up(shop_sandbox, shop_session):
-        customer = shop_sandbox.customers()[0]
-        shop_sandbox.fail_next("drop_after", method="POST")
-        edit = await edit_customer_balance(shop_session, customer.id, "5.00", reference="order-1187")
-        assert edit.transaction in shop_sandbox.transactions(customer.id)
+```python
+import pytest
+
+from shopsdk import edit_customer_balance
+
+
+@pytest.mark.asyncio
+@pytest.mark.shop(customers=50, seed=1)
+async def test_a_lost_answer_is_looked_up(shop_sandbox, shop_session):
+    customer = shop_sandbox.customers()[0]
+    shop_sandbox.fail_next("drop_after", method="POST")
+    edit = await edit_customer_balance(shop_session, customer.id, "5.00", reference="order-1187")
+    assert edit.transaction in shop_sandbox.transactions(customer.id)
+```
 
 ``shop_sandbox`` is a shop of the test's own, a real HTTP server on loopback. ``shop_session`` talks to it by the time
 of ``shop_clock``, where no wait between attempts takes any time. What does not go by that clock stays real: the fault
@@ -45,6 +55,20 @@ class InstantClock(Clock):
 
     Sleepers wake in the order of their times, so tasks that wait side by side do so as they would in earnest. For one
     event loop at a time.
+
+    ```python
+    from shopsdk.sandbox import Sandbox
+
+    clock = InstantClock()
+    with Sandbox(customers=10) as shop:
+        shop.fail_next("rate_limit", retry_after=60)
+        async with shop.session(clock=clock) as session:
+            await get_customers(session)
+    assert clock.slept[0] >= 60
+    ```
+
+    Args:
+        chance: what ``chance`` is at first.
     """
 
     slept: list[float] = attrs.field(init=False)

@@ -3,11 +3,12 @@
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Iterator
+from decimal import Decimal
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from shopsdk import AsyncSession
+from shopsdk import AsyncSession, Customer
 from shopsdk.sandbox import Sandbox
 
 # Run in the background, a gate ignores Ctrl-C, and so would the commands under test, which inherit that.
@@ -39,3 +40,16 @@ async def session(shop: Sandbox) -> AsyncIterator[AsyncSession]:
     async with shop.session() as session:
         yield session
     assert {asyncio.current_task()} == asyncio.all_tasks()
+
+
+@pytest.fixture
+async def readers_shop(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Sandbox]:
+    """The shop of somebody who reads: it has a customer 42, and the environment names it."""
+    people = [
+        Customer(id=number, email=f"reader{number}@example.com", balance=Decimal("20.00")) for number in range(1, 251)
+    ]
+    async with Sandbox(people) as shop:
+        monkeypatch.setenv("SHOPSDK_API_KEY", shop.api_key)
+        monkeypatch.setenv("SHOPSDK_SHOP_ID", str(shop.shop_id))
+        monkeypatch.setenv("SHOPSDK_BASE_URL", shop.base_url)
+        yield shop

@@ -81,7 +81,7 @@ def test_the_drawing_shows_every_class_in_its_place() -> None:
     drawn: dict[str, str] = {}
     above: list[tuple[int, str]] = []
     for line in (_errors.__doc__ or "").splitlines():
-        if match := re.match(r"    ([│├└─ ]*)([A-Z]\w+Error)\b", line):
+        if match := re.match(r"([│├└─ ]*)([A-Z]\w+Error)\b", line):
             depth = len(match[1])
             above = [entry for entry in above if entry[0] < depth]
             drawn[match[2]] = above[-1][1] if above else "Exception"

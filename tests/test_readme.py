@@ -1,18 +1,13 @@
 """The README is the product's face: every block of it is run here as it stands (the first two, by the gate of CI)."""
 
-import ast
 import asyncio
 import gzip
-import inspect
 import os
 import re
 import sys
 from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import AsyncIterator
-from decimal import Decimal
 from pathlib import Path
-from types import CodeType
-from typing import Any
 
 import pytest
 from aiohttp import ClientSession, web
@@ -20,29 +15,11 @@ from aiohttp.test_utils import TestServer
 
 from shopsdk import Customer
 from shopsdk.sandbox import Sandbox
+from tests.support_examples import README, blocks, compiled, run_fragment
 
-README = Path(__file__).parent.parent / "README.md"
 TEXT = README.read_text(encoding="utf-8")
-PYTHON = re.findall(r"^```python\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
-SHELL = re.findall(r"^```sh\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
-
-
-@pytest.fixture
-async def readers_shop(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Sandbox]:
-    """The shop of somebody who reads: it has a customer 42, and the environment names it."""
-    people = [
-        Customer(id=number, email=f"reader{number}@example.com", balance=Decimal("20.00")) for number in range(1, 251)
-    ]
-    async with Sandbox(people) as shop:
-        monkeypatch.setenv("SHOPSDK_API_KEY", shop.api_key)
-        monkeypatch.setenv("SHOPSDK_SHOP_ID", str(shop.shop_id))
-        monkeypatch.setenv("SHOPSDK_BASE_URL", shop.base_url)
-        yield shop
-
-
-def compiled(source: str, name: str) -> CodeType:
-    code: CodeType = compile(source, name, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-    return code
+PYTHON = blocks(TEXT, "python")
+SHELL = blocks(TEXT, "sh")
 
 
 @pytest.mark.parametrize("number", [n for n, block in enumerate(PYTHON) if "asyncio.run(" in block])
@@ -61,10 +38,7 @@ async def test_fragments_run(
     """An example would not do what the text beside it says, or not run at all."""
     monkeypatch.chdir(tmp_path)
     async with readers_shop.session() as session:
-        scope: dict[str, Any] = {"session": session}
-        result = eval(compiled(PYTHON[number], f"README block {number}"), scope)
-        if inspect.isawaitable(result):
-            await result
+        await run_fragment(PYTHON[number], f"README block {number}", {"session": session})
     assert all(request.status == 200 for request in readers_shop.requests)
 
 

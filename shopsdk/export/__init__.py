@@ -1,9 +1,12 @@
 """A shop's customers, all of them, into the file that the next tool reads: NDJSON, CSV or Parquet; or into a sink.
 
-::
+```python
+from shopsdk.export import export_customers
 
-    async with AsyncSession() as session:
-        summary = await export_customers(session, "customers.csv")
+async with AsyncSession() as session:
+    summary = await export_customers(session, "customers.csv")
+    print(summary.rows, "customers in", summary.seconds, "seconds")
+```
 
 Nothing under the final name is ever half a file, and nothing that was read has to be read again: see
 ``export_customers``.

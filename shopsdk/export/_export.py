@@ -46,6 +46,14 @@ async def export_customers(
     interrupted, by whatever means, is gone on with by ``resume=True``: no page is asked for again but the one that was
     being written, and the file comes out the same as if nothing had happened.
 
+    ```python
+    def show(progress: ExportProgress) -> None:
+        print(progress.rows, "of", progress.total)
+
+    summary = await export_customers(session, "customers-{shop_id}.ndjson.gz", resume=True, on_progress=show)
+    print(summary.path, summary.rows)
+    ```
+
     Args:
         session: the session to ask through.
         destination: a file's name, in which ``{shop_id}`` stands for the shop; or an open binary file, such as
@@ -64,7 +72,7 @@ async def export_customers(
         per_page: rows to a request, 1 to 100.
         order_column: what to order by; see ``iter_customers`` for why it should be left alone.
         order_direction: "asc" or "desc".
-        **filters: see ``CustomerFilters``.
+        filters: any of ``shopsdk.CustomerFilters``.
 
     Raises:
         ExportError: an extra is missing, a value does not fit the format, or (``CheckpointError``) what an earlier run

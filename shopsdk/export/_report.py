@@ -12,6 +12,7 @@ from shopsdk.export._summary import ExportProgress, ExportSummary, Stage
 from shopsdk.export._tally import Tally
 
 OnProgress = Callable[[ExportProgress], object]
+"""What is told of an export's progress; it runs on the event loop, so it should be quick."""
 
 
 @attrs.define

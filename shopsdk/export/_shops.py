@@ -94,7 +94,7 @@ async def export_shops(
         per_page: as in ``export_customers``.
         order_column: as in ``export_customers``.
         order_direction: as in ``export_customers``.
-        **filters: as in ``export_customers``.
+        filters: as in ``export_customers``.
 
     Raises:
         ExportError: an extra is missing, or what an earlier run left cannot be gone on with.

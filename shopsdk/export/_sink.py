@@ -8,11 +8,22 @@ from typing import Any, Protocol, runtime_checkable
 class CustomerSink(Protocol):
     """What ``export_customers`` can write to instead of a file: one method, such as this one into a database.
 
-    ::
+    ```python
+    import sqlite3
 
-        class Mirror:
-            async def write(self, rows):
-                await db.executemany("INSERT INTO customers VALUES (:id, :email, :balance)", rows)
+    class Mirror:
+        def __init__(self, db):
+            self.db = db
+
+        async def write(self, rows):
+            self.db.executemany("INSERT INTO customers VALUES (:id, :email, :balance)", rows)
+
+    db = sqlite3.connect(":memory:")
+    db.execute("CREATE TABLE customers (id, email, balance)")
+    await export_customers(session, Mirror(db))
+    assert db.execute("SELECT count(*) FROM customers").fetchone() == (250,)
+    db.close()
+    ```
     """
 
     async def write(self, rows: Sequence[dict[str, Any]], /) -> None:

@@ -65,7 +65,12 @@ class Fault:
             raise ValueError(f"seconds must be 0 or more, not {self.seconds!r}")
 
     def could_hit(self, method: str, path: str) -> bool:
-        """Is this a request that the fault is meant for?"""
+        """Is this a request that the fault is meant for?
+
+        Args:
+            method: The request's verb, in capitals.
+            path: The request's path.
+        """
         if self.method is not None:
             right_verb = method == self.method.upper()
         else:

@@ -44,6 +44,18 @@ def people(count: int, seed: int) -> Iterator[Customer]:
         customer_id += 1 if rng.random() < 0.9 else 2 + int(rng.random() * 4)
 
 
+def newcomer(customer_id: int, seed: int) -> Customer:
+    """One customer who comes later; the same for the same id and seed."""
+    return person(customer_id, random.Random(f"{seed}/{customer_id}"))  # noqa: S311 - no secret
+
+
+def check_count(count: int) -> int:
+    """Check how many customers are to be made up, and give it back."""
+    if isinstance(count, bool) or count < 0:
+        raise ValueError(f"customers must be 0 or more, not {count!r}")
+    return count
+
+
 def person(customer_id: int, rng: random.Random, affiliates: Sequence[AffiliateReferrer] = ()) -> Customer:
     """One customer; the id in the address keeps it unique."""
     chance = rng.random

@@ -3,7 +3,6 @@
 import asyncio
 import math
 import os
-import random
 import threading
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, closing
@@ -14,11 +13,11 @@ import attrs
 from shopsdk import AsyncSession, BalanceTransaction, Customer, RateLimit
 from shopsdk.sandbox._faults import Fault, FaultKind, FaultPlan
 from shopsdk.sandbox._front import Front
-from shopsdk.sandbox._people import people, person
+from shopsdk.sandbox._people import check_count, newcomer, people
 from shopsdk.sandbox._record import RecordedRequest
 from shopsdk.sandbox._shop import Shop
 from shopsdk.sandbox._store import Store
-from shopsdk.sandbox._thread import ServerThread, is_loopback, listen
+from shopsdk.sandbox._thread import ServerThread, check_host, enter_in_thread, listen, url_host
 from shopsdk.sandbox._throttle import Throttle
 
 
@@ -28,6 +27,14 @@ class Sandbox:
     It runs while it is entered, with ``with`` or ``async with``, on a thread of its own, and can be entered again after
     that. The shopkeeper's methods (``add_customer`` and so on) change the shop behind the API's back; they are
     synchronous and may be called from any thread while the shop runs.
+
+    ```python
+    with Sandbox([Customer(id=7, email="ada@example.com")]) as shop:
+        shop.fail_next("drop_after", method="POST")  # the change is made, the answer is lost
+        async with shop.session() as session:
+            edit = await edit_customer_balance(session, 7, "5.00", reference="order-1187")
+        assert [edit.transaction] == shop.transactions(7)
+    ```
 
     Args:
         customers: How many customers to make up, or the customers themselves. The ledgers start empty.
@@ -67,16 +74,13 @@ class Sandbox:
         port: int = 0,
         seed: int = 0,
     ) -> None:
-        if isinstance(customers, int) and (isinstance(customers, bool) or customers < 0):
-            raise ValueError(f"customers must be 0 or more, not {customers!r}")
+        check_host(host)
         if not 0 <= latency < math.inf:
             raise ValueError(f"latency must be 0 or more seconds, not {latency!r}")
-        if not is_loopback(host):
-            raise ValueError(f"host must be a loopback address such as 127.0.0.1, not {host!r}")
         self.api_key = api_key
         self.shop_id = shop_id
         self.requests = []
-        self._customers = customers if isinstance(customers, int) else list(customers)
+        self._customers = check_count(customers) if isinstance(customers, int) else list(customers)
         self._rate_limit = rate_limit
         self._latency = latency
         self._plan = FaultPlan(faults)
@@ -103,7 +107,7 @@ class Sandbox:
         """A session that talks to this shop.
 
         Args:
-            **kwargs: Passed on to ``AsyncSession``.
+            kwargs: Passed on to ``AsyncSession``.
 
         Raises:
             RuntimeError: The sandbox is not running.
@@ -125,8 +129,7 @@ class Sandbox:
                 store = undo.enter_context(closing(Store(self._database, made)))
                 listener = undo.enter_context(listen(*self._address))
                 undo.enter_context(ServerThread(listener, lambda: self._front(store)))
-                host = f"[{self._address[0]}]" if ":" in self._address[0] else self._address[0]
-                self._base_url = f"http://{host}:{listener.getsockname()[1]}/v1"
+                self._base_url = f"http://{url_host(self._address[0])}:{listener.getsockname()[1]}/v1"
                 self._books = store
                 self._running = undo.pop_all()
 
@@ -145,14 +148,7 @@ class Sandbox:
         self.close()
 
     async def __aenter__(self) -> Self:
-        starting = asyncio.create_task(asyncio.to_thread(self.start))
-        try:
-            await asyncio.shield(starting)
-        except asyncio.CancelledError:
-            # Nobody will leave a block that was never entered, and the thread cannot be told to stop half-way.
-            await asyncio.gather(starting, return_exceptions=True)
-            await asyncio.to_thread(self.close)
-            raise
+        await enter_in_thread(self.start, self.close)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -164,7 +160,7 @@ class Sandbox:
         Args:
             kind: What happens, as in ``Fault``.
             times: How many requests it hits.
-            **where: The other fields of ``Fault`` but ``every`` and ``first``, such as ``method`` and ``path``.
+            where: The other fields of ``Fault`` but ``every`` and ``first``, such as ``method`` and ``path``.
 
         Raises:
             ValueError: The fault makes no sense, as in ``Fault``.
@@ -176,7 +172,7 @@ class Sandbox:
 
         Args:
             customer: The customer; None makes one up, with an id that no customer has had.
-            **fields: Fields to set on it, whether given or made up.
+            fields: Fields to set on it, whether given or made up.
 
         Returns:
             The customer as the shop keeps it: money rounded to cents, times to whole seconds.
@@ -187,8 +183,7 @@ class Sandbox:
         store = self._store()
         with store.lock:
             if customer is None:
-                customer_id: int = fields.get("id", store.next_id())
-                customer = person(customer_id, random.Random(f"{self._seed}/{customer_id}"))  # noqa: S311 - no secret
+                customer = newcomer(fields.get("id", store.next_id()), self._seed)
                 if (referrer := fields.get("affiliate_referrer")) is not None:
                     fields.setdefault("affiliate_referrer_id", referrer.id)
             return store.add(attrs.evolve(customer, **fields))
@@ -198,7 +193,7 @@ class Sandbox:
 
         Args:
             customer_id: Whose.
-            **fields: What to set; the id cannot be changed.
+            fields: What to set; the id cannot be changed.
 
         Returns:
             The customer as the shop keeps it now.
@@ -216,6 +211,9 @@ class Sandbox:
     def remove_customer(self, customer_id: int) -> None:
         """Remove a customer and its ledger; customers that it referred keep its name.
 
+        Args:
+            customer_id: Whom.
+
         Raises:
             KeyError: There is no such customer.
         """
@@ -227,6 +225,9 @@ class Sandbox:
 
     def transactions(self, customer_id: int) -> list[BalanceTransaction]:
         """A customer's balance transactions, newest first.
+
+        Args:
+            customer_id: Whose.
 
         Raises:
             KeyError: There is no such customer.

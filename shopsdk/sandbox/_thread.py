@@ -64,9 +64,31 @@ def listen(host: str, port: int) -> socket.socket:
     return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
 
 
-def is_loopback(host: str) -> bool:
-    """Is this a name or an address that nobody outside this machine can reach?"""
+def url_host(host: str) -> str:
+    """Write a host as a URL has it."""
+    return f"[{host}]" if ":" in host else host
+
+
+def check_host(host: str) -> None:
+    """Refuse a name or an address that somebody outside this machine could reach."""
+    if host != "localhost" and not _is_loopback(host):
+        raise ValueError(f"host must be a loopback address such as 127.0.0.1, not {host!r}")
+
+
+def _is_loopback(host: str) -> bool:
     try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+        return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+async def enter_in_thread(start: Callable[[], None], close: Callable[[], None]) -> None:
+    """Start without blocking the event loop; a cancelled start is undone."""
+    starting = asyncio.create_task(asyncio.to_thread(start))
+    try:
+        await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        # Nobody will leave a block that was never entered, and the thread cannot be told to stop half-way.
+        await asyncio.gather(starting, return_exceptions=True)
+        await asyncio.to_thread(close)
+        raise

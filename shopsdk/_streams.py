@@ -1,0 +1,207 @@
+"""All customers as a stream, and any other paginated list of the same API: the walk, with what it asks for."""
+
+from collections.abc import AsyncGenerator, Callable, Hashable, Mapping, Sequence
+from contextlib import aclosing
+from operator import attrgetter
+from typing import Any, TypeVar, Unpack
+
+from shopsdk._arguments import CustomerFilters, customer_list
+from shopsdk._core import reader
+from shopsdk._customers import LIST_ROUTE
+from shopsdk._models import Customer, OrderColumn, OrderDirection, Page
+from shopsdk._pages import Walk, walk
+from shopsdk._session import AsyncSession, core_of
+from shopsdk._wire import check_int, check_page
+
+T = TypeVar("T")
+
+
+def iter_customers(
+    session: AsyncSession,
+    *,
+    shop_id: int | None = None,
+    per_page: int = 100,
+    start_page: int = 1,
+    concurrency: int = 1,
+    order_column: OrderColumn = "id",
+    order_direction: OrderDirection = "asc",
+    **filters: Unpack[CustomerFilters],
+) -> AsyncGenerator[Customer, None]:
+    """Stream every customer, across all pages: each once, in order, in flat memory.
+
+    Rows that slip onto pages already read, because others were deleted, are found again wherever the pages' totals can
+    show it; ``shopsdk._pages`` tells how. Leave it early inside ``contextlib.aclosing``, so that no read-ahead stays
+    behind:
+
+    ```python
+    from contextlib import aclosing
+
+    async with aclosing(iter_customers(session, concurrency=4)) as customers:
+        async for customer in customers:
+            if customer.balance is not None and customer.balance < 0:
+                print(customer.email)
+                break
+    ```
+
+    Args:
+        session: the session to ask through.
+        shop_id: the shop, if not the session's.
+        per_page: rows to a request, 1 to 100.
+        start_page: the page to begin with, from 1.
+        concurrency: pages in flight at most, at least 1; with 1, the next is on its way while you use this one.
+        order_column: what to order by. With any other column than ``id``, the ids of all customers are kept to drop
+            repeats, and rows that tie may be missed: the server breaks ties as it likes. A row whose place changes
+            under the walk may be missed too.
+        order_direction: "asc" or "desc".
+        filters: any of ``CustomerFilters``. A walk over a filter that your own edits change skips rows: collect the
+            ids first, then edit.
+
+    Raises:
+        PaginationError: the server cannot be trusted to have told everything.
+        ShopError: see the tree; ``page`` says which page failed, and all before it were delivered.
+        ValueError: an argument out of its bounds; raised at the call.
+        TypeError: an argument of the wrong type, or an unknown filter; raised at the call.
+    """
+    return _rows(
+        iter_customer_pages(
+            session,
+            shop_id=shop_id,
+            per_page=per_page,
+            start_page=start_page,
+            concurrency=concurrency,
+            order_column=order_column,
+            order_direction=order_direction,
+            **filters,
+        )
+    )
+
+
+async def _rows(pages: AsyncGenerator[Page[T], None]) -> AsyncGenerator[T, None]:
+    async with aclosing(pages):
+        async for page in pages:
+            for row in page.data:
+                yield row
+
+
+def iter_customer_pages(
+    session: AsyncSession,
+    *,
+    shop_id: int | None = None,
+    per_page: int = 100,
+    start_page: int = 1,
+    concurrency: int = 1,
+    order_column: OrderColumn = "id",
+    order_direction: OrderDirection = "asc",
+    after: Page[Customer] | None = None,
+    **filters: Unpack[CustomerFilters],
+) -> AsyncGenerator[Page[Customer], None]:
+    """Stream every customer as ``iter_customers`` does, page by page; each page holds its new rows only.
+
+    A walk that stopped is taken up behind the last page that it delivered:
+
+    ```python
+    from contextlib import aclosing
+
+    last = None
+    async with aclosing(iter_customer_pages(session, per_page=50)) as pages:
+        async for last in pages:
+            break  # as if the power had failed
+    async with aclosing(iter_customer_pages(session, per_page=50, after=last)) as pages:
+        async for page in pages:
+            print(page.current_page, "of", page.last_page)
+    ```
+
+    Args:
+        session: the session to ask through.
+        shop_id: the shop, if not the session's.
+        per_page: rows to a request, 1 to 100.
+        start_page: the page to begin with, from 1; not together with ``after``.
+        concurrency: pages in flight at most, at least 1.
+        order_column: what to order by; see ``iter_customers``.
+        order_direction: "asc" or "desc".
+        after: the last page that an earlier walk with the same parameters delivered; goes on behind it, and finds
+            rows that slipped in front of that place meanwhile. Ordered by anything but ``id``, rows of pages before it
+            may then come again: only its own rows are known.
+        filters: any of ``CustomerFilters``.
+
+    Raises:
+        PaginationError: the server cannot be trusted to have told everything.
+        ShopError: see the tree; ``page`` says which page failed, and all before it were delivered.
+        ValueError: an argument out of its bounds; raised at the call.
+        TypeError: an argument of the wrong type, or an unknown filter; raised at the call.
+    """
+    path: list[str | int] = ["shops", core_of(session).shop(shop_id), "customers"]
+    params = customer_list(start_page, per_page, order_column, order_direction, filters)
+    check_int("concurrency", concurrency, 1)
+    if after is not None and (start_page != 1 or after.per_page != per_page):
+        raise ValueError("after goes with the per_page of the walk that delivered it, and without start_page")
+
+    requests = core_of(session).list_requests(path, params, route=LIST_ROUTE)
+    plan = Walk[Customer](
+        read=lambda number: core_of(session).start(requests(number)),
+        decode=reader(Page[Customer], label=requests(start_page).label),
+        per_page=per_page,
+        start_page=start_page,
+        concurrency=concurrency,
+        key=attrgetter("id"),
+        order=order_direction if order_column == "id" else None,
+        after=after,
+    )
+    return walk(plan)
+
+
+def paginate(
+    session: AsyncSession,
+    path: Sequence[str | int],
+    item_type: type[T],
+    *,
+    per_page: int = 100,
+    start_page: int = 1,
+    concurrency: int = 1,
+    params: Mapping[str, object] | None = None,
+    key: Callable[[T], Hashable] | None = None,
+) -> AsyncGenerator[Page[T], None]:
+    """Walk any other paginated list of the same API, page by page, with the same promises as for customers.
+
+    ```python
+    from operator import attrgetter
+
+    path = ["shops", 38, "customers"]  # of any list
+    async for page in paginate(session, path, Customer, params={"email": "reader"}, key=attrgetter("id")):
+        print(len(page.data), "of", page.total)
+    ```
+
+    Args:
+        session: the session to ask through.
+        path: the segments below the base URL, such as ``["shops", 38, "invoices"]``.
+        item_type: what a row is decoded into: an attrs class.
+        per_page: rows to a request, 1 to 100.
+        start_page: the page to begin with, from 1.
+        concurrency: pages in flight at most, at least 1.
+        params: further parameters of the list; they travel as the session's ``list_params`` says.
+        key: what tells rows apart, such as ``attrgetter("id")``: all keys are kept, to drop repeats. Without it rows
+            may come twice where the list grows under the walk.
+
+    Raises:
+        PaginationError: the server cannot be trusted to have told everything.
+        ShopError: see the tree; ``page`` says which page failed, and all before it were delivered.
+        ValueError: an argument out of its bounds; raised at the call.
+        TypeError: an argument of the wrong type; raised at the call.
+    """
+    check_page(start_page, per_page)
+    check_int("concurrency", concurrency, 1)
+    fixed = dict(params or {})
+    if taken := {"page", "perPage"} & fixed.keys():
+        raise ValueError(f"params must not hold {', '.join(sorted(taken))}: the walk sets that itself")
+    requests = core_of(session).list_requests(path, {"page": start_page, "perPage": per_page, **fixed})
+    page_type: Any = Page[item_type]  # type: ignore[valid-type]  # made at run time, from the caller's type
+    return walk(
+        Walk[T](
+            read=lambda number: core_of(session).start(requests(number)),
+            decode=reader(page_type, label=requests(start_page).label),
+            per_page=per_page,
+            start_page=start_page,
+            concurrency=concurrency,
+            key=key,
+        )
+    )
