@@ -1,4 +1,23 @@
-"""An asyncio client for a shop's Customers API that can be trusted with money and with bulk data."""
+"""An asyncio client for a shop's Customers API that can be trusted with money and with bulk data.
+
+The README is the place to begin; this is the reference.
+
+- A session, and what it may be told: ``AsyncSession``, ``Timeout``, ``RetryPolicy``, ``RateLimit``, ``Clock``
+- One page, one customer: ``get_customers``, ``CustomerFilters``, ``OrderColumn``, ``OrderDirection``, ``get_customer``
+- All customers, and any other list: ``iter_customers``, ``iter_customer_pages``, ``paginate``
+- Money: ``get_customer_balance_transactions``, ``edit_customer_balance``
+- Affiliates: ``edit_customer_affiliate_code``
+- What is answered: ``Customer``, ``AffiliateReferrer``, ``Page``, ``BalanceTransaction``, ``BalanceEdit``,
+  ``AffiliateCodeEdit``
+- What is raised: ``ShopError`` and all below it, drawn as a tree in ``shopsdk._errors``
+- What is told meanwhile: ``Event``, which is one of ``RequestStarted``, ``AttemptStarted``, ``RetryScheduled``,
+  ``GateClosed``, ``GateOpened``, ``RequestDone``
+- Beside it: ``shopsdk.sandbox``, a shop to try it on; ``shopsdk.testing``, fixtures for pytest; ``shopsdk.export``,
+  customers into files
+
+Why it may be trusted: ``shopsdk._pages`` has the walk and its proof, ``shopsdk._balance`` tells how an edit is sent at
+most once, and ``shopsdk._wire`` what becomes of a GET with a body.
+"""
 
 from shopsdk._arguments import CustomerFilters
 from shopsdk._balance import edit_customer_balance, get_customer_balance_transactions

@@ -1,8 +1,16 @@
 """A customer's balance: the ledger, and edits that are sent at most once.
 
 An edit adds to a balance, so doing it twice is not doing it once. It is never sent again once it may have been carried
-out, whatever the verb. A caller who wants to try again gives a *reference*: it travels in the edit's description, so
-the ledger itself can tell whether the edit was made, before anything is sent and after an answer was lost.
+out, whatever the verb: not after a hang-up, a timeout or a 5xx, and not by aiohttp, which would send a PUT again of its
+own accord where a connection that was kept open turns out to be dead. It is sent again only where it surely was not
+carried out: no connection could be made, or a rate limit refused it.
+
+A caller who wants to try again gives a *reference*: it travels in the edit's description, so the ledger itself can tell
+whether the edit was made, before anything is sent and after an answer was lost. What the ledger cannot tell is what is
+still on its way: an edit that is not found may be carried out in the next moment, by a server that is slow or a proxy
+that held it back. So "not found" after a loss is no "not made", but ``UnknownOutcomeError``; and calling again with the
+same reference is safe only once the earlier request can no longer be running at the server. Two processes that use one
+reference at one time may both look, find nothing, and both send; within a session such calls are served in turn.
 """
 
 from decimal import Decimal

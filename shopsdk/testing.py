@@ -107,7 +107,11 @@ class InstantClock(Clock):
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Tell pytest of the marker ``shop``."""
+    """Tell pytest of the marker ``shop``; pytest itself calls this.
+
+    Args:
+        config: pytest's own.
+    """
     config.addinivalue_line("markers", _MARKER)
 
 

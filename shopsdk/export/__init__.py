@@ -15,8 +15,7 @@ Nothing under the final name is ever half a file, and nothing that was read has 
 from shopsdk.export._errors import CheckpointError, ExportError
 from shopsdk.export._export import Destination, export_customers
 from shopsdk.export._report import OnProgress
-from shopsdk.export._rows import FLAT_COLUMNS as COLUMNS
-from shopsdk.export._rows import Format, plain
+from shopsdk.export._rows import COLUMNS, Format, plain
 from shopsdk.export._shops import ShopsSummary, export_shops
 from shopsdk.export._sink import CustomerSink
 from shopsdk.export._summary import ExportProgress, ExportSummary, Stage

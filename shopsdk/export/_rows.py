@@ -24,7 +24,7 @@ Row = dict[str, Any]
 FIELDS: tuple[str, ...] = tuple(field.name for field in attrs.fields(Customer))
 _NESTED = "affiliate_referrer"
 _FLAT = "affiliate_referrer_email"
-FLAT_COLUMNS: tuple[str, ...] = tuple(_FLAT if name == _NESTED else name for name in FIELDS)
+COLUMNS: tuple[str, ...] = tuple(_FLAT if name == _NESTED else name for name in FIELDS)
 """The columns of CSV and Parquet: the referrer becomes its e-mail address, since its id has a column already."""
 SHOP_ID = "shop_id"
 TEXT_COLUMNS = frozenset({"email", "discord_id", "discord_username", "affiliate_code", _FLAT})
@@ -87,7 +87,7 @@ def check_columns(columns: Sequence[str] | None, form: Format, *, with_shop: boo
     Raises:
         ValueError: an unknown column, one twice, none at all, or the nested one in a flat format.
     """
-    known = FIELDS if form == "ndjson" else FLAT_COLUMNS
+    known = FIELDS if form == "ndjson" else COLUMNS
     if columns is None:
         return (SHOP_ID, *known) if with_shop else known
     every = dict.fromkeys((*known, _FLAT, SHOP_ID))
