@@ -47,12 +47,12 @@ async def get_customer_balance_transactions(
 
     Args:
         session: the session to ask through.
-        customer_id: the customer, at least 1.
+        customer_id: the customer's id, at least 1.
         shop_id: the shop, if not the session's.
 
     Raises:
         NotFoundError: no such customer, or no such shop.
-        ShopError: see the tree.
+        ShopError: anything else of the tree in ``shopsdk._errors``.
         ValueError: an argument out of its bounds; nothing was sent.
     """
     return await read_ledger(core_of(session), core_of(session).shop(shop_id), customer_number(customer_id))
@@ -77,7 +77,7 @@ async def edit_customer_balance(
 
     ```python
     try:
-        edit = await edit_customer_balance(session, 42, "-12.50", description="order 1187", reference="order-1187")
+        edit = await edit_customer_balance(session, 42, "-12.50", reference="order-1187")
     except UnknownOutcomeError as error:
         print("call again later, with the same reference:", error.reference)
     else:
@@ -86,7 +86,7 @@ async def edit_customer_balance(
 
     Args:
         session: the session to ask through.
-        customer_id: the customer.
+        customer_id: the customer's id, at least 1.
         amount: what to add, or, if negative, to deduct, in the shop's currency; -1000 to 1000, at most two decimals.
             No floats.
         description: what the ledger says of it; at most 255 characters, the reference's marker included.

@@ -26,8 +26,9 @@ async def get_customers(
     """Get Customers: one page. To read them all, use ``iter_customers``, which also minds rows that move.
 
     ```python
-    page = await get_customers(session, email="reader42@example.com", subscribed=False)
-    exact = [customer for customer in page.data if customer.email == "reader42@example.com"]
+    wanted = "reader42@example.com"
+    page = await get_customers(session, email=wanted, subscribed=False)
+    exact = [customer for customer in page.data if customer.email == wanted]
     ```
 
     Args:
@@ -41,7 +42,7 @@ async def get_customers(
 
     Raises:
         PaginationError: the answer is another page than the one asked for.
-        ShopError: see the tree.
+        ShopError: anything else of the tree in ``shopsdk._errors``.
         ValueError: an argument out of its bounds; nothing was sent.
         TypeError: an argument of the wrong type, or an unknown filter; nothing was sent.
     """
@@ -63,12 +64,12 @@ async def get_customer(session: AsyncSession, customer_id: int, *, shop_id: int 
 
     Args:
         session: the session to ask through.
-        customer_id: the customer, at least 1.
+        customer_id: the customer's id, at least 1.
         shop_id: the shop, if not the session's.
 
     Raises:
         NotFoundError: no such customer, or no such shop.
-        ShopError: see the tree.
+        ShopError: anything else of the tree in ``shopsdk._errors``.
         ValueError: an argument out of its bounds; nothing was sent.
     """
     path: list[str | int] = ["shops", core_of(session).shop(shop_id), "customers", customer_number(customer_id)]
@@ -82,14 +83,14 @@ async def edit_customer_affiliate_code(
 
     Args:
         session: the session to ask through.
-        customer_id: the customer.
+        customer_id: the customer's id, at least 1.
         affiliate_code: 1 to 50 characters; None clears.
         shop_id: the shop, if not the session's.
 
     Raises:
         InvalidRequestError: the shop refused the code.
         UnknownOutcomeError: sent, and no whole answer came to any attempt.
-        ShopError: see the tree.
+        ShopError: anything else of the tree in ``shopsdk._errors``.
         ValueError: an argument out of its bounds; nothing was sent.
         TypeError: an argument of the wrong type; nothing was sent.
     """

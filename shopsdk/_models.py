@@ -45,7 +45,10 @@ class AffiliateReferrer:
 
 @attrs.frozen(kw_only=True)
 class Customer:
-    """One customer of a shop. Only ``id`` and ``email`` are certain; anything else may be None."""
+    """One customer of a shop, as Get Customers and Get Customer answer.
+
+    Only ``id`` and ``email`` are certain; anything else may be None.
+    """
 
     id: int
     """The customer's id, unique within the shop."""
@@ -75,7 +78,7 @@ class Customer:
 
 @attrs.frozen(kw_only=True)
 class BalanceTransaction:
-    """One line of a customer's balance ledger."""
+    """One line of a customer's balance ledger, as Get Customer Balance Transactions answers."""
 
     id: int
     """The transaction's id."""
@@ -114,14 +117,14 @@ class Page(Generic[T]):
     last_page: int
     """The number of the last page, as of this answer; at least 1."""
     per_page: int
-    """Rows to a full page."""
+    """Rows to a full page, 1 to 100."""
     total: int
     """Rows in the whole list, as of this answer."""
 
 
 @attrs.frozen(kw_only=True)
 class BalanceEdit:
-    """The outcome of a balance edit that is known to have been made."""
+    """The outcome of a balance edit (Edit Customer Balance) that is known to have been made."""
 
     message: str | None
     """What the server said; None where it said nothing, or where the edit was found in the ledger instead."""
@@ -133,7 +136,7 @@ class BalanceEdit:
 
 @attrs.frozen(kw_only=True)
 class AffiliateCodeEdit:
-    """The outcome of setting or clearing an affiliate code."""
+    """The outcome of setting or clearing an affiliate code (Edit Customer Affiliate Code)."""
 
     message: str | None
     """What the server said; None where it said nothing."""

@@ -35,17 +35,17 @@ class AsyncSession:
 
     Args:
         api_key: the API key (dashboard, Account > API); absent, from the environment variable SHOPSDK_API_KEY.
-        shop_id: the shop that calls speak of unless they say otherwise; absent, from SHOPSDK_SHOP_ID.
+        shop_id: the shop that calls speak of unless they say otherwise, at least 1; absent, from SHOPSDK_SHOP_ID.
         base_url: where the API is; absent, from SHOPSDK_BASE_URL, else ``https://api.sellauth.com/v1``. Plain
             http is taken for loopback hosts only.
-        timeout: how long to wait for the server.
-        retry: how often to try, and how long to wait in between.
-        rate_limit: requests per time that this session never exceeds; None for no limit of its own.
+        timeout: how long to wait for the server, in seconds: see ``Timeout``.
+        retry: how often to try, and how long to wait in between: see ``RetryPolicy``.
+        rate_limit: requests per time that this session never exceeds (see ``RateLimit``); None for no limit of its own.
         max_in_flight: concurrent requests, at least 1; more wait for a slot, which counts against no timeout.
         list_params: where the parameters of lists travel: "body" as the vendor documents, or "query", which passes
             through proxies that drop the body of a GET.
         max_response_bytes: the largest answer that is read, after decompression; at least 1.
-        proxy: the URL of an HTTP proxy.
+        proxy: the URL of an HTTP proxy, such as ``http://proxy.example:3128``; it may hold a password.
         connector: an aiohttp connector to borrow; it is never closed here.
         trace_configs: aiohttp's tracing hooks; they see the wire, the Authorization header included.
         on_event: told of calls, attempts, retries and rate limits as they happen (see ``Event``), on the event loop, so
@@ -169,7 +169,8 @@ class AsyncSession:
         """Call any operation of the API, with the same retries, limits and errors as the ones that have a function.
 
         ```python
-        customer = await session.request("GET", ["shops", 38, "customers", 42], as_type=Customer)
+        path = ["shops", 38, "customers", 42]
+        customer = await session.request("GET", path, as_type=Customer)
         ```
 
         Args:
@@ -185,7 +186,7 @@ class AsyncSession:
                 its nature (204, 205, HEAD).
 
         Raises:
-            ShopError: see the tree.
+            ShopError: anything else of the tree in ``shopsdk._errors``.
             ValueError: an argument out of its bounds; nothing was sent.
             TypeError: an argument of the wrong type; nothing was sent.
         """

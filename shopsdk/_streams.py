@@ -27,7 +27,7 @@ def iter_customers(
     order_direction: OrderDirection = "asc",
     **filters: Unpack[CustomerFilters],
 ) -> AsyncGenerator[Customer, None]:
-    """Stream every customer, across all pages: each once, in order, in flat memory.
+    """Get Customers, all pages of it: stream every customer, each once, in order, in flat memory.
 
     Rows that slip onto pages already read, because others were deleted, are found again wherever the pages' totals can
     show it; ``shopsdk._pages`` tells how. Leave it early inside ``contextlib.aclosing``, so that no read-ahead stays
@@ -58,7 +58,8 @@ def iter_customers(
 
     Raises:
         PaginationError: the server cannot be trusted to have told everything.
-        ShopError: see the tree; ``page`` says which page failed, and all before it were delivered.
+        ShopError: anything else of the tree in ``shopsdk._errors``; ``page`` says which page failed, and all before it
+            were delivered.
         ValueError: an argument out of its bounds; raised at the call.
         TypeError: an argument of the wrong type, or an unknown filter; raised at the call.
     """
@@ -95,7 +96,7 @@ def iter_customer_pages(
     after: Page[Customer] | None = None,
     **filters: Unpack[CustomerFilters],
 ) -> AsyncGenerator[Page[Customer], None]:
-    """Stream every customer as ``iter_customers`` does, page by page; each page holds its new rows only.
+    """Get Customers, all pages of it, as ``iter_customers``, but page by page; each page holds its new rows only.
 
     A walk that stopped is taken up behind the last page that it delivered:
 
@@ -126,7 +127,8 @@ def iter_customer_pages(
 
     Raises:
         PaginationError: the server cannot be trusted to have told everything.
-        ShopError: see the tree; ``page`` says which page failed, and all before it were delivered.
+        ShopError: anything else of the tree in ``shopsdk._errors``; ``page`` says which page failed, and all before it
+            were delivered.
         ValueError: an argument out of its bounds; raised at the call.
         TypeError: an argument of the wrong type, or an unknown filter; raised at the call.
     """
@@ -167,7 +169,8 @@ def paginate(
     from operator import attrgetter
 
     path = ["shops", 38, "customers"]  # of any list
-    async for page in paginate(session, path, Customer, params={"email": "reader"}, key=attrgetter("id")):
+    found, key = {"email": "reader"}, attrgetter("id")
+    async for page in paginate(session, path, Customer, params=found, key=key):
         print(len(page.data), "of", page.total)
     ```
 
@@ -184,7 +187,8 @@ def paginate(
 
     Raises:
         PaginationError: the server cannot be trusted to have told everything.
-        ShopError: see the tree; ``page`` says which page failed, and all before it were delivered.
+        ShopError: anything else of the tree in ``shopsdk._errors``; ``page`` says which page failed, and all before it
+            were delivered.
         ValueError: an argument out of its bounds; raised at the call.
         TypeError: an argument of the wrong type; raised at the call.
     """

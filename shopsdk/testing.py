@@ -18,10 +18,10 @@ from shopsdk import edit_customer_balance
 @pytest.mark.asyncio
 @pytest.mark.shop(customers=50, seed=1)
 async def test_a_lost_answer_is_looked_up(shop_sandbox, shop_session):
-    customer = shop_sandbox.customers()[0]
+    number = shop_sandbox.customers()[0].id
     shop_sandbox.fail_next("drop_after", method="POST")
-    edit = await edit_customer_balance(shop_session, customer.id, "5.00", reference="order-1187")
-    assert edit.transaction in shop_sandbox.transactions(customer.id)
+    edit = await edit_customer_balance(shop_session, number, 5, reference="order-1187")
+    assert [edit.transaction] == shop_sandbox.transactions(number)
 ```
 
 ``shop_sandbox`` is a shop of the test's own, a real HTTP server on loopback. ``shop_session`` talks to it by the time

@@ -61,7 +61,8 @@ def test_the_examples_of_tests_pass(tmp_path: Path) -> None:
     options = ["-p", "no:cacheprovider", "--override-ini=asyncio_default_fixture_loop_scope=function"]
     command = [sys.executable, "-W", "error", "-m", "pytest", "--rootdir=.", *options]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert "1 passed" == result.stdout.splitlines()[-1].strip("= ").partition(" in ")[0], result.stdout + result.stderr
+    assert 0 == result.returncode, result.stdout + result.stderr
+    assert "1 passed" == result.stdout.splitlines()[-1].strip("= ").partition(" in ")[0]
 
 
 def test_no_code_hides_from_these_tests() -> None:

@@ -50,7 +50,8 @@ async def export_customers(
     def show(progress: ExportProgress) -> None:
         print(progress.rows, "of", progress.total)
 
-    summary = await export_customers(session, "customers-{shop_id}.ndjson.gz", resume=True, on_progress=show)
+    name = "customers-{shop_id}.ndjson.gz"
+    summary = await export_customers(session, name, resume=True, on_progress=show)
     print(summary.path, summary.rows)
     ```
 
@@ -79,7 +80,8 @@ async def export_customers(
             left cannot be gone on with.
         FileExistsError: the file, or an unfinished export, is there already; see ``if_exists``.
         OSError: the file cannot be written.
-        ShopError: see the tree; for a file, what was read is kept to be gone on with.
+        ShopError: anything else of the tree in ``shopsdk._errors``; for a file, what was read is kept to be gone on
+            with.
         ValueError: an argument out of its bounds; nothing was sent.
         TypeError: an argument of the wrong type; nothing was sent.
     """

@@ -16,7 +16,8 @@ class CustomerSink(Protocol):
             self.db = db
 
         async def write(self, rows):
-            self.db.executemany("INSERT INTO customers VALUES (:id, :email, :balance)", rows)
+            statement = "INSERT INTO customers VALUES (:id, :email, :balance)"
+            self.db.executemany(statement, rows)
 
     db = sqlite3.connect(":memory:")
     db.execute("CREATE TABLE customers (id, email, balance)")

@@ -30,7 +30,7 @@ class Sandbox:
 
     ```python
     with Sandbox([Customer(id=7, email="ada@example.com")]) as shop:
-        shop.fail_next("drop_after", method="POST")  # the change is made, the answer is lost
+        shop.fail_next("drop_after", method="POST")  # made, and the answer lost
         async with shop.session() as session:
             edit = await edit_customer_balance(session, 7, "5.00", reference="order-1187")
         assert [edit.transaction] == shop.transactions(7)
