@@ -28,7 +28,7 @@ def run(*command: str | Path, cwd: Path) -> str:
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The archives, built from a copy of the tree, so that nothing is left in it."""
     source = tmp_path_factory.mktemp("source") / "shopsdk"
-    ignored = shutil.ignore_patterns(".*", "__pycache__", "dist", "build", "*.part")
+    ignored = shutil.ignore_patterns(".git", ".venv*", ".tox", ".*_cache", "__pycache__", "dist", "build", "*.part")
     shutil.copytree(ROOT, source, ignore=ignored)
     run(sys.executable, "-m", "build", "--outdir", "dist", cwd=source)
     return source / "dist"
@@ -66,7 +66,8 @@ def test_the_sdist_can_be_tested(dist: Path) -> None:
     found = names(next(dist.glob("*.tar.gz")))
     assert {"shopsdk/py.typed", "tests/conftest.py", "tests/consumer/pytest.ini", "README.md", "CHANGELOG.md"} <= found
     assert {"LICENSE", "pyproject.toml", "PKG-INFO"} <= found
-    assert [] == [name for name in found if "__pycache__" in name or name.startswith((".venv", "dist"))]
+    assert {".ci/run", ".pre-commit-config.yaml", ".pdoc/module.html.jinja2"} <= found  # tests read them
+    assert [] == [name for name in found if "__pycache__" in name or name.startswith((".venv", ".git/", "dist"))]
 
 
 def test_the_registry_would_take_it(dist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
