@@ -99,3 +99,26 @@ def test_every_error_is_in_the_readme() -> None:
 
     names = [name for name in shopsdk.__all__ if name.endswith("Error")]
     assert [] == [name for name in names if f"`{name}`" not in TEXT]
+
+
+def test_the_page_is_in_its_order() -> None:
+    """A reader would meet what an error means before what raises it, or look for a section in vain."""
+    order = ["shop", "operation", "walk", "money", "rate limits", "errors", "export", "testing", "working on it"]
+    titles = re.findall("^## (.+)$", TEXT.lower(), re.MULTILINE)
+    found = [next((name for name in order if name in title), None) for title in titles]
+    assert order == [name for name in found if name is not None]
+
+
+def test_every_program_is_linked() -> None:
+    """A program to start from would be there, and nobody would find it."""
+    programs = {path.name for path in (README.parent / "tests" / "programs").glob("*.py")} - {"__init__.py"}
+    assert programs == set(re.findall(r"\]\(tests/programs/(\w+\.py)\)", TEXT))
+
+
+def test_the_layout_names_every_module() -> None:
+    """A new hand would open a file, and not know what it is for."""
+    layout = re.findall("^- (`.+)$", TEXT.partition("The layout")[2], re.MULTILINE)
+    package = README.parent / "shopsdk"
+    modules = {path.stem for path in package.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
+    assert 10 == len(layout)
+    assert [] == [name for name in sorted(modules - {"__init__"}) if not any(f"`{name}`" in line for line in layout)]
