@@ -48,7 +48,7 @@ async def get_customer_balance_transactions(
     Args:
         session: the session to ask through.
         customer_id: the customer's id, at least 1.
-        shop_id: the shop, if not the session's.
+        shop_id: the shop's id, at least 1; absent, the session's.
 
     Raises:
         NotFoundError: no such customer, or no such shop.
@@ -91,7 +91,7 @@ async def edit_customer_balance(
             No floats.
         description: what the ledger says of it; at most 255 characters, the reference's marker included.
         reference: your own name for this edit, such as ``refund-1187``; 1 to 64 letters, digits and ``. _ : -``.
-        shop_id: the shop, if not the session's.
+        shop_id: the shop's id, at least 1; absent, the session's.
         method: the vendor documents both; they do the same.
 
     Raises:

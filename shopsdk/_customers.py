@@ -33,7 +33,7 @@ async def get_customers(
 
     Args:
         session: the session to ask through.
-        shop_id: the shop, if not the session's.
+        shop_id: the shop's id, at least 1; absent, the session's.
         page: which page, from 1; past the last one, ``data`` is empty.
         per_page: rows to a page, 1 to 100.
         order_column: what to order by; the server's own order is by id, descending.
@@ -65,7 +65,7 @@ async def get_customer(session: AsyncSession, customer_id: int, *, shop_id: int 
     Args:
         session: the session to ask through.
         customer_id: the customer's id, at least 1.
-        shop_id: the shop, if not the session's.
+        shop_id: the shop's id, at least 1; absent, the session's.
 
     Raises:
         NotFoundError: no such customer, or no such shop.
@@ -85,7 +85,7 @@ async def edit_customer_affiliate_code(
         session: the session to ask through.
         customer_id: the customer's id, at least 1.
         affiliate_code: 1 to 50 characters; None clears.
-        shop_id: the shop, if not the session's.
+        shop_id: the shop's id, at least 1; absent, the session's.
 
     Raises:
         InvalidRequestError: the shop refused the code.

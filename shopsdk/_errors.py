@@ -1,19 +1,19 @@
 """Everything that shopsdk raises on its own account, as one tree.
 
 ```text
-ShopError                      .maybe_applied: may a change have been made by the call that raised this?
+ShopError                      .maybe_applied: may the call have changed something?
 ├── SessionStateError          used after close, or from another running event loop
 ├── TransportError             no usable answer; method, path, attempts, elapsed
 │   ├── NotSentError           could not connect: surely not applied
-│   └── UnknownOutcomeError    a change was sent, or maybe sent, and no whole answer came
-├── ResponseError              the shop answered with an error; status, message, errors, body
+│   └── UnknownOutcomeError    a change was, or may be, sent; no whole answer came
+├── ResponseError              an error was answered; status, message, errors, body
 │   ├── AuthenticationError    401
 │   ├── PermissionDeniedError  403
 │   ├── NotFoundError          404
 │   ├── InvalidRequestError    400, 422
 │   ├── RateLimitedError       429; retry_after, limit, remaining
 │   └── ServerError            5xx
-├── DecodeError                a 2xx that is not what the API promises; path within the document
+├── DecodeError                a 2xx that is not what the API promises; path in it
 ├── PaginationError            the server ignored, repeated or clamped a page
 └── ReferenceConflictError     this reference was already used with another amount
 ```

@@ -45,7 +45,7 @@ def iter_customers(
 
     Args:
         session: the session to ask through.
-        shop_id: the shop, if not the session's.
+        shop_id: the shop's id, at least 1; absent, the session's.
         per_page: rows to a request, 1 to 100.
         start_page: the page to begin with, from 1.
         concurrency: pages in flight at most, at least 1; with 1, the next is on its way while you use this one.
@@ -114,7 +114,7 @@ def iter_customer_pages(
 
     Args:
         session: the session to ask through.
-        shop_id: the shop, if not the session's.
+        shop_id: the shop's id, at least 1; absent, the session's.
         per_page: rows to a request, 1 to 100.
         start_page: the page to begin with, from 1; not together with ``after``.
         concurrency: pages in flight at most, at least 1.

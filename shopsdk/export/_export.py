@@ -61,7 +61,7 @@ async def export_customers(
             ``sys.stdout.buffer``; or a ``CustomerSink``.
         format: "ndjson", "csv" or "parquet" (extra ``parquet``); absent, from the name's ending, to which the text
             formats take ``.gz`` or ``.zst`` for compression; for a stream, "ndjson".
-        shop_id: the shop, if not the session's.
+        shop_id: the shop's id, at least 1; absent, the session's.
         concurrency: pages in flight at most, at least 1.
         resume: go on with what an earlier export to the same name left, if it did. For files only.
         on_progress: called with an ``ExportProgress`` after every page and before every wait; should be quick.
