@@ -86,6 +86,7 @@ class RawServer:
     open_now: int = 0
     listener: asyncio.Server = attrs.field(init=False)
     _tasks: set["asyncio.Task[Any]"] = attrs.Factory(set)
+    _writers: list[asyncio.StreamWriter] = attrs.Factory(list)
 
     @property
     def base_url(self) -> str:
@@ -101,6 +102,7 @@ class RawServer:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
+        self._writers.append(writer)
         try:
             while (heard := await read_request(reader, number)) is not None:
                 self.heard.append(heard)
@@ -120,13 +122,14 @@ class RawServer:
             self.open_now -= 1
             self._tasks.discard(task)
             writer.close()
-            if task.cancelling():  # the test is over: do not wait until a client has read everything
-                writer.transport.abort()
 
     async def stop(self) -> None:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for writer in self._writers:  # do not wait until a client has read everything
+            writer.transport.abort()
+        await asyncio.gather(*(writer.wait_closed() for writer in self._writers), return_exceptions=True)
 
 
 async def read_request(reader: asyncio.StreamReader, connection: int) -> Heard | None:

@@ -31,6 +31,8 @@ ROWS = [
     if line.startswith("|") and "---" not in line
 ][1:]
 
+assert ROWS, "the table has gone from the README"
+
 HAPPENS: dict[str, list[Behaviour]] = {
     "429": [answer({"message": "Too Many Attempts."}, 429, headers={"Retry-After": "3"})],
     "no answer": [b"", answer({"id": 7}, headers={"Content-Length": "9999"})[:-2], close_after(b"not HTTP\r\n\r\n")],
