@@ -14,7 +14,7 @@ import attrs
 
 from shopsdk._codec import check_type, decode
 from shopsdk._errors import SessionStateError
-from shopsdk._events import Event
+from shopsdk._events import Hook
 from shopsdk._gate import Clock, RateLimit
 from shopsdk._retry import RetryPolicy
 from shopsdk._runtime import Runtime
@@ -34,7 +34,8 @@ class Core:
     rate_limit: RateLimit | None
     list_params: ListParams
     clock: Clock
-    on_event: Callable[[Event], object] | None
+    hooks: list[Hook]
+    """Who is told of events; may change while calls are under way."""
     closed: bool = False
     _runtime: Runtime | None = None
 
@@ -57,7 +58,7 @@ class Core:
                 return runtime
             _check_gone(runtime)
             runtime.abandon()
-        self._runtime = Runtime(self.options, self.retry, self.rate_limit, self.clock, self.on_event)
+        self._runtime = Runtime(self.options, self.retry, self.rate_limit, self.clock, self.hooks)
         return self._runtime
 
     async def close(self) -> None:

@@ -93,7 +93,7 @@ Event = RequestStarted | AttemptStarted | RetryScheduled | GateClosed | GateOpen
 
 
 class Hook:
-    """The caller's ``on_event``, which can never break a call."""
+    """A function that listens, such as the caller's ``on_event``, and can never break a call."""
 
     def __init__(self, on_event: Callable[[Event], object]) -> None:
         self._on_event = on_event

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 from asyncio import Lock, Task
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from itertools import count
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
@@ -47,14 +47,14 @@ class Runtime:
         retry: RetryPolicy,
         rate_limit: RateLimit | None,
         clock: Clock,
-        on_event: Callable[[Event], object] | None,
+        hooks: Sequence[Hook],
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.pid = os.getpid()
         self._options = options
         self._retry = retry
         self._clock = clock
-        self._tell = None if on_event is None else Hook(on_event)
+        self._hooks = hooks
         self._calls = count(1)
         self._transport = Transport(options)
         self._gates = Gates(options.max_in_flight, rate_limit, clock, self.pause)
@@ -124,7 +124,7 @@ class Runtime:
             gate=self._gates.of(request.operation),
             budget=Budget(self._clock, self._options.timeout.deadline if deadline is None else deadline),
         )
-        if self._tell is None:
+        if not self._hooks:
             return await self._until_done(call)
         self._tell(RequestStarted(operation=request.operation, call=call.number))
         try:
@@ -134,6 +134,10 @@ class Runtime:
             raise
         self._tell(call.done(response.status, len(response.body), None))
         return response
+
+    def _tell(self, event: Event) -> None:
+        for hook in tuple(self._hooks):
+            hook(event)
 
     async def _until_done(self, call: Call) -> Response:
         while True:
@@ -154,7 +158,7 @@ class Runtime:
     async def _wait(self, call: Call, error: ShopError, seconds: float) -> None:
         operation, reason = call.request.operation, type(error).__name__
         logger.info("%s: %s, again in %.2f s", operation, reason, seconds)
-        if self._tell is not None:
+        if self._hooks:
             self._tell(
                 RetryScheduled(
                     operation=operation, call=call.number, attempt=call.attempts, reason=reason, wait=seconds
@@ -200,7 +204,7 @@ class Runtime:
         if left <= 0:
             raise call.last or NotSentError("not sent: the deadline passed before there was a turn for it")
         call.attempts += 1
-        if self._tell is not None:
+        if self._hooks:
             operation = call.request.operation
             if call.gate.announced:
                 call.gate.announced = False
@@ -215,7 +219,7 @@ class Runtime:
         if status == 429:
             asked = retry_after(headers)
             call.gate.hold(min(self._retry.wait_initial, self._retry.retry_after_max) if asked is None else asked)
-            if self._tell is not None and not call.gate.announced:
+            if self._hooks and not call.gate.announced:
                 call.gate.announced = True
                 self._tell(GateClosed(operation=call.request.operation, seconds=call.gate.closed_for))
 

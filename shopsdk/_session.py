@@ -1,14 +1,15 @@
 """The session, as users see it: one key, one shop, one pool of connections."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Self, TypeVar, final, overload
 
 import aiohttp
 
 from shopsdk._codec import parse
 from shopsdk._core import Core
-from shopsdk._events import Event
+from shopsdk._events import Event, Hook
 from shopsdk._gate import Clock, RateLimit
 from shopsdk._retry import RetryPolicy, Timeout
 from shopsdk._settings import Secret, check_api_key, check_base_url, check_proxy
@@ -107,7 +108,7 @@ class AsyncSession:
             retry=retry,
             rate_limit=rate_limit,
             list_params=list_params,
-            on_event=on_event,
+            hooks=[] if on_event is None else [Hook(on_event)],
             clock=Clock() if clock is None else clock,
         )
 
@@ -134,6 +135,38 @@ class AsyncSession:
             SessionStateError: called from another event loop than the session's own, which is still open.
         """
         await self._core.close()
+
+    @property
+    def base_url(self) -> str:
+        """Where the API is, without a slash at the end."""
+        return self._core.options.base_url
+
+    @property
+    def shop_id(self) -> int | None:
+        """The shop that calls speak of unless they say otherwise; None where it was left open."""
+        return self._core.shop_id
+
+    @contextmanager
+    def listening(self, on_event: Callable[[Event], object]) -> Generator[None]:
+        """Tell one more function of events, for as long as the block runs: for code that was handed the session.
+
+        It is called as ``on_event`` of the constructor is, within the task whose call the event is of, so a context
+        variable can tell whose it is.
+
+        Args:
+            on_event: told of calls, attempts, retries and rate limits (see ``Event``); what it raises is logged and
+                breaks no call.
+
+        Raises:
+            TypeError: it cannot be called.
+        """
+        _check_kinds({}, on_event)
+        hook = Hook(on_event)
+        self._core.hooks.append(hook)
+        try:
+            yield
+        finally:
+            self._core.hooks.remove(hook)
 
     @overload
     async def request(

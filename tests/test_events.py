@@ -87,6 +87,21 @@ async def test_a_hook_that_fails_breaks_no_call(caplog: pytest.LogCaptureFixture
     assert {"on_event raised LookupError"} == {r.message for r in caplog.records if r.levelno == logging.WARNING}
 
 
+async def test_who_was_handed_a_session_can_listen_for_a_while(shop: Sandbox) -> None:
+    """Code that does not own the session could count nothing, or its listener would stay for ever."""
+    owner: list[Event] = []
+    guest: list[Event] = []
+    async with shop.session(on_event=owner.append) as session:
+        with session.listening(guest.append):
+            await get_customer(session, 1001)
+        await get_customer(session, 1001)
+        with pytest.raises(TypeError, match="on_event"), session.listening(5):  # type: ignore[arg-type]
+            pass
+    assert 3 == len(guest)
+    assert owner[:3] == guest
+    assert 6 == len(owner)
+
+
 async def test_calls_can_be_told_apart(shop: Sandbox) -> None:
     """Events of concurrent calls would be mixed up."""
     told: list[Event] = []

@@ -100,17 +100,38 @@ def _quick() -> Any:
     return RetryPolicy(wait_initial=0.001, wait_max=0.002)
 
 
-async def test_counting_leaves_the_log_as_it_was(
-    session: AsyncSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
+async def test_counting_needs_no_log(
+    session: AsyncSession, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A user's log that fills with lines because an export counts by them."""
+    """A user's log that fills with lines because an export counts by them, or a count of none where logs are off."""
     import logging
 
-    logger = logging.getLogger("shopsdk")
-    before = (logger.level, list(logger.filters))
-    await export_customers(session, tmp_path / "c.csv")
+    await export_customers(session, tmp_path / "a.csv")
     assert not [record for record in caplog.records if record.name == "shopsdk"]
-    assert (logger.level, logger.filters) == before
+    monkeypatch.setattr(logging.getLogger("shopsdk"), "disabled", True)
+    assert (await export_customers(session, tmp_path / "b.csv")).requests == 3
+
+
+async def test_exports_through_one_session_count_their_own(session: AsyncSession, tmp_path: Path) -> None:
+    """The requests of two exports added up in both."""
+    made = await asyncio.gather(
+        export_customers(session, tmp_path / "a.csv", per_page=50), export_customers(session, tmp_path / "b.csv")
+    )
+    assert [summary.requests for summary in made] == [6, 3]
+
+
+async def test_a_callback_that_fails_while_it_waits_ends_the_export(tmp_path: Path) -> None:
+    """An error of the user's own that nobody hears of."""
+
+    def give_up(progress: ExportProgress) -> None:
+        if progress.stage == "waiting":
+            raise ZeroDivisionError
+
+    with Sandbox(250) as shop:
+        shop.fail_next("rate_limit", retry_after="0.01")
+        async with shop.session() as session:
+            with pytest.raises(ZeroDivisionError):
+                await export_customers(session, tmp_path / "c.csv", on_progress=give_up)
 
 
 async def test_rows_that_slip_are_found_and_counted(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from shopsdk import AsyncSession, NotFoundError
-from shopsdk.export import export_shops
+from shopsdk.export import ExportProgress, export_shops
 from tests.support import Heard, RawServer, Wire, answer, page_of, raw_server
 from tests.support_export import read_rows
 
@@ -25,6 +25,9 @@ class Mall:
 
     server: RawServer
     closed: set[int] = attrs.Factory(set)
+    busy: int = 0
+    """A shop that refuses its first request for the rate limit, once all shops have been asked."""
+    held: list[tuple[Heard, Wire]] = attrs.Factory(list)
 
     def answer(self, heard: Heard, wire: Wire) -> None:
         shop, page = int(heard.target.split("/")[3]), heard.json["page"]
@@ -32,9 +35,22 @@ class Mall:
         if shop in self.closed:
             wire.send(answer({"message": f"No query results for model [Shop] {shop}"}, status=404))
             return
+        if self.busy:
+            self.held.append((heard, wire))
+            if len(self.held) == len(SHOPS):
+                self.let_go()
+            return
         ids = range(1, 2 * shop + 1)
         rows = [{"id": i, "email": f"{shop}-{i}@example.com"} for i in ids[(page - 1) * per_page : page * per_page]]
         wire.send(answer(page_of(rows, page, last=-(-len(ids) // per_page), per_page=per_page, total=len(ids))))
+
+    def let_go(self) -> None:
+        busy, self.busy = self.busy, 0
+        for heard, wire in sorted(self.held, key=lambda held: f"/{busy}/" not in held[0].target):
+            if f"/{busy}/" in heard.target:
+                wire.send(answer({"message": "Too Many Attempts."}, status=429, headers={"Retry-After": "0.05"}))
+            else:
+                self.answer(heard, wire)
 
     def session(self) -> AsyncSession:
         return self.server.session()
@@ -117,6 +133,18 @@ async def test_one_file_waits_for_the_last_shop(name: str, tmp_path: Path) -> No
         assert {heard.target.split("/")[3] for heard in shops.server.heard} == {"22"}
     assert (tmp_path / name).read_bytes() == (tmp_path / f"unbroken-{name}").read_bytes()
     assert sorted(os.listdir(tmp_path)) == [name, f"unbroken-{name}"]
+
+
+async def test_all_that_wait_for_the_rate_limit_are_told(tmp_path: Path) -> None:
+    """Bars that stand still for a rate limit that another shop's request has met."""
+    told: list[ExportProgress] = []
+    async with mall() as shops, shops.session() as session:
+        shops.busy = 22
+        made = await export_shops(session, tmp_path / "c.csv", SHOPS, per_page=10, on_progress=told.append)
+    waited = [(p.shop_id, p.rate_limited) for p in told if p.stage == "waiting"]
+    assert set(waited) == {(11, True), (22, True), (33, True)}
+    assert {shop: summary.retries for shop, summary in made.shops.items()} == {11: 0, 22: 1, 33: 0}
+    assert all(summary.waited > 0 for summary in made.shops.values())
 
 
 async def test_names_are_looked_at_before_anything_is_sent(tmp_path: Path) -> None:

@@ -372,6 +372,17 @@ def test_a_blank_base_url_is_refused() -> None:
         AsyncSession("key", base_url="")
 
 
+def test_a_session_says_where_it_leads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program could not name the shop of a session that it was handed, or could bend it to another one."""
+    session = AsyncSession("key", base_url="https://api.example.com/v2/")
+    assert ("https://api.example.com/v2", None) == (session.base_url, session.shop_id)
+    monkeypatch.setenv("SHOPSDK_SHOP_ID", "7")
+    session = AsyncSession("key")
+    assert ("https://api.sellauth.com/v1", 7) == (session.base_url, session.shop_id)
+    with pytest.raises(AttributeError):
+        session.shop_id = 8  # type: ignore[misc]
+
+
 def test_a_session_that_was_never_made_can_be_shown() -> None:
     """An error tracker that shows locals would die on the half-made session, and report nothing."""
     assert "unmade" in repr(AsyncSession.__new__(AsyncSession))

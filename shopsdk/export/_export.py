@@ -95,7 +95,7 @@ async def export_customers(
         filters=filters,
     ).checked()
     report = Report(query.shop_id, on_progress)
-    with Worker() as worker, counting(report.wait) as tally:
+    with Worker() as worker, counting(session, report.wait) as tally:
         if isinstance(destination, str | os.PathLike):
             how = layout(os.fspath(destination), format, columns, bom=bom)
             return await to_file(

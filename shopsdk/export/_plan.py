@@ -1,7 +1,6 @@
 """What is to be exported and how, with every argument checked before anything is sent or written."""
 
 import os
-import re
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -16,7 +15,6 @@ from shopsdk.export._text import Encoder, csv_encoder, ndjson_encoder
 
 _ENDINGS: dict[str, Format] = {".ndjson": "ndjson", ".jsonl": "ndjson", ".csv": "csv", ".parquet": "parquet"}
 _COMPRESSIONS: dict[str, Compression] = {".gz": "gz", ".zst": "zst"}
-_SESSION = re.compile(r"<AsyncSession (\S+) shop_id=(\d+|None) ")
 
 
 @attrs.frozen(kw_only=True)
@@ -57,12 +55,12 @@ class Query:
             TypeError: an argument of the wrong type, or an unknown filter.
         """
         await self.pages().aclose()
-        return self if self.shop_id is not None else attrs.evolve(self, shop_id=_identity(self.session)[1])
+        return self if self.shop_id is not None else attrs.evolve(self, shop_id=self.session.shop_id)
 
     def parameters(self) -> dict[str, object]:
         """Say what decides which rows come, as a checkpoint keeps it."""
         return {
-            "base_url": _identity(self.session)[0],
+            "base_url": _place(self.session.base_url),
             "shop_id": self.shop_id,
             "per_page": self.per_page,
             "order_column": self.order_column,
@@ -151,13 +149,9 @@ def _uncompressed(name: str) -> tuple[str, Compression | None]:
     return (name, None) if compression is None else (stem, compression)
 
 
-def _identity(session: AsyncSession) -> tuple[str, int | None]:
-    """Say which API and which shop a session speaks of; a port of this machine is of the moment, and left out."""
-    match = _SESSION.match(repr(session))
-    if match is None:
-        return "", None
-    url = urlsplit(match[1])
+def _place(base_url: str) -> str:
+    """Say which API that is; a port of this machine is of the moment, and left out."""
+    url = urlsplit(base_url)
     host = url.hostname or ""
     local = host in {"localhost", "::1"} or host.startswith("127.")
-    where = f"{url.scheme}://{host if local else url.netloc}{url.path}"
-    return where, None if match[2] == "None" else int(match[2])
+    return f"{url.scheme}://{host if local else url.netloc}{url.path}"

@@ -24,6 +24,7 @@ class Report:
     mark: Mark = attrs.field(factory=lambda: Mark(offset=0))
     resumed: int = 0
     started: float = attrs.field(factory=time.monotonic)
+    _raised: Exception | None = None
 
     def begin(self, mark: Mark) -> None:
         """Begin at a mark of an earlier run, or at the beginning."""
@@ -52,6 +53,8 @@ class Report:
         """Tell of it, if anyone asked."""
         if self.on_progress is None:
             return
+        if self._raised is not None:
+            raise self._raised
         self.on_progress(
             ExportProgress(
                 shop_id=self.shop_id,
@@ -68,8 +71,11 @@ class Report:
         )
 
     def wait(self, seconds: float, rate_limited: bool) -> None:  # noqa: FBT001 - a callback of fixed shape
-        """Tell of a wait."""
-        self.tell("waiting", waiting=seconds, rate_limited=rate_limited)
+        """Tell of a wait. Told within a request, which may be another export's: what it raises is kept for later."""
+        try:
+            self.tell("waiting", waiting=seconds, rate_limited=rate_limited)
+        except Exception as error:  # noqa: BLE001 - raised again when the next page is told of
+            self._raised = error
 
     def summary(self, tally: Tally, *, path: Path | None, form: str, size: int) -> ExportSummary:
         """Sum it up."""

@@ -132,7 +132,7 @@ async def _a_file_each(queries: Mapping[int, Query], many: _Many) -> ShopsSummar
 
     async def export(query: Query) -> ExportSummary:
         report = Report(query.shop_id, many.on_progress)
-        with Worker() as worker, counting(report.wait) as tally:
+        with Worker() as worker, counting(query.session, report.wait) as tally:
             return await to_file(
                 query,
                 many.name,
@@ -165,7 +165,7 @@ async def _one_file(queries: Mapping[int, Query], many: _Many) -> ShopsSummary:
     async def export(query: Query) -> ExportSummary:
         report = Report(query.shop_id, many.on_progress)
         encoder = many.how.encoder(query.shop_id)
-        with Worker() as worker, counting(report.wait) as tally:
+        with Worker() as worker, counting(query.session, report.wait) as tally:
             part = await fill(
                 Job(
                     target=pieces[query.shop_id or 0],
