@@ -2,8 +2,8 @@
 
 import asyncio
 import shutil
-from collections.abc import Callable, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import Callable, Generator, Sequence
+from contextlib import aclosing, contextmanager, suppress
 from os import fsync
 from pathlib import Path
 
@@ -115,6 +115,17 @@ async def pump(
         await (finished(busy) if patient else busy)
 
 
+@contextmanager
+def _or_nothing(path: Path) -> Generator[None]:
+    """Leave no half a file; the parts that it is made of are kept, and need the room on a full disk."""
+    try:
+        yield
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        error.filename = error.filename or str(path)  # a full disk does not say which
+        raise
+
+
 def whole(parts: Sequence[Path], target: Path, layout: Layout, prefix: bytes | None) -> Path:
     """Make the whole file out of what was read, and sync it to the disk; gives where it is for now.
 
@@ -126,12 +137,13 @@ def whole(parts: Sequence[Path], target: Path, layout: Layout, prefix: bytes | N
     """
     if layout.form == "parquet":
         made = target.with_name(f"{target.name}.whole.part")
-        assemble(parts, made, layout.columns or ())
+        with _or_nothing(made):
+            assemble(parts, made, layout.columns or ())
         return made
     if prefix is None:
         return parts[0]
     made = part_path(target)
-    with made.open("wb") as file:
+    with _or_nothing(made), made.open("wb") as file:
         file.write(prefix)
         for part in parts:
             with part.open("rb") as source:
