@@ -1,12 +1,13 @@
 """The command: looking, changing, refusing, and how it ends."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
-from shopsdk import Customer
+from shopsdk import Clock, Customer
 from shopsdk.sandbox import Sandbox
 from tests.support_cli import Shell
 
@@ -28,6 +29,7 @@ def test_every_command_helps_with_an_example(command: str, shell: Shell) -> None
     ended = shell.run(command, "--help")
     assert ended.code == 0
     assert f"Example: shopsdk {command} " in ended.out
+    assert not re.search(r"[{\[][a-z_]+[}\]]", ended.out.splitlines()[0])  # but OUT, AMOUNT, as messages call them
 
 
 def test_help_documents_the_exit_codes(shell: Shell) -> None:
@@ -160,6 +162,14 @@ def test_affiliate_sets_and_clears(shell: Shell, shop: Sandbox) -> None:
     assert shop.customers()[0].affiliate_code == "SUMMER"
     assert json.loads(shell.run("affiliate", "1001", "--clear", "--json").out)["message"]
     assert shop.customers()[0].affiliate_code is None
+
+    async def at_once(_seconds: float) -> None:
+        pass
+
+    shell.patch.setattr("shopsdk._session.Clock", lambda: Clock(sleep=at_once))
+    shop.fail_next("drop_before", method="PUT", times=9)
+    ended = shell.run("affiliate", "1001", "--clear", "--shop-id", "38")
+    assert (ended.code, "shopsdk affiliate 1001 --clear --shop-id 38" in ended.err) == (4, True)
     for words in (("1001",), ("1001", "X", "--clear")):
         assert shell.run("affiliate", *words).code == 2
 
@@ -180,6 +190,7 @@ def test_refusals_by_the_shop_have_their_code(shell: Shell) -> None:
     ended = shell.run("customer", "1001")
     assert (ended.code, ended.out) == (3, "")
     assert "401" in ended.err
+    assert "is SHOPSDK_API_KEY the key of this shop?" in ended.err
     assert "wrong" not in ended.err
 
 

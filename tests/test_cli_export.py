@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,7 @@ def test_options_reach_the_export(shell: Shell, shop: Sandbox) -> None:
         (("c.csv", "--shop-ids-file", "none.txt"), 2, "none.txt"),
         (("c.csv", "--shop-ids-file", "bad.txt"), 2, "bad.txt, line 2"),
         (("c.csv", "--shop-ids-file", "empty.txt"), 2, "names no shop"),
+        (("c.csv", "--shop-ids-file", "latin.txt"), 2, "latin.txt cannot be read: 'utf-8' codec"),
         (("c.csv", "--email", ""), 2, "email"),
     ],
 )
@@ -119,6 +121,7 @@ def test_failures_are_a_sentence_and_a_code(words: tuple[str, ...], code: int, s
     """A traceback, the wrong code, or a file that should not be."""
     (shell.folder / "bad.txt").write_text("38\nx\n")
     (shell.folder / "empty.txt").write_text("# none\n\n")
+    (shell.folder / "latin.txt").write_bytes(b"38 # caf\xe9\n")
     before = sorted(os.listdir(shell.folder))
     ended = shell.run("export", *words)
     assert (ended.code, ended.out) == (code, "")
@@ -169,6 +172,22 @@ def test_two_shops_of_which_one_is_unknown(shell: Shell, shop: Sandbox) -> None:
     assert read_rows(shell.folder / "c-38.csv") == shop.customers()
     assert shell.run("export", "-", "--shop-id", "38", "--shop-id", "39").code == 2
     assert shell.run("export", "c-{shop_id}.csv", "--shop-id", "38", "--shop-id", "39", "--sandbox").code == 2
+
+
+def test_a_list_of_one_shop_is_a_list(shell: Shell) -> None:
+    """A nightly file that loses its column of shops, or its kind of summary, when but one shop is left on the list."""
+    (shell.folder / "ids.txt").write_bytes(b"\xef\xbb\xbf38\r\n")  # as Windows writes it
+    ended = shell.run("export", "c.csv", "--columns", "shop_id,id", "--shop-ids-file", "ids.txt", "--json-summary")
+    assert (ended.code, json.loads(ended.out)["shops"]["38"]["rows"]) == (0, 250)
+    assert (shell.folder / "c.csv").read_text().startswith("shop_id,id\n38,")
+    assert shell.run("export", "-", "--shop-ids-file", "ids.txt").out.count("\n") == 250
+
+
+def test_people_are_told_what_it_took(shell: Shell, shop: Sandbox) -> None:
+    """A slow export of which nobody learns that it was the rate limit."""
+    shop.fail_next("rate_limit", retry_after="0.1")
+    ended = shell.run("export", "c.csv")
+    assert re.search(r"250 customers in \S+ s \(3 pages, 4 requests, 1 of them again, 0\.\d s waited\): /", ended.err)
 
 
 def test_one_shop_in_its_own_name(shell: Shell) -> None:

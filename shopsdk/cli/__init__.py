@@ -7,6 +7,7 @@ Exit codes: 0 all of it was done; 1 it failed; 2 the command was wrong; 3 the sh
 have been made; 130 stopped by Ctrl-C; 141 the reader of the output went away (``| head``).
 """
 
+import os
 import sys
 from typing import NoReturn
 
@@ -15,11 +16,30 @@ __all__ = ["main"]
 
 def main() -> NoReturn:
     """Run the command with the process's arguments, and exit with its code."""
+    _open_streams()
     try:
         from shopsdk.cli._app import app  # noqa: PLC0415 - what it needs is an extra
+        from shopsdk.cli._reach import ending  # noqa: PLC0415
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in {"typer", "rich", "click"}:
             raise
         sys.exit("shopsdk: the command needs typer and rich: pip install 'shopsdk[cli]'")
-    app(prog_name="shopsdk")
-    sys.exit(0)  # not reached: the line above exits by itself
+    except KeyboardInterrupt:
+        sys.stderr.write("shopsdk: stopped\n")
+        sys.exit(130)
+    with ending(debug=False):  # of --help, say: each command has one of its own
+        app(prog_name="shopsdk")
+    sys.exit(0)  # not reached: the command exits by itself
+
+
+def _open_streams() -> None:
+    """Give a program that was started without stdout or stderr (``>&-``) ones of its own.
+
+    Otherwise the first file that is opened takes their number, and what was meant for a terminal goes into an export.
+    To stdout nothing can be written: data must not vanish and nobody know.
+    """
+    for name, number, mode in (("stdout", 1, os.O_RDONLY), ("stderr", 2, os.O_WRONLY)):
+        if getattr(sys, name) is None:
+            handle = os.open(os.devnull, mode)
+            os.dup2(handle, number)
+            setattr(sys, name, open(number, "w", encoding="utf-8", closefd=False))  # noqa: SIM115 - to the very end

@@ -57,7 +57,10 @@ def balance(
     *,
     customer_id: CustomerId,
     amount: Annotated[
-        str, typer.Argument(help="What to add, or, if negative, to deduct: -1000 to 1000, at most two decimals.")
+        str,
+        typer.Argument(
+            metavar="AMOUNT", help="What to add, or, if negative, to deduct: -1000 to 1000, at most two decimals."
+        ),
     ],
     description: Annotated[str | None, typer.Option(help="What the ledger says of it.")] = None,
     reference: Annotated[
@@ -130,7 +133,7 @@ async def _ask(session: AsyncSession, shop: int, edit: _Edit) -> None:
 def affiliate(
     *,
     customer_id: CustomerId,
-    code: Annotated[str | None, typer.Argument(help="The new code, at most 50 characters.", show_default=False)] = None,
+    code: Annotated[str | None, typer.Argument(metavar="CODE", help="The new code, at most 50 characters.")] = None,
     clear: Annotated[bool, typer.Option("--clear", help="Take the code away.")] = False,
     shop_id: given.ShopId = None,
     sandbox: given.InSandbox = False,
@@ -142,7 +145,14 @@ def affiliate(
         usage("give either a CODE or --clear" + (", not both" if clear else ""))
 
     async def work(session: AsyncSession, shop: int) -> None:
-        made = await edit_customer_affiliate_code(session, customer_id, code, shop_id=shop)
+        try:
+            made = await edit_customer_affiliate_code(session, customer_id, code, shop_id=shop)
+        except ShopError as error:
+            if error.maybe_applied:
+                again = ["shopsdk", "affiliate", str(customer_id), *(["--clear"] if code is None else [code])]
+                again += [] if shop_id is None else ["--shop-id", str(shop_id)]
+                error.add_note(f"It sets a value, so running it again is safe:\n  {shlex.join(again)}")
+            raise
         if as_json:
             show_json(made)
         else:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from shopsdk.cli import _options as given
-from shopsdk.cli._reach import Reach, usage
+from shopsdk.cli._reach import Reach, sentence, usage
 from shopsdk.cli._run import STDOUT, Run
 from shopsdk.export import IfExists
 
@@ -16,8 +16,10 @@ def export(
     out: Annotated[
         str,
         typer.Argument(
+            metavar="OUT",
             help="The file, ending in .ndjson, .csv or .parquet (the first two also with .gz or .zst behind), or - for"
-            " stdout. With {shop_id} in its name, every shop has its own."
+            " stdout. With {shop_id} in its name, every shop has its own; without, many shops share it, with a"
+            " column shop_id.",
         ),
     ],
     form: Annotated[
@@ -90,6 +92,8 @@ def export(
     # Nothing in a sandbox is real, but the file that is there may be: only the very same bytes may be replaced unasked.
     if_exists: IfExists = "replace" if force else "same" if sandbox else "refuse"
     files = {} if out == STDOUT else {"resume": resume, "if_exists": if_exists}
+    # A list in a file gives the same kind of file and summary, however many shops it names today.
+    many = len(shops) > 1 or (shop_ids_file is not None and out != STDOUT)
     run = Run(out=out, shops=shops, quiet=quiet, json_summary=json_summary, options=options | files)
     Reach(
         shop_id=shops[0] if shops else None,
@@ -99,14 +103,14 @@ def export(
         list_params=list_params,
         rate_limit=given.rate_limit_of(rate_limit),
         max_in_flight=max(16, concurrency * min(len(shops) or 1, shops_at_once)),
-    ).run(run.one if len(shops) < 2 else run.many(shops_at_once))
+    ).run(run.many(shops_at_once) if many else run.one)
 
 
 def _shops(named: list[int] | None, file: Path | None) -> list[int]:
     """Put the shops together, each once, in the order given."""
     shops = list(named or [])
     if file is not None:
-        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+        for number, line in enumerate(_lines(file), 1):
             text = line.partition("#")[0].strip()
             if not text:
                 continue
@@ -116,3 +120,10 @@ def _shops(named: list[int] | None, file: Path | None) -> list[int]:
         if not shops:
             usage(f"{file} names no shop")
     return list(dict.fromkeys(shops))
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return file.read_text(encoding="utf-8-sig").splitlines()  # what Windows writes begins with a mark
+    except (OSError, UnicodeDecodeError) as error:
+        usage(f"{file} cannot be read: {sentence(error)}")

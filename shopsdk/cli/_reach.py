@@ -11,7 +11,7 @@ from typing import Any, Literal, NoReturn
 import attrs
 import typer
 
-from shopsdk import AsyncSession, RateLimit, ResponseError, ShopError
+from shopsdk import AsyncSession, AuthenticationError, RateLimit, ResponseError, ShopError
 
 FAILED, USAGE, REFUSED, UNKNOWN, STOPPED, NO_READER = 1, 2, 3, 4, 130, 141
 
@@ -43,7 +43,7 @@ class Reach:
         """Open a session, do the work with it and the shop's id, and exit.
 
         Raises:
-            typer.Exit: always, unless it went well.
+            SystemExit: always, unless it went well.
         """
         with ending(debug=self.debug):
             if not self.sandbox:
@@ -92,7 +92,7 @@ def ending(*, debug: bool) -> Generator[None]:
     """Turn what goes wrong into a sentence and an exit code.
 
     Raises:
-        typer.Exit: something went wrong.
+        SystemExit: something went wrong.
     """
     code = 0
     try:
@@ -104,7 +104,6 @@ def ending(*, debug: bool) -> Generator[None]:
         say("shopsdk: stopped")
         code = STOPPED
     except BrokenPipeError:
-        _silence_stdout()
         code = NO_READER
     except (ShopError, OSError, ValueError, TypeError) as error:
         if debug:
@@ -115,7 +114,8 @@ def ending(*, debug: bool) -> Generator[None]:
             say(note)
         code = exit_code(error)
     if code:
-        raise typer.Exit(code)
+        _settle_stdout()
+        sys.exit(code)
 
 
 def exit_code(error: BaseException) -> int:
@@ -133,7 +133,10 @@ def sentence(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     page = getattr(error, "page", None)
-    return (f"at page {page}: " if page else "") + (str(error) or type(error).__name__)
+    said = str(error) or type(error).__name__
+    if isinstance(error, AuthenticationError):
+        said = f"{said.removesuffix('.')}; is SHOPSDK_API_KEY the key of this shop?"
+    return f"at page {page}: {said}" if page else said
 
 
 def usage(message: str) -> NoReturn:
@@ -145,6 +148,9 @@ def usage(message: str) -> NoReturn:
     raise typer.BadParameter(message)
 
 
-def _silence_stdout() -> None:
-    """Nobody reads any more; Python must not complain of that when it flushes at the end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _settle_stdout() -> None:
+    """Write what is left; where nothing takes it any more, Python must not complain of that at the end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

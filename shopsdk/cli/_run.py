@@ -1,7 +1,6 @@
 """Running an export for the command: show it, sum it up, and say how to go on where it did not end well."""
 
 import asyncio
-import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -43,7 +42,7 @@ class Run:
         self._sum_up(_facts(made))
         if not self.quiet:
             where = "stdout" if made.path is None else str(made.path)
-            say(f"{_count(made)} in {made.seconds:.1f} s: {where} ({_size(made.bytes)})")
+            say(f"{_count(made)} in {_effort(made)}: {where} ({_size(made.bytes)})")
 
     def many(self, shops_at_once: int) -> Work:
         """Export many shops."""
@@ -67,7 +66,7 @@ class Run:
         if not self.quiet:
             for shop_id, summary in made.shops.items():
                 kept = "read" if summary.path is None else str(summary.path)
-                say(f"shop {shop_id}: {_count(summary)} in {summary.seconds:.1f} s: {kept}")
+                say(f"shop {shop_id}: {_count(summary)} in {_effort(summary)}: {kept}")
             if made.path is not None:
                 say(f"{made.rows:,} customers of {len(made.shops)} shops: {made.path} ({_size(made.bytes)})")
         if made.failed:
@@ -95,7 +94,7 @@ class Run:
         if self.json_summary:
             line = msgspec.json.encode(facts).decode()
             stream = sys.stderr if self.out == STDOUT else sys.stdout
-            stream.write(line + os.linesep)
+            stream.write(f"{line}\n")
             stream.flush()
 
 
@@ -143,6 +142,19 @@ def _many_facts(made: ShopsSummary) -> dict[str, Any]:
 def _count(summary: ExportSummary) -> str:
     resumed = f" ({summary.resumed:,} of them by an earlier run)" if summary.resumed else ""
     return f"{summary.rows:,} customers{resumed}"
+
+
+def _effort(summary: ExportSummary) -> str:
+    """Say what it took; what did not happen is not mentioned."""
+    told = [f"{summary.pages:,} pages", f"{summary.requests:,} requests"]
+    for number, what in (
+        (summary.retries, "of them again"),
+        (summary.reread, "pages read again, since rows had slipped"),
+        (summary.repeats, "repeats dropped"),
+    ):
+        told += [f"{number:,} {what}"] if number else []
+    told += [f"{summary.waited:.1f} s waited"] if summary.waited else []
+    return f"{summary.seconds:.1f} s ({', '.join(told)})"
 
 
 def _size(size: int) -> str:

@@ -1,0 +1,77 @@
+"""The command on a terminal of its own, driven through a pseudo-tty; and without one."""
+
+import contextlib
+import os
+import pty
+import re
+import subprocess
+from pathlib import Path
+
+from shopsdk.sandbox import Fault, Sandbox
+from tests.support_cli import COMMAND, environment, run
+
+
+def on_terminal(shop: Sandbox, *words: str, cwd: Path, keys: bytes = b"") -> tuple[int, str]:
+    """Run a command on a terminal of its own; gives its exit code and all that was drawn."""
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, *words],
+        env=environment(shop, TERM="xterm-256color", COLUMNS="140", LINES="40"),
+        cwd=cwd,
+        stdin=follower,
+        stdout=follower,
+        stderr=follower,
+        start_new_session=True,
+    )
+    os.close(follower)
+    os.write(leader, keys)
+    drawn = b""
+    with contextlib.suppress(OSError):  # EIO: the terminal's last process has gone
+        while data := os.read(leader, 65536):
+            drawn += data
+    os.close(leader)
+    return process.wait(), drawn.decode()
+
+
+def test_a_terminal_sees_a_bar(tmp_path: Path) -> None:
+    """A long export that says nothing, or a bar that does not end at 100 %."""
+    with Sandbox(3000, latency=0.002) as shop:
+        code, drawn = on_terminal(shop, "export", "c.csv", cwd=tmp_path)
+    assert code == 0
+    assert "\N{BOX DRAWINGS HEAVY HORIZONTAL}" in drawn
+    assert "shop 38" in drawn
+    assert "3,000/3,000 customers · page 30/30" in drawn
+    assert "100%" in drawn
+    assert "done" in drawn
+    assert "3,000 customers in" in drawn
+    assert drawn.endswith("kB)\r\n")
+
+
+def test_a_terminal_sees_what_is_waited_for(tmp_path: Path) -> None:
+    """A bar that stands still for the rate limit, and nobody knows why."""
+    with Sandbox(300, faults=[Fault("rate_limit", first=1, retry_after="1.2")]) as shop:
+        code, drawn = on_terminal(shop, "export", "c.csv", cwd=tmp_path)
+    assert code == 0
+    assert re.search(r"waiting \d s for the rate limit", drawn)
+
+
+def test_no_terminal_sees_no_bar(tmp_path: Path) -> None:
+    """Control characters in a log file."""
+    with Sandbox(300, faults=[Fault("rate_limit", first=1, retry_after="1.2")]) as shop:
+        done = run(shop, "export", "c.csv", cwd=tmp_path)
+    assert b"\x1b" not in done.stderr
+    assert b"\r" not in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_terminal_sees_a_table_and_is_asked(tmp_path: Path) -> None:
+    """A question that cannot be answered, or a table that runs over the edge."""
+    with Sandbox(30) as shop:
+        code, drawn = on_terminal(shop, "customers", cwd=tmp_path)
+        assert code == 0
+        assert shop.customers()[0].email in drawn
+        code, drawn = on_terminal(shop, "balance", "1001", "-5.00", cwd=tmp_path, keys=b"n\n")
+        assert (code, shop.transactions(1001)) == (1, [])
+        assert "nothing was changed" in drawn
+        code, _ = on_terminal(shop, "balance", "1001", "-5.00", cwd=tmp_path, keys=b"y\n")
+        assert (code, [str(t.amount) for t in shop.transactions(1001)]) == (0, ["-5.00"])
