@@ -11,12 +11,12 @@ from shopsdk.sandbox import Fault, Sandbox
 from tests.support_cli import COMMAND, environment, run
 
 
-def on_terminal(shop: Sandbox, *words: str, cwd: Path, keys: bytes = b"") -> tuple[int, str]:
+def on_terminal(shop: Sandbox, *words: str, cwd: Path, keys: bytes = b"", columns: int = 140) -> tuple[int, str]:
     """Run a command on a terminal of its own; gives its exit code and all that was drawn."""
     leader, follower = pty.openpty()
     process = subprocess.Popen(
         [*COMMAND, *words],
-        env=environment(shop, TERM="xterm-256color", COLUMNS="140", LINES="40"),
+        env=environment(shop, TERM="xterm-256color", COLUMNS=str(columns), LINES="40"),
         cwd=cwd,
         stdin=follower,
         stdout=follower,
@@ -35,12 +35,13 @@ def on_terminal(shop: Sandbox, *words: str, cwd: Path, keys: bytes = b"") -> tup
 
 def test_a_terminal_sees_a_bar(tmp_path: Path) -> None:
     """A long export that says nothing, or a bar that does not end at 100 %."""
-    with Sandbox(3000, latency=0.002) as shop:
-        code, drawn = on_terminal(shop, "export", "c.csv", cwd=tmp_path)
+    with Sandbox(3000, latency=0.02) as shop:
+        code, drawn = on_terminal(shop, "export", "c.csv", "--concurrency", "1", cwd=tmp_path)
     assert code == 0
     assert "\N{BOX DRAWINGS HEAVY HORIZONTAL}" in drawn
     assert "shop 38" in drawn
-    assert "3,000/3,000 customers · page 30/30" in drawn
+    assert "3,000/3,000 customers · done · page 30/30 · " in drawn
+    assert re.search(r"customers · \d:\d\d left · page \d+/30 · [\d,]+/s", drawn)
     assert "100%" in drawn
     assert "done" in drawn
     assert "3,000 customers in" in drawn
@@ -52,7 +53,20 @@ def test_a_terminal_sees_what_is_waited_for(tmp_path: Path) -> None:
     with Sandbox(300, faults=[Fault("rate_limit", first=1, retry_after="1.2")]) as shop:
         code, drawn = on_terminal(shop, "export", "c.csv", cwd=tmp_path)
     assert code == 0
-    assert re.search(r"waiting \d s for the rate limit", drawn)
+    assert re.search(r"waiting [12] s for the rate limit", drawn)
+    assert "waiting 0 s" not in drawn
+
+
+def test_a_narrow_terminal_sees_one_line_a_shop(tmp_path: Path) -> None:
+    """Words that wrap, and a bar that jumps up and down with them."""
+    with Sandbox(3000, faults=[Fault("rate_limit", every=7, retry_after="0.3")]) as shop:
+        code, drawn = on_terminal(shop, "export", "c.csv", "--concurrency", "1", cwd=tmp_path, columns=80)
+    assert code == 0
+    assert "waiting 1 s for the rate limit" in drawn
+    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", drawn)
+    lines = [line.strip() for line in re.split(r"[\r\n]+", plain) if line.strip()]
+    assert [line for line in lines[:-1] if not line.startswith("shop 38 ")] == []
+    assert max(map(len, lines[:-1])) <= 80
 
 
 def test_no_terminal_sees_no_bar(tmp_path: Path) -> None:

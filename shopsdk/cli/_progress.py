@@ -1,11 +1,13 @@
 """An export, seen from a chair: bars on a terminal, a line now and then where there is none, or silence."""
 
+import math
 import sys
 import time
 from typing import Any, Protocol, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
+from rich.table import Column
 from rich.text import Text
 
 from shopsdk.cli._reach import say
@@ -57,7 +59,8 @@ class Lines(Silence):
         if now < self._next and not (waits and now + progress.waiting > self._next):
             return
         self._next = now + _LINE_SECONDS
-        say(f"{_name(progress)}: {_rows(progress)} customers, {_pages(progress)}, {_rate(progress)}{_state(progress)}")
+        told = [_rows(progress), _pages(progress), _rate(progress), _state(progress, progress.waiting)]
+        say(f"{_name(progress)}: {', '.join(filter(None, told))}")
 
 
 class Bars:
@@ -69,8 +72,7 @@ class Bars:
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
             TextColumn("{task.percentage:>3.0f}%"),
-            TextColumn("{task.fields[told]}", markup=False),
-            _State(),
+            _Told(table_column=Column(no_wrap=True, overflow="ellipsis")),
             console=Console(stderr=True),
             expand=True,
         )
@@ -86,27 +88,25 @@ class Bars:
         """Move the shop's bar."""
         task = self._tasks.get(progress.shop_id)
         if task is None:
-            task = self._progress.add_task(_name(progress), total=None, told="", state="", until=0.0)
-            self._tasks[progress.shop_id] = task
-        fields: dict[str, Any] = {
-            "told": f"{_rows(progress)} customers · {_pages(progress)} · {_rate(progress)}",
-            "state": _state(progress),
-            "until": time.monotonic() + progress.waiting if progress.stage == "waiting" else 0.0,
-        }
+            task = self._tasks[progress.shop_id] = self._progress.add_task(_name(progress), total=None)
+        fields: dict[str, Any] = {"newest": progress, "until": time.monotonic() + progress.waiting}
         total = progress.total or (1 if progress.stage == "done" else None)
         completed = total if progress.stage == "done" else progress.rows
         self._progress.update(task, completed=completed, total=total, **fields)
 
 
-class _State(ProgressColumn):
-    """The time left, or what is waited for, counting down."""
+class _Told(ProgressColumn):
+    """What is known of it on one line, the most important first: a narrow terminal cuts off the end."""
 
     def render(self, task: Task) -> Text:
-        """Make the text, anew at every refresh."""
-        left = task.fields["until"] - time.monotonic()
-        if left > 0:
-            return Text(f"waiting {left:.0f} s{task.fields['state'].partition(' s')[2]}", style="yellow")
-        return Text(task.fields["state"].removeprefix(", "))
+        """Make the text, anew at every refresh, so that a wait counts down."""
+        newest: ExportProgress | None = task.fields.get("newest")
+        if newest is None:
+            return Text("")
+        waits = newest.stage == "waiting"
+        state = _state(newest, task.fields["until"] - time.monotonic())
+        told = [_rows(newest), state, *([] if waits else [_pages(newest), _rate(newest)])]
+        return Text(" · ".join(filter(None, told)), style="yellow" if waits else "")
 
 
 def _name(progress: ExportProgress) -> str:
@@ -114,7 +114,8 @@ def _name(progress: ExportProgress) -> str:
 
 
 def _rows(progress: ExportProgress) -> str:
-    return f"{progress.rows:,}/{progress.total:,}" if progress.total else f"{progress.rows:,}"
+    rows = f"{progress.rows:,}/{progress.total:,}" if progress.total else f"{progress.rows:,}"
+    return f"{rows} customers"
 
 
 def _pages(progress: ExportProgress) -> str:
@@ -125,17 +126,14 @@ def _rate(progress: ExportProgress) -> str:
     return f"{progress.rate:,.0f}/s"
 
 
-def _state(progress: ExportProgress) -> str:
-    if progress.stage == "waiting":
-        return f", waiting {progress.waiting:.0f} s " + (
-            "for the rate limit" if progress.rate_limited else "to try again"
-        )
-    if progress.stage == "assembling":
-        return ", putting the file together"
-    if progress.stage == "done":
-        return ", done"
-    left = progress.seconds_left
-    return "" if left is None else f", {_span(left)} left"
+def _state(progress: ExportProgress, waiting: float) -> str:
+    """Say what it is doing, or how long it will go on; ``waiting``: for how many seconds more, if it waits."""
+    if progress.stage == "waiting" and waiting > 0:
+        return f"waiting {math.ceil(waiting)} s " + ("for the rate limit" if progress.rate_limited else "to try again")
+    if progress.stage == "reading":
+        left = progress.seconds_left
+        return "" if left is None else f"{_span(left)} left"
+    return {"waiting": "trying again", "assembling": "putting the file together", "done": "done"}[progress.stage]
 
 
 def _span(seconds: float) -> str:
