@@ -2,6 +2,8 @@
 
 import asyncio
 import gzip
+import inspect
+import json
 import os
 import re
 import sys
@@ -44,11 +46,16 @@ async def test_fragments_run(
 
 @pytest.fixture
 async def two_shops(readers_shop: Sandbox, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
-    """One address for two shops, as the vendor has it."""
+    """One address for two shops, as the vendor has it; in the midst of the first export it has had enough."""
     others = [Customer(id=number, email=f"other{number}@example.com") for number in range(1, 31)]
     async with Sandbox(others, shop_id=39) as other, ClientSession() as client:
+        asked: list[int] = []
 
         async def forward(request: web.Request) -> web.Response:
+            asked.append(json.loads(await request.read())["page"])
+            if asked[-1] == 3 and asked.count(3) == 1:
+                message = {"message": "Too Many Attempts."}
+                return web.json_response(message, status=429, headers={"Retry-After": "3600"})
             base = other.base_url if "/shops/39/" in request.path else readers_shop.base_url
             url = base.removesuffix("/v1") + request.path_qs
             async with client.request(
@@ -73,10 +80,14 @@ async def test_shell_blocks_run(number: int, two_shops: None, tmp_path: Path, mo
     out, err = await process.communicate()
     assert (0, "") == (process.returncode, err.decode() if process.returncode else "")
     assert "reader1@example.com" in out.decode()
+    assert "250 customers (" in err.decode()
+    assert "of them by an earlier run)" in err.decode()
     assert 251 == len((tmp_path / "customers.csv").read_text(encoding="utf-8").splitlines())
     for shop, size in ((38, 250), (39, 30)):
         assert size == len(gzip.decompress((tmp_path / f"customers-{shop}.ndjson.gz").read_bytes()).splitlines())
     assert (tmp_path / "customers.parquet").stat().st_size > 0
+    lines = (tmp_path / "everybody.csv").read_text(encoding="utf-8").splitlines()
+    assert ["38"] * 250 + ["39"] * 30 == [line.partition(",")[0] for line in lines[1:]]
 
 
 def test_links_lead_somewhere() -> None:
