@@ -1,9 +1,10 @@
-"""How the tests of the export read its files: with the tools that users have, back into models."""
+"""How the tests of the export stop it, and read its files: with the tools that users have, back into models."""
 
 import csv
 import gzip
 import io
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -13,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shopsdk import AffiliateReferrer, Customer
-from shopsdk.export import rearm
+from shopsdk.export import ExportProgress, rearm
 
 _TEXT = ("email", "discord_id", "discord_username", "affiliate_code", "affiliate_referrer_email")
 _NUMBERS = ("id", "total_completed", "affiliate_referrer_id")
@@ -52,3 +53,17 @@ def _customer(row: dict[str, Any]) -> Customer:
     email = values.pop("affiliate_referrer_email", None)
     referrer = AffiliateReferrer(id=values["affiliate_referrer_id"], email=email) if email else None
     return Customer(**{name: value for name, value in values.items() if value is not None}, affiliate_referrer=referrer)
+
+
+class StopHereError(Exception):
+    """Raised by a test to end an export."""
+
+
+def stop_at(page: int) -> Callable[[ExportProgress], None]:
+    """A callback that ends the export when it has taken a page."""
+
+    def stop(progress: ExportProgress) -> None:
+        if progress.page >= page and progress.stage == "reading":
+            raise StopHereError
+
+    return stop
