@@ -14,7 +14,7 @@ import pytest
 from shopsdk import AsyncSession, NotFoundError
 from shopsdk.export import ExportProgress, export_shops
 from tests.support import Heard, RawServer, Wire, answer, page_of, raw_server
-from tests.support_export import read_rows
+from tests.support_export import StopHereError, read_rows
 
 SHOPS = (11, 22, 33)
 
@@ -145,6 +145,20 @@ async def test_all_that_wait_for_the_rate_limit_are_told(tmp_path: Path) -> None
     assert set(waited) == {(11, True), (22, True), (33, True)}
     assert {shop: summary.retries for shop, summary in made.shops.items()} == {11: 0, 22: 1, 33: 0}
     assert all(summary.waited > 0 for summary in made.shops.values())
+
+
+async def test_what_a_callback_raises_comes_as_it_is(tmp_path: Path) -> None:
+    """A group of errors that no ``except`` of the user's knows, or pages that are not kept."""
+
+    def stop(progress: ExportProgress) -> None:
+        if progress.shop_id == 33 and progress.page == 2:
+            raise StopHereError
+
+    async with mall() as shops, shops.session() as session:
+        with pytest.raises(StopHereError):
+            await export_shops(session, tmp_path / "c.csv", SHOPS, per_page=10, concurrency=1, on_progress=stop)
+        made = await export_shops(session, tmp_path / "c.csv", SHOPS, per_page=10, resume=True)
+    assert (made.shops[33].resumed, made.rows) == (20, 132)
 
 
 async def test_names_are_looked_at_before_anything_is_sent(tmp_path: Path) -> None:

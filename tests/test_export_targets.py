@@ -82,6 +82,26 @@ async def test_what_is_there_is_not_replaced_unasked(shop: Sandbox, session: Asy
     assert read_rows(target) == shop.customers()
 
 
+@pytest.mark.parametrize("name", ["c.csv", "c.parquet"])
+async def test_what_appears_meanwhile_is_not_replaced_unasked(
+    name: str, shop: Sandbox, session: AsyncSession, tmp_path: Path
+) -> None:
+    """A file that somebody put there while the export ran, gone at its end."""
+    target = tmp_path / name
+
+    def put(progress: ExportProgress) -> None:
+        if progress.stage == "assembling":
+            target.write_text("precious")
+
+    with pytest.raises(FileExistsError, match="it appeared while the export ran"):
+        await export_customers(session, target, on_progress=put)
+    assert target.read_text() == "precious"
+    assert sorted(os.listdir(tmp_path)) == [name, f"{name}.part", f"{name}.part.checkpoint"]
+    shop.requests.clear()
+    await export_customers(session, target, resume=True)
+    assert (read_rows(target), shop.requests) == (shop.customers(), [])
+
+
 async def test_an_unfinished_export_is_not_thrown_away_unasked(session: AsyncSession, tmp_path: Path) -> None:
     """Hours of reading gone because ``resume`` was forgotten."""
     target = tmp_path / "c.csv"

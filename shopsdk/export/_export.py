@@ -129,6 +129,7 @@ async def to_file(
     target = target_of(destination, query.shop_id)
     encoder = how.encoder(query.shop_id)
     parameters = query.parameters() | how.parameters()
+    taken = target.exists()
     done = await finished(worker.start(check_target, target, parameters, resume=resume, if_exists=if_exists))
     if done is None:
         job = Job(
@@ -144,7 +145,9 @@ async def to_file(
         part = await fill(job)
         report.tell("assembling")
         source = await finished(worker.start(whole, [part.path], target, how, None))
-        put = worker.start(put_in_place, source, target, if_exists=if_exists, keep_checkpoint=keep_checkpoint)
+        put = worker.start(
+            put_in_place, source, target, if_exists=if_exists, taken=taken, keep_checkpoint=keep_checkpoint
+        )
         size = await finished(put)
     else:  # by an earlier run, which did not live to clear up
         report.begin(done)

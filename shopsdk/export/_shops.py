@@ -157,6 +157,7 @@ async def _a_file_each(queries: Mapping[int, Query], many: _Many) -> ShopsSummar
 
 async def _one_file(queries: Mapping[int, Query], many: _Many) -> ShopsSummary:
     target = target_of(many.name, None)
+    taken = target.exists()
     pieces = {shop_id: target.with_name(f"{target.name}.{shop_id}") for shop_id in queries}
     with Worker() as worker:
         await finished(worker.start(_check_one, target, queries, pieces, many))
@@ -187,7 +188,7 @@ async def _one_file(queries: Mapping[int, Query], many: _Many) -> ShopsSummary:
     with Worker() as worker:
         parts = [part_path(piece) for piece in pieces.values()]
         source = await finished(worker.start(whole, parts, target, many.how, prefix))
-        put = worker.start(put_in_place, source, target, if_exists=many.if_exists, keep_checkpoint=False)
+        put = worker.start(put_in_place, source, target, if_exists=many.if_exists, taken=taken, keep_checkpoint=False)
         size = await finished(put)
         for piece in pieces.values():
             await finished(worker.start(forget, piece))
@@ -231,7 +232,10 @@ async def _all(
             except (ShopError, OSError) as error:
                 failed[shop_id] = error
 
-    async with asyncio.TaskGroup() as group:
-        for shop_id, query in queries.items():
-            group.create_task(one(shop_id, query))
+    try:
+        async with asyncio.TaskGroup() as group:
+            for shop_id, query in queries.items():
+                group.create_task(one(shop_id, query))
+    except BaseExceptionGroup as several:  # a callback's own error, say: as with one shop, it comes as it is
+        raise several.exceptions[0] from None
     return {shop_id: made[shop_id] for shop_id in queries if shop_id in made}, failed

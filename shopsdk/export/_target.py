@@ -64,13 +64,14 @@ def _earlier(target: Path) -> tuple[dict[str, object], Mark] | None:
     return found.parameters, found.marks[-1]
 
 
-def put_in_place(source: Path, target: Path, *, if_exists: IfExists, keep_checkpoint: bool) -> int:
+def put_in_place(source: Path, target: Path, *, if_exists: IfExists, taken: bool, keep_checkpoint: bool) -> int:
     """Give the whole file its final name, and clear up behind it; gives its size.
 
     Args:
         source: the file, synced to the disk.
         target: the final name.
         if_exists: as in ``check_target``; a file that appeared meanwhile is minded too.
+        taken: was a file there when it was checked? Then it was agreed that it be replaced.
         keep_checkpoint: leave the checkpoint, to tell later that this export was finished.
 
     Raises:
@@ -80,6 +81,11 @@ def put_in_place(source: Path, target: Path, *, if_exists: IfExists, keep_checkp
         source.unlink()
         forget(target)
         why = "it exists and holds something else; replace it with --force (if_exists='replace')"
+        raise FileExistsError(errno.EEXIST, why, str(target))
+    if if_exists == "refuse" and not taken and target.exists():
+        if source != part_path(target) or not checkpoint_path(target).exists():
+            source.unlink()  # it was made of parts, and they are kept
+        why = "it appeared while the export ran, which is kept; to replace it, give --resume (resume=True)"
         raise FileExistsError(errno.EEXIST, why, str(target))
     size = source.stat().st_size
     os.replace(source, target)
