@@ -170,6 +170,9 @@ def test_two_shops_of_which_one_is_unknown(shell: Shell, shop: Sandbox) -> None:
     summary = json.loads(ended.out)
     assert (list(summary["shops"]), list(summary["failed"])) == (["38"], ["39"])
     assert read_rows(shell.folder / "c-38.csv") == shop.customers()
+    assert "Traceback" not in ended.err
+    again = shell.run("export", "c-{shop_id}.csv", "--shop-ids-file", "ids.txt", "--resume", "--debug")
+    assert (again.code, "Traceback" in again.err) == (3, True)
     assert shell.run("export", "-", "--shop-id", "38", "--shop-id", "39").code == 2
     assert shell.run("export", "c-{shop_id}.csv", "--shop-id", "38", "--shop-id", "39", "--sandbox").code == 2
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from shopsdk.export import export_customers
 from shopsdk.export._part import part_path
-from shopsdk.sandbox import Sandbox
+from shopsdk.sandbox import Fault, Sandbox
 from tests.support_cli import COMMAND, environment, run, running
 from tests.support_export import read_rows
 
@@ -122,6 +122,20 @@ def test_ctrl_c_stops_at_a_page_and_says_how_to_go_on(tmp_path: Path) -> None:
         assert run(shop, "export", "c.csv", "--per-page", "10", "--resume", cwd=tmp_path).returncode == 0
         assert min(request.json["page"] for request in wire) > 8
         assert read_rows(tmp_path / "c.csv") == shop.customers()
+
+
+def test_ctrl_c_on_a_money_edit_says_that_nobody_knows(tmp_path: Path) -> None:
+    """Money that may have been moved, and an exit code and a last word that speak only of stopping."""
+    shop, wire = watched(1, 1, faults=[Fault("slow", method="POST", seconds=60)])
+    with shop, running(shop, "balance", "1001", "-5.00", "--yes", cwd=tmp_path) as process:
+        wire.reached.wait()
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate()
+    assert process.returncode == 4
+    assert said.startswith(
+        b"shopsdk: stopped. It is not known whether the balance of customer 1001 was changed by -5.00"
+    )
+    assert said.endswith(b"\n  shopsdk balance 1001 -5.00 --yes\n")
 
 
 def test_a_full_disk_is_a_sentence_and_keeps_the_checkpoint(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ Data goes to stdout, everything else to stderr. The key comes from the environme
 user of the machine could read it.
 
 Exit codes: 0 all of it was done; 1 it failed; 2 the command was wrong; 3 the shop refused; 4 a change may or may not
-have been made; 130 stopped by Ctrl-C; 141 the reader of the output went away (``| head``).
+have been made, Ctrl-C or not; 130 stopped by Ctrl-C; 141 the reader of the output went away (``| head``).
 """
 
 import os

@@ -12,7 +12,7 @@ import typer
 from shopsdk import AsyncSession, ShopError, edit_customer_affiliate_code, edit_customer_balance, get_customer
 from shopsdk.cli import _options as given
 from shopsdk.cli._look import CustomerId
-from shopsdk.cli._reach import FAILED, Quit, Reach, say, usage
+from shopsdk.cli._reach import FAILED, UNKNOWN, Quit, Reach, say, usage
 from shopsdk.cli._show import show_json
 
 
@@ -89,6 +89,7 @@ def balance(
         except asyncio.CancelledError as stopped:
             if getattr(stopped, "__notes__", None):  # it had been sent, or may have been
                 say(f"shopsdk: stopped. {edit.what_is_known()}")
+                raise Quit(UNKNOWN) from None
             raise
         except ShopError as error:
             if error.maybe_applied:

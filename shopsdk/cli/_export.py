@@ -94,7 +94,7 @@ def export(
     files = {} if out == STDOUT else {"resume": resume, "if_exists": if_exists}
     # A list in a file gives the same kind of file and summary, however many shops it names today.
     many = len(shops) > 1 or (shop_ids_file is not None and out != STDOUT)
-    run = Run(out=out, shops=shops, quiet=quiet, json_summary=json_summary, options=options | files)
+    run = Run(out=out, shops=shops, quiet=quiet, json_summary=json_summary, debug=debug, options=options | files)
     Reach(
         shop_id=shops[0] if shops else None,
         sandbox=sandbox,

@@ -3,6 +3,7 @@
 import asyncio
 import shlex
 import sys
+import traceback
 from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any, BinaryIO
@@ -26,6 +27,7 @@ class Run:
     shops: Sequence[int]
     quiet: bool
     json_summary: bool
+    debug: bool
     options: dict[str, Any]
     _written: dict[int | None, int] = attrs.Factory(dict[int | None, int])
 
@@ -72,6 +74,8 @@ class Run:
         if made.failed:
             for shop_id, error in made.failed.items():
                 say(f"shopsdk: shop {shop_id}: {sentence(error)}")
+                if self.debug:
+                    traceback.print_exception(error)
             say(f"{len(made.failed)} of {len(self.shops)} shops failed. {self._how_to_go_on()}")
             codes = {exit_code(error) for error in made.failed.values()}
             raise Quit(codes.pop() if len(codes) == 1 else 1)
