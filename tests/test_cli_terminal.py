@@ -6,7 +6,12 @@ import pty
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from shopsdk.cli._progress import Lines
+from shopsdk.export import ExportProgress
 from shopsdk.sandbox import Fault, Sandbox
 from tests.support_cli import COMMAND, environment, run
 
@@ -89,3 +94,26 @@ def test_a_terminal_sees_a_table_and_is_asked(tmp_path: Path) -> None:
         assert "nothing was changed" in drawn
         code, _ = on_terminal(shop, "balance", "1001", "-5.00", cwd=tmp_path, keys=b"y\n")
         assert (code, [str(t.amount) for t in shop.transactions(1001)]) == (0, ["-5.00"])
+
+
+def test_a_log_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Hours of silence in a log, or a line for every page; or a long wait that nobody explains."""
+    now = [0.0]
+    monkeypatch.setattr("shopsdk.cli._progress.time.monotonic", lambda: now[0])
+    lines = Lines()
+    for page in (1, 9, 10, 19, 21):
+        now[0] = page
+        lines.show(newest(page))
+    lines.show(newest(21, stage="waiting", waiting=0.4))
+    lines.show(newest(21, stage="waiting", waiting=59.5, rate_limited=True))
+    assert capsys.readouterr().err.splitlines() == [
+        "shop 38: 1,000/9,000 customers, page 10/90, 100/s, 1:20 left",
+        "shop 38: 2,100/9,000 customers, page 21/90, 100/s, 1:09 left",
+        "shop 38: 2,100/9,000 customers, page 21/90, 100/s, waiting 60 s for the rate limit",
+    ]
+
+
+def newest(page: int, **more: Any) -> ExportProgress:
+    """How far an export of a hundred customers a second is."""
+    told: dict[str, Any] = {"stage": "reading", "rows": 100 * page, "total": 9000, "last_page": 90, "seconds": page}
+    return ExportProgress(shop_id=38, page=page, resumed=0, **told | more)
