@@ -103,6 +103,8 @@ def test_streams_that_are_closed_take_no_file_with_them(shop: Sandbox, tmp_path:
         ("export a.csv >&-", 0),
         ("export b.csv 2>&-", 0),
         ("export c.csv <&- >&- 2>&-", 0),
+        ("balance 1001 5 <&-", 2),
+        ("balance 1001 5 --yes <&-", 0),
         ("export - >&-", 1),
         ("customers >&-", 1),
         ("--help >&-", 1),

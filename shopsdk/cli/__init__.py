@@ -33,13 +33,13 @@ def main() -> NoReturn:
 
 
 def _open_streams() -> None:
-    """Give a program that was started without stdout or stderr (``>&-``) ones of its own.
+    """Give a program that was started without its standard streams (``>&-``) ones of its own.
 
     Otherwise the first file that is opened takes their number, and what was meant for a terminal goes into an export.
     To stdout nothing can be written: data must not vanish and nobody know.
     """
-    for name, number, mode in (("stdout", 1, os.O_RDONLY), ("stderr", 2, os.O_WRONLY)):
+    streams = (("stdin", "r", os.O_RDONLY), ("stdout", "w", os.O_RDONLY), ("stderr", "w", os.O_WRONLY))
+    for number, (name, mode, access) in enumerate(streams):
         if getattr(sys, name) is None:
-            handle = os.open(os.devnull, mode)
-            os.dup2(handle, number)
-            setattr(sys, name, open(number, "w", encoding="utf-8", closefd=False))  # noqa: SIM115 - to the very end
+            os.dup2(os.open(os.devnull, access), number)
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - to the very end
