@@ -89,6 +89,12 @@ def test_a_terminal_sees_a_table_and_is_asked(tmp_path: Path) -> None:
         code, drawn = on_terminal(shop, "customers", cwd=tmp_path)
         assert code == 0
         assert shop.customers()[0].email in drawn
+        assert "last completed at" in drawn
+        _, drawn = on_terminal(shop, "customers", cwd=tmp_path, columns=80)
+        rows = [line for line in drawn.splitlines() if line.strip()[:4].isdigit()]
+        assert [str(c.balance) in row for c, row in zip(shop.customers(), rows, strict=False)] == [True] * 20
+        assert [c.email in row for c, row in zip(shop.customers(), rows, strict=False)] == [True] * 20
+        assert "without last_completed_at, discord_username" in drawn
         code, drawn = on_terminal(shop, "balance", "1001", "-5.00", cwd=tmp_path, keys=b"n\n")
         assert (code, shop.transactions(1001)) == (1, [])
         assert "nothing was changed" in drawn

@@ -12,6 +12,8 @@ from shopsdk.cli._show import show_json, show_record, show_table
 CustomerId = Annotated[int, typer.Argument(metavar="ID", min=1, help="The customer's id.")]
 
 _LISTED = ("id", "email", "discord_username", "balance", "total_completed", "total_spent_usd", "last_completed_at")
+_SPARE = ("last_completed_at", "discord_username", "total_spent_usd", "total_completed")
+"""What a narrow terminal can do without, the most dispensable first."""
 
 
 def customers(
@@ -57,8 +59,10 @@ def customers(
         if as_json:
             show_json(found)
             return
-        show_table(found.data, _LISTED)
+        left_out = show_table(found.data, _LISTED, spare=_SPARE)
         say(f"page {found.current_page} of {found.last_page}, {found.total:,} customers in all")
+        if left_out:
+            say(f"for want of room, without {', '.join(left_out)}; --json shows every field")
 
     Reach(shop_id=shop_id, sandbox=sandbox, debug=debug, list_params=list_params).run(work)
 

@@ -24,9 +24,20 @@ def show_json(value: object) -> None:
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(data), indent=2).decode() + "\n")
 
 
-def show_table(rows: Sequence[object], columns: Sequence[str]) -> None:
-    """Print models as a table; into a file or a pipe, nothing of it is cut off."""
+def show_table(rows: Sequence[object], columns: Sequence[str], *, spare: Sequence[str] = ()) -> list[str]:
+    """Print models as a table; into a file or a pipe, nothing of it is cut off.
+
+    Args:
+        rows: the models.
+        columns: which of their fields.
+        spare: those that are left out first on a terminal that is too narrow for all; gives the ones that were.
+    """
     terminal = sys.stdout.isatty()
+    left_out: list[str] = []
+    for name in spare if terminal else ():
+        if _width(rows, columns) > Console(file=sys.stdout).width:
+            columns = [kept for kept in columns if kept != name]
+            left_out.append(name)
     table = Table(box=box.SIMPLE_HEAD if terminal else None, pad_edge=False)
     for name in columns:
         table.add_column(name.replace("_", " "), overflow="fold", no_wrap=not terminal)
@@ -34,6 +45,13 @@ def show_table(rows: Sequence[object], columns: Sequence[str]) -> None:
         data = plain(row)
         table.add_row(*[cell(data[name]) for name in columns])
     _print(table)
+    return left_out
+
+
+def _width(rows: Sequence[object], columns: Sequence[str]) -> int:
+    """How wide a table is whose cells are on one line each, the gaps included."""
+    table = [plain(row) for row in rows]
+    return sum(max(len(name), *(cell(row[name]).cell_len for row in table), 0) + 3 for name in columns)
 
 
 def show_record(record: object) -> None:
