@@ -40,6 +40,17 @@ async def test_other_parameters_are_refused(
     assert part_path(tmp_path / "c.csv").read_bytes() == kept
 
 
+async def test_another_api_is_refused(session: AsyncSession, tmp_path: Path) -> None:
+    """The customers of staging and of production in one file."""
+    with pytest.raises(StopHereError):
+        await export_customers(session, tmp_path / "c.csv", per_page=10, on_progress=stop_at(5))
+    async with AsyncSession("key", shop_id=38, base_url="https://shop.invalid/v1") as other:
+        with pytest.raises(
+            CheckpointError, match=r"base_url \(was 'http://127.0.0.1/v1', now 'https://shop.invalid/v1'"
+        ):
+            await export_customers(other, tmp_path / "c.csv", per_page=10, resume=True)
+
+
 async def test_a_checkpoint_of_another_version_is_refused(session: AsyncSession, tmp_path: Path) -> None:
     """A checkpoint misread after an upgrade."""
     checkpoint_path(tmp_path / "c.csv").write_bytes(b'{"shopsdk_export":2,"parameters":{}}\n')
