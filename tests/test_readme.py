@@ -2,7 +2,6 @@
 
 import asyncio
 import gzip
-import inspect
 import json
 import os
 import re
