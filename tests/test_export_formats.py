@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import os
+import threading
+from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -20,9 +22,12 @@ from shopsdk.export import (
     ExportError,
     disarm,
     export_customers,
+    export_shops,
     plain,
     rearm,
 )
+from shopsdk.export._arrow import arrow_encoder
+from shopsdk.export._text import Encoder
 from shopsdk.sandbox import Sandbox
 from tests.support_export import read_rows
 
@@ -62,6 +67,25 @@ async def test_row_groups_are_cut_by_rows_alone(tmp_path: Path, monkeypatch: pyt
         metadata = pq.read_metadata(tmp_path / "c.parquet")
         assert [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)] == [70] * 5
         assert read_rows(tmp_path / "c.parquet") == shop.customers()
+
+
+@pytest.mark.parametrize("name", ["c.parquet", "{shop_id}.parquet", "all.parquet"])
+async def test_pyarrow_is_not_imported_on_the_event_loop(
+    name: str, session: AsyncSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that shares the loop would stand still for the tenth of a second that the import takes."""
+    asked: set[str] = set()
+
+    def spy(columns: Sequence[str], shop_id: int | None) -> Encoder:
+        asked.add(threading.current_thread().name)
+        return arrow_encoder(columns, shop_id)
+
+    monkeypatch.setattr("shopsdk.export._plan.arrow_encoder", spy)
+    if name == "c.parquet":
+        await export_customers(session, tmp_path / name)
+    else:
+        assert not (await export_shops(session, tmp_path / name, [38])).failed
+    assert asked == {"shopsdk-export"}
 
 
 @pytest.mark.parametrize("name", ["c.ndjson", "c.csv", "c.parquet"])

@@ -127,7 +127,7 @@ async def to_file(
     if if_exists not in ("refuse", "same", "replace"):  # pyright: ignore[reportUnnecessaryContains]
         raise ValueError(f"if_exists must be 'refuse', 'same' or 'replace', not {if_exists!r}")
     target = target_of(destination, query.shop_id)
-    encoder = how.encoder(query.shop_id)
+    encoder = await finished(worker.start(how.encoder, query.shop_id))  # may import pyarrow, which takes its time
     parameters = query.parameters() | how.parameters()
     taken = target.exists()
     done = await finished(worker.start(check_target, target, parameters, resume=resume, if_exists=if_exists))
@@ -161,7 +161,7 @@ async def to_file(
 async def _to_stream(
     query: Query, stream: BinaryIO, how: Layout, *, worker: Worker, report: Report, tally: Tally
 ) -> ExportSummary:
-    encoder = how.encoder(query.shop_id)
+    encoder = how.encoder(query.shop_id)  # of text
     size = 0
 
     def put(data: bytes) -> None:

@@ -161,12 +161,12 @@ async def _one_file(queries: Mapping[int, Query], many: _Many) -> ShopsSummary:
     pieces = {shop_id: target.with_name(f"{target.name}.{shop_id}") for shop_id in queries}
     with Worker() as worker:
         await finished(worker.start(_check_one, target, queries, pieces, many))
-    prefix = many.how.encoder(None).prefix
+        prefix = (await finished(worker.start(many.how.encoder, None))).prefix
 
     async def export(query: Query) -> ExportSummary:
         report = Report(query.shop_id, many.on_progress)
-        encoder = many.how.encoder(query.shop_id)
         with Worker() as worker, counting(query.session, report.wait) as tally:
+            encoder = await finished(worker.start(many.how.encoder, query.shop_id))
             part = await fill(
                 Job(
                     target=pieces[query.shop_id or 0],
