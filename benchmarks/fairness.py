@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import aclosing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from benchmarks._harness import Row, alone
 from benchmarks._table import quick, run
@@ -77,16 +78,20 @@ def measure() -> list[Row]:
     rows = []
     with serving(9_950 if quick() else 99_950) as url:
         for concurrency in (1, 8):
-            longest = min(alone("benchmarks.fairness:walking", url=url, concurrency=concurrency).result for _ in "abc")
+            longest = _least("walking", url=url, concurrency=concurrency)
             rows.append(_row(f"longest slice of a walk, concurrency {concurrency}, CPU", longest, 5.0))
         for ending, package in (("ndjson", ""), ("csv", ""), ("parquet", "pyarrow")):
             what = f"longest stall of the loop, export to {ending}"
             if package and (without := missing(package)):
                 rows.append(Row(what=what, measured=float("nan"), note=without))
                 continue
-            longest = min(alone("benchmarks.fairness:exporting", url=url, ending=ending).result for _ in "abc")
+            longest = _least("exporting", url=url, ending=ending)
             rows.append(_row(what, longest, 50.0))
     return rows
+
+
+def _least(name: str, **arguments: Any) -> float:
+    return min(float(alone(f"benchmarks.fairness:{name}", **arguments).result) for _ in range(2 if quick() else 3))
 
 
 def _row(what: str, seconds: float, bound: float) -> Row:

@@ -7,7 +7,7 @@ from benchmarks.origin import FIRST_ID, serving
 
 def measure() -> list[Row]:
     """CPU of ours over CPU of theirs."""
-    count, pairs = (500, 9) if quick() else (1_000, 21)
+    count, pairs = (200, 9) if quick() else (1_000, 21)
     ids = [FIRST_ID + i for i in range(count)]
     with serving(1_000) as url:
         ours, bare = duel(

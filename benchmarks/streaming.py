@@ -12,7 +12,7 @@ _EACH = "benchmarks.peers.requests_each:stream"
 
 def measure() -> list[Row]:
     """Rates as multiples of the peers'."""
-    customers, pairs = (4_950, 7) if quick() else (49_950, 21)
+    customers, pairs = (4_950, 6) if quick() else (49_950, 21)
     rows: list[Row] = []
     with serving(customers) as url:
         mine, bare = duel(Contender(OURS, url=url), Contender("benchmarks.peers.bare:stream", url=url), pairs)
