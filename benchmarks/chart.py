@@ -44,7 +44,8 @@ def plot() -> Path:
     bars = left.barh([name for name, _ in found], [rate for _, rate in found], color=["#2f6f4f", *["#9aa5a0"] * 3])
     left.bar_label(bars, labels=[f"{rate:,.0f}" for _, rate in found], padding=3)
     left.invert_yaxis()
-    left.set_title("customers a second, no latency, one page after the other")
+    left.set_title("customers a second, no latency")
+    left.set_xticks([])
     left.set_xlim(right=max(rate for _, rate in found) * 1.2)
     steps = (1, 4, 16) if quick() else (1, 2, 4, 8, 16, 32)
     for milliseconds, colour in ((10, "#2f6f4f"), (50, "#c07a2c"), (200, "#7a4fa0")):
@@ -55,10 +56,14 @@ def plot() -> Path:
     right.set_yscale("log")
     right.set_xticks(steps, [str(step) for step in steps])
     right.set_xlabel("concurrency")
-    right.set_title("customers a second, by concurrency and latency of the link")
+    right.set_title("customers a second, by concurrency and latency")
     right.legend(title="latency")
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
     figure.supxlabel(" · ".join(describe().splitlines()[::2]), fontsize=7, color="#666666")
     figure.savefig(CHART, metadata={"Date": None})
     return CHART
+
+
+if __name__ == "__main__":
+    print(f"drawn: {plot()}")
