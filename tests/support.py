@@ -148,14 +148,34 @@ async def read_request(reader: asyncio.StreamReader, connection: int) -> Heard |
 async def raw_server(*behaviours: Behaviour) -> AsyncIterator[RawServer]:
     """Serve on loopback; one behaviour per request, the last one repeated."""
     server = RawServer(behaviours)
-    listener = await asyncio.start_server(server.serve, "127.0.0.1", 0)
-    server.listener = listener
-    server.port = listener.sockets[0].getsockname()[1]
+    async with listening(server.serve) as listener:
+        server.listener = listener
+        server.port = listener.sockets[0].getsockname()[1]
+        try:
+            yield server
+        finally:
+            listener.close()
+            await turns()  # whoever was just accepted is known now
+            await server.stop()
+
+
+async def turns() -> None:
+    """Let the loop turn until what was accepted is served, and what has hung up is let go."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def listening(
+    handle: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None] | None], **how: Any
+) -> AsyncIterator[asyncio.Server]:
+    """Accept connections on loopback, and leave none half made or half closed behind."""
+    listener = await asyncio.start_server(handle, "127.0.0.1", 0, **how)
     try:
-        yield server
+        yield listener
     finally:
         listener.close()
-        await server.stop()
+        await turns()
 
 
 def close_after(data: bytes) -> Behaviour:

@@ -28,7 +28,18 @@ from shopsdk import (
     edit_customer_balance,
     get_customer,
 )
-from tests.support import CUSTOMER, Behaviour, FakeClock, Heard, Wire, answer, close_after, raw_server, silence
+from tests.support import (
+    CUSTOMER,
+    Behaviour,
+    FakeClock,
+    Heard,
+    Wire,
+    answer,
+    close_after,
+    listening,
+    raw_server,
+    silence,
+)
 
 METHODS = ["POST", "PUT"]
 EDITED = answer({"message": "ok"})
@@ -195,23 +206,23 @@ async def test_plain_text_where_tls_is_expected_is_surely_unsent() -> None:
         writer.write(b"no TLS here\r\n")
         writer.close()
 
-    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    async with server, AsyncSession("key", shop_id=38, base_url=f"https://127.0.0.1:{port}/v1") as session:
-        FakeClock().on(session)
-        with pytest.raises(NotSentError) as caught:
-            await edit_customer_balance(session, 7, 1)
+    async with listening(hang_up) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with AsyncSession("key", shop_id=38, base_url=f"https://127.0.0.1:{port}/v1") as session:
+            FakeClock().on(session)
+            with pytest.raises(NotSentError) as caught:
+                await edit_customer_balance(session, 7, 1)
     assert not caught.value.maybe_applied
 
 
 async def test_a_bad_certificate_is_surely_unsent_and_not_tried_again(self_signed: ssl.SSLContext) -> None:
     """A certificate does not get better by asking again; and what was not sent must not look sent."""
-    server = await asyncio.start_server(lambda _r, w: w.close(), "127.0.0.1", 0, ssl=self_signed)
-    port = server.sockets[0].getsockname()[1]
-    async with server, AsyncSession("key", shop_id=38, base_url=f"https://localhost:{port}/v1") as session:
-        clock = FakeClock().on(session)
-        with pytest.raises(NotSentError, match="certificate") as caught:
-            await edit_customer_balance(session, 7, 1)
+    async with listening(lambda _r, w: w.close(), ssl=self_signed) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with AsyncSession("key", shop_id=38, base_url=f"https://localhost:{port}/v1") as session:
+            clock = FakeClock().on(session)
+            with pytest.raises(NotSentError, match="certificate") as caught:
+                await edit_customer_balance(session, 7, 1)
     assert clock.slept == []
     assert not caught.value.repeatable
 

@@ -21,7 +21,7 @@ from shopsdk import (
     iter_customers,
 )
 from shopsdk.sandbox import Sandbox
-from tests.support import CUSTOMER, Behaviour, FakeClock, answer, close_after, raw_server
+from tests.support import CUSTOMER, Behaviour, FakeClock, answer, close_after, listening, raw_server
 
 TEXT = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 SECTION = TEXT.partition("## What is repeated")[2].partition("\n## ")[0]
@@ -104,16 +104,16 @@ async def test_the_rows_without_a_request_tell_the_truth(column: int, call: Call
         connections += 1
         writer.close()
 
-    server = await asyncio.start_server(count, "127.0.0.1", 0, ssl=context)
-    port = server.sockets[0].getsockname()[1]
-    for scheme, first in (("https", "the"), ("http", "could")):
-        async with AsyncSession("key", shop_id=38, base_url=f"{scheme}://localhost:{port}/v1") as session:
-            FakeClock().on(session)
-            with pytest.raises(ShopError) as caught:
-                await call(session)
-        said(unsent[first][column], None, getattr(caught.value, "attempts", 0))
-        assert not caught.value.maybe_applied
-        server.close()  # for the second round, nobody listens
+    async with listening(count, ssl=context) as server:
+        port = server.sockets[0].getsockname()[1]
+        for scheme, first in (("https", "the"), ("http", "could")):
+            async with AsyncSession("key", shop_id=38, base_url=f"{scheme}://localhost:{port}/v1") as session:
+                FakeClock().on(session)
+                with pytest.raises(ShopError) as caught:
+                    await call(session)
+            said(unsent[first][column], None, getattr(caught.value, "attempts", 0))
+            assert not caught.value.maybe_applied
+            server.close()  # for the second round, nobody listens
 
 
 async def test_the_log_tells_of_requests_retries_and_giving_up(caplog: pytest.LogCaptureFixture) -> None:

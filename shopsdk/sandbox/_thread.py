@@ -12,6 +12,9 @@ from aiohttp import web
 
 from shopsdk.sandbox._front import Front
 
+_TURNS = 5
+"""Turns of the loop in which a connection that was just accepted comes to be one that the server knows to close."""
+
 
 class ServerThread:
     """Serves a listening socket while it is entered."""
@@ -44,6 +47,10 @@ class ServerThread:
 
     async def _close(self, front: Front, runner: web.ServerRunner) -> None:
         front.close()
+        for site in list(runner.sites):
+            await site.stop()
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
         await runner.cleanup()
 
     def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
