@@ -11,6 +11,9 @@ from typing import TypedDict, get_args
 from shopsdk._models import OrderColumn, OrderDirection
 from shopsdk._wire import check_int, check_page, path_segment, unicode_text
 
+_NUMBER = re.compile(r"[1-9][0-9]{0,18}")
+_BEGINS_LIKE_A_NUMBER = re.compile(r"\s*[+-]?\.?[0-9]", re.ASCII)
+"""What MySQL takes for a number when it compares it with one: ``'1312x'`` finds customer 1312."""
 _AMOUNT = re.compile(r"[+-]?[0-9]{1,30}(\.[0-9]{1,30})?")
 _REFERENCE = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _INVISIBLE = "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"
@@ -61,7 +64,8 @@ def customer_filters(filters: CustomerFilters) -> dict[str, object]:
                 raise ValueError(f"{name} must not be empty: the server would ignore it and list everybody")
             checked[name] = unicode_text(name, value)
         else:
-            raise TypeError(f"{name} must be a str, not {type(value).__name__}")
+            kinds = {"id": "an int or a str", "subscribed": "a bool or a str"}.get(name, "a str")
+            raise TypeError(f"{name} must be {kinds}, not {type(value).__name__}; leave it out to ask for all")
     return checked
 
 
@@ -99,13 +103,17 @@ def customer_name(customer_id: int | str) -> int | str:
     if isinstance(customer_id, int):
         return customer_number(customer_id)
     path_segment(customer_id, "customer_id")
+    if _BEGINS_LIKE_A_NUMBER.match(customer_id) and not _NUMBER.fullmatch(customer_id):
+        raise ValueError("customer_id must be an id as it stands, such as '1312', not text that only begins like one")
     return customer_id
 
 
 def balance_amount(amount: Decimal | int | str) -> Decimal:
     """Check an amount of money: exact, -1000 to 1000, at most two decimals."""
     if isinstance(amount, bool) or not isinstance(amount, Decimal | int | str):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise TypeError(f"amount must be a Decimal, an int or a str, not {type(amount).__name__}: floats are not exact")
+        kind = type(amount).__name__
+        why = ": floats are not exact" if kind == "float" else ""
+        raise TypeError(f"amount must be a Decimal, an int or a str, not {kind}{why}")
     if isinstance(amount, str) and not _AMOUNT.fullmatch(amount):
         raise ValueError("amount must be a plain decimal number, such as '-12.50'")
     value = Decimal(amount)

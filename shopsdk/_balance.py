@@ -86,11 +86,13 @@ async def edit_customer_balance(
 
     Args:
         session: the session to ask through.
-        customer_id: the customer's id, at least 1.
+        customer_id: the customer's id, at least 1; as text, as the vendor documents it here, its digits and no more.
         amount: what to add, or, if negative, to deduct, in the shop's currency; -1000 to 1000, at most two decimals.
             No floats.
-        description: what the ledger says of it; at most 255 characters, the reference's marker included.
-        reference: your own name for this edit, such as ``refund-1187``; 1 to 64 letters, digits and ``. _ : -``.
+        description: what the ledger says of it; at most 255 characters, the reference's marker included. One that you
+            end in such a marker yourself (``[ref:...]``) counts as an edit with that reference.
+        reference: your own name for this edit among those of this customer, such as ``refund-1187``; 1 to 64 letters
+            (capitals are others), digits and ``. _ : -``.
         shop_id: the shop's id, at least 1; absent, the session's.
         method: the vendor documents both; they do the same.
 

@@ -83,7 +83,7 @@ async def edit_customer_affiliate_code(
 
     Args:
         session: the session to ask through.
-        customer_id: the customer's id, at least 1.
+        customer_id: the customer's id, at least 1; as text, as the vendor documents it here, its digits and no more.
         affiliate_code: 1 to 50 characters; None clears.
         shop_id: the shop's id, at least 1; absent, the session's.
 

@@ -234,6 +234,8 @@ class AsyncSession:
 
 def core_of(session: AsyncSession) -> Core:
     """Let the endpoints, which are functions and not methods, reach what a session is made of."""
+    if not isinstance(session, AsyncSession):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"session must be an AsyncSession, not {type(session).__name__}")
     return session._core  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
 

@@ -135,6 +135,8 @@ def iter_customer_pages(
     path: list[str | int] = ["shops", core_of(session).shop(shop_id), "customers"]
     params = customer_list(start_page, per_page, order_column, order_direction, filters)
     check_int("concurrency", concurrency, 1)
+    if after is not None and not isinstance(after, Page):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"after must be a Page that was delivered, not {type(after).__name__}")
     if after is not None and (start_page != 1 or after.per_page != per_page):
         raise ValueError("after goes with the per_page of the walk that delivered it, and without start_page")
 

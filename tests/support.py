@@ -154,15 +154,17 @@ async def raw_server(*behaviours: Behaviour) -> AsyncIterator[RawServer]:
         try:
             yield server
         finally:
-            listener.close()
-            await turns()  # whoever was just accepted is known now
+            await stop_accepting(listener)  # whoever was just accepted is known now
             await server.stop()
 
 
-async def turns() -> None:
-    """Let the loop turn until what was accepted is served, and what has hung up is let go."""
+async def stop_accepting(listener: asyncio.Server) -> None:
+    """Let the loop turn until what was accepted is served, and what has hung up is let go; then close."""
+    for sock in listener.sockets:
+        asyncio.get_running_loop().remove_reader(sock.fileno())
     for _ in range(10):
         await asyncio.sleep(0)
+    listener.close()
 
 
 @asynccontextmanager
@@ -174,8 +176,7 @@ async def listening(
     try:
         yield listener
     finally:
-        listener.close()
-        await turns()
+        await stop_accepting(listener)
 
 
 def close_after(data: bytes) -> Behaviour:

@@ -3,8 +3,6 @@
 import ast
 import importlib
 import inspect
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ import pytest
 import shopsdk
 from shopsdk.export import CustomerSink, export_customers
 from shopsdk.sandbox import Sandbox
-from tests.support_examples import blocks, run_fragment
+from tests.support_examples import blocks, run_as_test, run_fragment
 
 PACKAGE = Path(shopsdk.__file__).parent
 PUBLIC = ("shopsdk.export", "shopsdk.sandbox", "shopsdk.testing")
@@ -56,13 +54,7 @@ async def test_examples_run(
 def test_the_examples_of_tests_pass(tmp_path: Path) -> None:
     """The two blocks that a user pastes to have the fixtures, and a first test with them, would not work."""
     conftest, first_test = FOR_PYTEST
-    (tmp_path / "conftest.py").write_text(conftest, encoding="utf-8")
-    (tmp_path / "test_first.py").write_text(first_test, encoding="utf-8")
-    options = ["-p", "no:cacheprovider", "--override-ini=asyncio_default_fixture_loop_scope=function"]
-    command = [sys.executable, "-W", "error", "-m", "pytest", "--rootdir=.", *options]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert 0 == result.returncode, result.stdout + result.stderr
-    assert "1 passed" == result.stdout.splitlines()[-1].strip("= ").partition(" in ")[0]
+    assert run_as_test(conftest, first_test, tmp_path) == "1 passed"
 
 
 def test_no_code_hides_from_these_tests() -> None:

@@ -16,7 +16,7 @@ from aiohttp.test_utils import TestServer
 
 from shopsdk import Customer
 from shopsdk.sandbox import Sandbox
-from tests.support_examples import README, blocks, compiled, run_fragment
+from tests.support_examples import README, blocks, compiled, run_as_test, run_fragment
 
 TEXT = README.read_text(encoding="utf-8")
 PYTHON = blocks(TEXT, "python")
@@ -32,15 +32,25 @@ def test_programs_run(
     assert 250 == len(capsys.readouterr().out.splitlines())
 
 
-@pytest.mark.parametrize("number", [n for n, block in enumerate(PYTHON) if "asyncio.run(" not in block])
-async def test_fragments_run(
-    number: int, readers_shop: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An example would not do what the text beside it says, or not run at all."""
+FOR_PYTEST = [n for n, block in enumerate(PYTHON) if "def test_" in block]
+FRAGMENTS = [n for n, block in enumerate(PYTHON) if "asyncio.run(" not in block and n not in FOR_PYTEST]
+
+
+@pytest.mark.parametrize("number", FRAGMENTS)
+async def test_fragments_run(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An example would not do what the text beside it says on the shop that the command serves, or not run at all."""
     monkeypatch.chdir(tmp_path)
-    async with readers_shop.session() as session:
+    async with Sandbox() as shop, shop.session() as session:
+        for name, value in (("API_KEY", shop.api_key), ("SHOP_ID", str(shop.shop_id)), ("BASE_URL", shop.base_url)):
+            monkeypatch.setenv(f"SHOPSDK_{name}", value)
         await run_fragment(PYTHON[number], f"README block {number}", {"session": session})
-    assert all(request.status == 200 for request in readers_shop.requests)
+    assert all(request.status == 200 for request in shop.requests)
+
+
+@pytest.mark.parametrize("number", FOR_PYTEST)
+def test_a_first_test_passes(number: int, tmp_path: Path) -> None:
+    """The test that a user pastes to begin with would not pass."""
+    assert run_as_test('pytest_plugins = ["shopsdk.testing"]', PYTHON[number], tmp_path) == "1 passed"
 
 
 @pytest.fixture
@@ -74,7 +84,7 @@ async def test_shell_blocks_run(number: int, two_shops: None, tmp_path: Path, mo
     """A command that a reader pastes would fail, or leave something else than the text beside it says."""
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
     process = await asyncio.create_subprocess_exec(
-        "bash", "-euc", SHELL[number], cwd=tmp_path, stdout=PIPE, stderr=PIPE, stdin=DEVNULL
+        "bash", "-uc", SHELL[number], cwd=tmp_path, stdout=PIPE, stderr=PIPE, stdin=DEVNULL
     )
     out, err = await process.communicate()
     assert (0, "") == (process.returncode, err.decode() if process.returncode else "")

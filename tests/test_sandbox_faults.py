@@ -199,3 +199,10 @@ def test_senseless_faults(kind: Any, fields: dict[str, Any]) -> None:
     """A fault that cannot mean anything would be taken, and do nothing."""
     with pytest.raises(ValueError):  # noqa: PT011 - the words differ
         Fault(kind, **fields)
+
+
+def test_a_fault_that_is_misspelled_is_told_the_right_ones() -> None:
+    """Who guesses the name of a fault would have to look for the list of them."""
+    wrong: Any = "dropafter"
+    with pytest.raises(ValueError, match=r"^kind must be one of drop_before, drop_after, .*, not 'dropafter'$"):
+        Fault(wrong)

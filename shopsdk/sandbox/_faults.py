@@ -12,6 +12,11 @@ FaultKind = Literal[
 _MAY_APPLY = ("error_500", "html_502")
 
 
+def _known(_: object, attribute: "attrs.Attribute[FaultKind]", value: str) -> None:
+    if value not in get_args(FaultKind):
+        raise ValueError(f"{attribute.name} must be one of {', '.join(get_args(FaultKind))}, not {value!r}")
+
+
 def _positive(_: object, attribute: "attrs.Attribute[int | None]", value: int | None) -> None:
     if value is not None and (isinstance(value, bool) or value < 1):
         raise ValueError(f"{attribute.name} must be at least 1, not {value!r}")
@@ -29,7 +34,7 @@ class Fault:
             for a kind that leaves no choice, or ``seconds`` is negative.
     """
 
-    kind: FaultKind = attrs.field(validator=attrs.validators.in_(get_args(FaultKind)))
+    kind: FaultKind = attrs.field(validator=_known)
     """What happens.
 
     - ``drop_before``: the connection is closed, and nothing was done.

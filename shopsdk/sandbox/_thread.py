@@ -5,7 +5,7 @@ import ipaddress
 import socket
 import threading
 from collections.abc import Callable, Coroutine
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any, Self
 
 from aiohttp import web
@@ -13,7 +13,10 @@ from aiohttp import web
 from shopsdk.sandbox._front import Front
 
 _TURNS = 5
-"""Turns of the loop in which a connection that was just accepted comes to be one that the server knows to close."""
+"""Turns of the loop in which a connection that was just accepted comes to be one that the server knows to close.
+
+Nobody is accepted any more meanwhile; a listener that is closed before them leaves such a connection open for ever.
+"""
 
 
 class ServerThread:
@@ -47,8 +50,8 @@ class ServerThread:
 
     async def _close(self, front: Front, runner: web.ServerRunner) -> None:
         front.close()
-        for site in list(runner.sites):
-            await site.stop()
+        with suppress(NotImplementedError):  # a proactor's loop
+            self._loop.remove_reader(self._listener)
         for _ in range(_TURNS):
             await asyncio.sleep(0)
         await runner.cleanup()
