@@ -1,5 +1,6 @@
 """The command: looking, changing, refusing, and how it ends."""
 
+import io
 import json
 import re
 import sys
@@ -110,22 +111,45 @@ def test_money_is_not_moved_unasked(shell: Shell, shop: Sandbox) -> None:
     assert "--yes" in ended.err
 
 
-@pytest.mark.parametrize(("said", "code", "lines"), [("y\n", 0, 1), ("n\n", 1, 0)])
+class Terminal(io.StringIO):
+    """Somebody who types."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "lines"),
+    [("y\n", 0, 1), ("n\n", 1, 0), ("\n", 1, 0), ("5\nYES\n", 0, 1), ("", 1, 0), ("what\n", 1, 0)],
+)
 def test_it_asks_and_does_as_told(
     said: str, code: int, lines: int, shell: Shell, shop: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A question whose answer does not matter, or that does not say whose money it is."""
-    import io
-
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
     monkeypatch.setattr(sys, "stdin", Terminal(said))
     ended = shell.run("balance", "1001", "5")
     assert (ended.code, len(shop.transactions(1001))) == (code, lines)
     assert f"({shop.customers()[0].email}, balance " in ended.err
-    assert "of shop 38 by 5?" in ended.err
+    assert "of shop 38 by 5? [y/N]: " in ended.err
+    assert ("nothing was changed" in ended.err) is (code == 1)
+    assert "Abort" not in ended.err
+
+
+@pytest.mark.parametrize(
+    ("words", "wrong"),
+    [
+        (("2000",), "amount must be"),
+        (("0.001",), "amount must have"),
+        (("5", "--description", "x" * 256), "description must"),
+        (("5", "--reference", "a b"), "reference must"),
+    ],
+)
+def test_it_asks_nothing_that_it_would_refuse(words: tuple[str, ...], wrong: str, shell: Shell, shop: Sandbox) -> None:
+    """A question that is answered with care, and then an edit that was never possible."""
+    shell.patch.setattr(sys, "stdin", Terminal("y\n"))
+    ended = shell.run("balance", "1001", *words)
+    assert (ended.code, shop.requests, "[y/N]" in ended.err) == (2, [], False)
+    assert ended.err.startswith(f"shopsdk: {wrong}")
 
 
 def test_a_reference_is_used_once(shell: Shell, shop: Sandbox) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import os
 import pty
 import re
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,43 @@ def test_a_terminal_sees_a_table_and_is_asked(tmp_path: Path) -> None:
         assert "nothing was changed" in drawn
         code, _ = on_terminal(shop, "balance", "1001", "-5.00", cwd=tmp_path, keys=b"y\n")
         assert (code, [str(t.amount) for t in shop.transactions(1001)]) == (0, ["-5.00"])
+
+
+def test_ctrl_c_at_the_question_ends_it(tmp_path: Path) -> None:
+    """A question that seems dead to Ctrl-C until Enter is pressed, or one that leaves it open what was done."""
+    leader, follower = pty.openpty()
+    with Sandbox(1) as shop:
+        process = subprocess.Popen(
+            [*COMMAND, "balance", "1001", "-5.00"],
+            env=environment(shop),
+            cwd=tmp_path,
+            stdin=follower,
+            stdout=follower,
+            stderr=follower,
+            start_new_session=True,
+        )
+        os.close(follower)
+        drawn = b""
+        try:
+            while b"[y/N]: " not in drawn:
+                drawn += os.read(leader, 65536)
+            process.send_signal(signal.SIGINT)
+            code = process.wait()
+        finally:
+            process.kill()
+            process.wait()
+        drawn = os.read(leader, 65536)
+        os.close(leader)
+        assert (code, shop.transactions(1001)) == (-signal.SIGINT, [])
+    assert drawn == b"\r\nshopsdk: stopped, nothing was changed\r\n"
+
+
+def test_ctrl_d_at_the_question_is_no(tmp_path: Path) -> None:
+    """A bare "Aborted!", of which nobody knows what it has left behind."""
+    with Sandbox(1) as shop:
+        code, drawn = on_terminal(shop, "balance", "1001", "-5.00", cwd=tmp_path, keys=b"\x04")
+        assert (code, shop.transactions(1001)) == (1, [])
+    assert drawn.endswith("\r\nshopsdk: there was no answer, and nothing was changed\r\n")
 
 
 def test_a_log_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,16 +3,26 @@
 import asyncio
 import shlex
 import sys
+from contextlib import suppress
 from decimal import Decimal
 from typing import Annotated
 
 import attrs
 import typer
 
-from shopsdk import AsyncSession, ShopError, edit_customer_affiliate_code, edit_customer_balance, get_customer
+from shopsdk import (
+    AsyncSession,
+    BalanceEdit,
+    SessionStateError,
+    ShopError,
+    edit_customer_affiliate_code,
+    edit_customer_balance,
+    get_customer,
+)
 from shopsdk.cli import _options as given
+from shopsdk.cli._ask import ask
 from shopsdk.cli._look import CustomerId
-from shopsdk.cli._reach import FAILED, UNKNOWN, Quit, Reach, say, usage
+from shopsdk.cli._reach import UNKNOWN, Quit, Reach, ending, say, usage
 from shopsdk.cli._show import show_json
 
 
@@ -25,6 +35,28 @@ class _Edit:
     description: str | None
     reference: str | None
     shop_id: int | None
+
+    async def make(self, session: AsyncSession, shop: int) -> BalanceEdit:
+        """Make it."""
+        return await edit_customer_balance(
+            session,
+            self.customer_id,
+            self.amount,
+            description=self.description,
+            reference=self.reference,
+            shop_id=shop,
+        )
+
+    async def check(self, shop: int) -> None:
+        """Check the arguments as the library does, and send nothing.
+
+        Raises:
+            ValueError: one is out of its bounds.
+        """
+        closed = AsyncSession()
+        await closed.close()
+        with suppress(SessionStateError):  # it sends nothing any more; that it refuses only what is sound
+            await self.make(closed, shop)
 
     def command(self) -> str:
         """The command that asks for the same again."""
@@ -76,16 +108,14 @@ def balance(
     """Add to a customer's balance, or deduct from it. Sent at most once; asks before it moves money."""
     edit = _Edit(customer_id=customer_id, amount=amount, description=description, reference=reference, shop_id=shop_id)
     _check_amount(amount)
-    if not (yes or sandbox or sys.stdin.isatty()):
+    reach = Reach(shop_id=shop_id, sandbox=sandbox, debug=debug)
+    asks = not (yes or sandbox)
+    if asks and not sys.stdin.isatty():
         usage("this moves money, and there is no terminal to ask on: say --yes if it is meant")
 
     async def work(session: AsyncSession, shop: int) -> None:
-        if not (yes or sandbox):
-            await _ask(session, shop, edit)
         try:
-            made = await edit_customer_balance(
-                session, customer_id, amount, description=description, reference=reference, shop_id=shop
-            )
+            made = await edit.make(session, shop)
         except asyncio.CancelledError as stopped:
             if getattr(stopped, "__notes__", None):  # it had been sent, or may have been
                 say(f"shopsdk: stopped. {edit.what_is_known()}")
@@ -101,7 +131,9 @@ def balance(
             done = "had been changed already, nothing was sent:" if made.replayed else "was changed by"
             typer.echo(f"The balance of customer {customer_id} {done} {amount}")
 
-    Reach(shop_id=shop_id, sandbox=sandbox, debug=debug).run(work)
+    if asks:
+        _ask(reach, edit)
+    reach.run(work)
 
 
 def _check_amount(amount: str) -> None:
@@ -116,19 +148,20 @@ def _check_amount(amount: str) -> None:
         usage(f"AMOUNT must be a plain number such as 12.50 or -5, not {amount!r}")
 
 
-async def _ask(session: AsyncSession, shop: int, edit: _Edit) -> None:
-    """Show whose money it is, and ask.
+def _ask(reach: Reach, edit: _Edit) -> None:
+    """Show whose money it is, and ask, once it is known to be a question that makes sense."""
+    found: list[str] = []
 
-    Raises:
-        Quit: no.
-    """
-    who = await get_customer(session, edit.customer_id, shop_id=shop)
-    email = "".join(c if c.isprintable() else "?" for c in who.email)
-    now = "" if who.balance is None else f", balance {who.balance}"
-    sure = f"Change the balance of customer {who.id} ({email}{now}) of shop {shop} by {edit.amount}?"
-    if not await asyncio.to_thread(typer.confirm, sure, err=True):
-        say("shopsdk: nothing was changed")
-        raise Quit(FAILED)
+    async def look(session: AsyncSession, shop: int) -> None:
+        await edit.check(shop)
+        who = await get_customer(session, edit.customer_id, shop_id=shop)
+        email = "".join(c if c.isprintable() else "?" for c in who.email)
+        now = "" if who.balance is None else f", balance {who.balance}"
+        found.append(f"Change the balance of customer {who.id} ({email}{now}) of shop {shop} by {edit.amount}?")
+
+    reach.run(look)
+    with ending(debug=reach.debug):
+        ask(found[0])
 
 
 def affiliate(
