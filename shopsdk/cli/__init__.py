@@ -52,7 +52,7 @@ def _die_of_the_interrupt() -> NoReturn:
     """
     if sys.platform == "win32":
         sys.exit(130)
-    sys.excepthook = lambda *_: None  # all has been said
+    sys.excepthook = lambda kind, error, trace: None  # noqa: ARG005 - all has been said
     raise KeyboardInterrupt
 
 
