@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import attrs
 import pytest
@@ -188,3 +188,19 @@ async def test_no_byte_is_written_by_the_event_loop(
     await export_customers(session, tmp_path / "c.csv")
     assert len(threads) == 1
     assert threading.get_ident() not in threads
+
+
+async def test_a_file_of_text_is_refused(shop: Sandbox, session: AsyncSession, tmp_path: Path) -> None:
+    """A whole page asked for, and then an error from deep within about bytes and str."""
+    with (tmp_path / "x.csv").open("w") as file:
+        with pytest.raises(TypeError, match=r"binary mode, as by open\(name, 'wb'\)"):
+            await export_customers(session, cast(BinaryIO, file), format="csv")
+    assert not shop.requests
+
+
+@pytest.mark.parametrize("name", ["c.csv", "c.ndjson"])
+async def test_columns_in_one_text_are_refused(name: str, shop: Sandbox, session: AsyncSession, tmp_path: Path) -> None:
+    """The text "id,email" taken for a column called i."""
+    with pytest.raises(TypeError, match=r"^columns must be a sequence of names, such as \['id', 'email'\], not a str$"):
+        await export_customers(session, tmp_path / name, columns="id,email")
+    assert (shop.requests, os.listdir(tmp_path)) == ([], [])

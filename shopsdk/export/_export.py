@@ -85,6 +85,8 @@ async def export_customers(
         ValueError: an argument out of its bounds; nothing was sent.
         TypeError: an argument of the wrong type; nothing was sent.
     """
+    if isinstance(destination, io.TextIOBase):
+        raise TypeError("destination must be open in binary mode, as by open(name, 'wb'): an export is bytes, not text")
     query = await Query(
         session=session,
         shop_id=shop_id,

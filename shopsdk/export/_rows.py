@@ -86,7 +86,10 @@ def check_columns(columns: Sequence[str] | None, form: Format, *, with_shop: boo
 
     Raises:
         ValueError: an unknown column, one twice, none at all, or the nested one in a flat format.
+        TypeError: a text, which would be taken for the names of its letters.
     """
+    if isinstance(columns, str):
+        raise TypeError("columns must be a sequence of names, such as ['id', 'email'], not a str")
     known = FIELDS if form == "ndjson" else COLUMNS
     if columns is None:
         return (SHOP_ID, *known) if with_shop else known
