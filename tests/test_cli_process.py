@@ -7,6 +7,7 @@ import re
 import resource
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 from functools import cache
@@ -17,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shopsdk import __version__
 from shopsdk.export import export_customers
 from shopsdk.export._part import part_path
 from shopsdk.sandbox import Fault, Sandbox
@@ -212,3 +214,11 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert b"/sys" in done.stderr
     assert b"Traceback" not in done.stderr
+
+
+def test_python_m_shopsdk_is_the_command(tmp_path: Path) -> None:
+    """``python -m shopsdk``, which is what one tries where the command is not on the path."""
+    done = subprocess.run(
+        [sys.executable, "-m", "shopsdk", "--version"], cwd=tmp_path, capture_output=True, check=False, text=True
+    )
+    assert (done.returncode, done.stdout) == (0, f"shopsdk {__version__}\n")
