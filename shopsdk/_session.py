@@ -78,6 +78,7 @@ class AsyncSession:
     ) -> None:
         # First of all, so that no traceback that shows locals finds the key or a proxy's password in this frame.
         key = Secret(os.environ.get("SHOPSDK_API_KEY", "") if api_key is None else api_key)
+        missing = api_key is None and "SHOPSDK_API_KEY" not in os.environ
         place = None if proxy is None else Secret(proxy)
         api_key = proxy = None
         named: dict[str, tuple[object, type[object]]] = {"timeout": (timeout, Timeout), "retry": (retry, RetryPolicy)}
@@ -96,7 +97,7 @@ class AsyncSession:
         self._core = Core(
             options=Options(
                 base_url=check_base_url(base_url),
-                key=check_api_key(key),
+                key=check_api_key(key, missing=missing),
                 timeout=timeout,
                 max_in_flight=max_in_flight,
                 max_response_bytes=max_response_bytes,

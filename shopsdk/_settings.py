@@ -91,8 +91,10 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def check_api_key(key: Secret) -> Secret:
+def check_api_key(key: Secret, *, missing: bool) -> Secret:
     """Strip a key and refuse one that no header can carry."""
+    if missing:
+        raise ValueError("api_key is missing: give api_key= or set SHOPSDK_API_KEY")
     if not isinstance(key.reveal(), str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError("api_key must be a str")
     stripped = Secret(key.reveal().strip())

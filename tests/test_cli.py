@@ -138,10 +138,10 @@ def test_it_asks_and_does_as_told(
 @pytest.mark.parametrize(
     ("words", "wrong"),
     [
-        (("2000",), "amount must be"),
-        (("0.001",), "amount must have"),
-        (("5", "--description", "x" * 256), "description must"),
-        (("5", "--reference", "a b"), "reference must"),
+        (("2000",), "AMOUNT must be"),
+        (("0.001",), "AMOUNT must have"),
+        (("5", "--description", "x" * 256), "--description must"),
+        (("5", "--reference", "a b"), "--reference must"),
     ],
 )
 def test_it_asks_nothing_that_it_would_refuse(words: tuple[str, ...], wrong: str, shell: Shell, shop: Sandbox) -> None:

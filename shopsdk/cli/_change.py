@@ -97,7 +97,9 @@ def balance(
     description: Annotated[str | None, typer.Option(help="What the ledger says of it.")] = None,
     reference: Annotated[
         str | None,
-        typer.Option(help="Your own name for this edit: it is never made twice under the same one."),
+        typer.Option(
+            help="Your own name for this edit, for one customer and case-sensitive: it is never made twice under it."
+        ),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     shop_id: given.ShopId = None,

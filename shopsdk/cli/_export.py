@@ -68,6 +68,10 @@ def export(
     The file has its name only when it is whole. Until then it is OUT.part, and if anything interrupts the export, the
     same command with --resume goes on where it was.
     """
+    if sandbox_customers is not None and not sandbox:
+        usage("--sandbox-customers is for --sandbox: what it is given without is a real shop")
+    if shop_ids_file is not None and sandbox:
+        usage("--shop-ids-file is for real shops: the sandbox has one of its own")
     shops = _shops(shop_ids, shop_ids_file)
     options: dict[str, Any] = {
         "format": form,

@@ -56,11 +56,16 @@ def customers(
             order_direction=order_direction,
             **filters,
         )
+        last = max(found.last_page, 1)
+        past_the_end = f"there is no page {page}: the last is page {last}, {found.total:,} customers in all"
         if as_json:
             show_json(found)
+            if page > last:
+                say(past_the_end)
             return
         left_out = show_table(found.data, _LISTED, spare=_SPARE)
-        say(f"page {found.current_page} of {found.last_page}, {found.total:,} customers in all")
+        where = f"page {found.current_page} of {found.last_page}, {found.total:,} customers in all"
+        say(past_the_end if page > last else where)
         if left_out:
             say(f"for want of room, without {', '.join(left_out)}; --json shows every field")
 

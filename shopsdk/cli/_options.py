@@ -6,6 +6,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from shopsdk import CustomerFilters, RateLimit
+from shopsdk.cli._reach import usage
 
 ShopId = Annotated[
     int | None, typer.Option("--shop-id", min=1, help="The shop; absent, from SHOPSDK_SHOP_ID.", show_default=False)
@@ -21,7 +22,11 @@ ListParams = Annotated[
 ]
 Limit = Annotated[
     str | None,
-    typer.Option("--rate-limit", metavar="N/SECONDS", help="Send no more than N requests in so many seconds."),
+    typer.Option(
+        "--rate-limit",
+        metavar="N[/SECONDS]",
+        help="Send no more than N requests in so many seconds; a plain N, in one.",
+    ),
 ]
 OrderBy = Annotated[
     Literal[
@@ -84,7 +89,7 @@ class Group(TyperGroup):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Refuse a key on the command line, without repeating it."""
         if any(arg.partition("=")[0] in _SECRETS for arg in args):
-            raise typer.BadParameter(
+            usage(
                 "the key is taken from the environment variable SHOPSDK_API_KEY alone: what stands on a command line,"
                 " every user of this machine can read"
             )

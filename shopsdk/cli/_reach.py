@@ -12,6 +12,7 @@ import attrs
 import typer
 
 from shopsdk import AsyncSession, AuthenticationError, RateLimit, ResponseError, ShopError
+from shopsdk.cli._words import in_words_of_the_command
 
 FAILED, USAGE, REFUSED, UNKNOWN, STOPPED, NO_READER = 1, 2, 3, 4, 130, 141
 
@@ -24,6 +25,14 @@ class Quit(Exception):  # noqa: N818 - not an error: the word has been said alre
     def __init__(self, code: int) -> None:
         super().__init__(code)
         self.code = code
+
+
+class WrongCommandError(typer.BadParameter):
+    """The command makes no sense as a whole: there is no one value to be called invalid."""
+
+    def format_message(self) -> str:
+        """Say just what is wrong."""
+        return self.message
 
 
 @attrs.frozen(kw_only=True)
@@ -131,9 +140,10 @@ def exit_code(error: BaseException) -> int:
 def sentence(error: BaseException) -> str:
     """Say in one sentence what went wrong."""
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        why = in_words_of_the_command(error.strerror)
+        return f"{error.filename}: {why}" if error.filename else why
     page = getattr(error, "page", None)
-    said = str(error) or type(error).__name__
+    said = in_words_of_the_command(str(error)) or type(error).__name__
     if isinstance(error, AuthenticationError):
         said = f"{said.removesuffix('.')}; is SHOPSDK_API_KEY the key of this shop?"
     return f"at page {page}: {said}" if page else said
@@ -143,9 +153,9 @@ def usage(message: str) -> NoReturn:
     """Refuse a command that makes no sense.
 
     Raises:
-        typer.BadParameter: always.
+        WrongCommandError: always.
     """
-    raise typer.BadParameter(message)
+    raise WrongCommandError(message)
 
 
 def _settle_stdout() -> None:

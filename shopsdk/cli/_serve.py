@@ -1,13 +1,19 @@
 """The command ``sandbox``: a shop to try things on, until Ctrl-C."""
 
+import os
 import threading
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from shopsdk.cli import _options as given
 from shopsdk.cli._reach import ending, say
+
+if TYPE_CHECKING:
+    from shopsdk.sandbox import Sandbox
 
 
 def sandbox(
@@ -17,7 +23,13 @@ def sandbox(
     shop_id: Annotated[int, typer.Option(min=1, help="The shop's id.")] = 38,
     seed: Annotated[int, typer.Option(help="The same seed makes the same customers.")] = 0,
     latency: Annotated[float, typer.Option(min=0, help="Seconds to hold back every answer.")] = 0.0,
-    rate_limit: given.Limit = None,
+    rate_limit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N[/SECONDS]",
+            help="Answer no more than N requests in so many seconds, and 429 to the others; a plain N, in one.",
+        ),
+    ] = None,
     database: Annotated[
         Path | None, typer.Option(help="A file in which the shop lasts; absent, it is gone at the end.")
     ] = None,
@@ -36,7 +48,7 @@ def sandbox(
             rate_limit=given.rate_limit_of(rate_limit),
             database=":memory:" if database is None else database,
         )
-        with shop:
+        with _served(shop, port):
             typer.echo(f"export SHOPSDK_API_KEY={shop.api_key}")
             typer.echo(f"export SHOPSDK_SHOP_ID={shop.shop_id}")
             typer.echo(f"export SHOPSDK_BASE_URL={shop.base_url}")
@@ -45,3 +57,20 @@ def sandbox(
                 threading.Event().wait()
             except KeyboardInterrupt:
                 say("")
+
+
+@contextmanager
+def _served(shop: "Sandbox", port: int) -> Generator[None]:
+    """Serve it.
+
+    Raises:
+        OSError: the port cannot be had; says which.
+    """
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(shop)
+        except OSError as error:
+            number = error.errno or 0
+            why = f"port {port} cannot be had: {os.strerror(number)}; --port 0 takes one that is free"
+            raise OSError(number, why) from error
+        yield

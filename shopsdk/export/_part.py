@@ -161,5 +161,5 @@ def check_parameters(target: Path, earlier: dict[str, object], now: dict[str, ob
         told = ", ".join(f"{name} (was {earlier.get(name)!r}, now {now.get(name)!r})" for name in changed)
         raise CheckpointError(
             f"{part_path(target).name} was begun with other parameters: {told}; ask for the same again,"
-            " or begin anew by --force without --resume (if_exists='replace')"
+            " or begin anew with if_exists='replace' and without resume=True"
         )

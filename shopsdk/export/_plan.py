@@ -117,7 +117,7 @@ def layout(
     if form is None:
         raise ValueError(
             f"cannot tell the format from the name {os.path.basename(name or '')!r}: it should end in .ndjson, .csv or"
-            " .parquet (the first two also with .gz or .zst behind), or say the format"
+            " .parquet (the first two also with .gz or .zst behind); or give format="
         )
     if form not in FORMATS:
         raise ValueError(f"format must be one of {', '.join(FORMATS)}, not {form!r}")

@@ -28,7 +28,7 @@ def check_target(target: Path, parameters: dict[str, object], *, resume: bool, i
         raise FileNotFoundError(errno.ENOENT, "there is no such folder", str(target.parent))
     exists = target.exists()
     if exists and not target.is_file():
-        raise FileExistsError(errno.EEXIST, "it is no regular file; to write to a stream, the name is -", str(target))
+        raise FileExistsError(errno.EEXIST, "it is no regular file; give it open to stream into it", str(target))
     earlier = _earlier(target)
     if resume and earlier is not None:
         there, mark = earlier
@@ -38,12 +38,12 @@ def check_target(target: Path, parameters: dict[str, object], *, resume: bool, i
         return None
     if exists and if_exists == "refuse":
         why = "it exists, and there is nothing beside it to go on with" if resume else "it exists already"
-        raise FileExistsError(errno.EEXIST, f"{why}; replace it with --force (if_exists='replace')", str(target))
+        raise FileExistsError(errno.EEXIST, f"{why}; if_exists='replace' replaces it", str(target))
     if earlier is not None and if_exists != "replace" and not (if_exists == "same" and earlier[0] == parameters):
         raise FileExistsError(
             errno.EEXIST,
-            f"an unfinished export of {earlier[1].rows} rows is there; go on with it by --resume (resume=True),"
-            " or begin anew by --force (if_exists='replace')",
+            f"an unfinished export of {earlier[1].rows} rows is there; resume=True goes on with it,"
+            " if_exists='replace' begins anew",
             str(part_path(target)),
         )
     return None
@@ -80,12 +80,12 @@ def put_in_place(source: Path, target: Path, *, if_exists: IfExists, taken: bool
     if if_exists == "same" and target.exists() and not filecmp.cmp(source, target, shallow=False):
         source.unlink()
         forget(target)
-        why = "it exists and holds something else; replace it with --force (if_exists='replace')"
+        why = "it exists and holds something else; if_exists='replace' replaces it"
         raise FileExistsError(errno.EEXIST, why, str(target))
     if if_exists == "refuse" and not taken and target.exists():
         if source != part_path(target) or not checkpoint_path(target).exists():
             source.unlink()  # it was made of parts, and they are kept
-        why = "it appeared while the export ran, which is kept; to replace it, give --resume (resume=True)"
+        why = "it appeared while the export ran, which is kept; resume=True replaces it"
         raise FileExistsError(errno.EEXIST, why, str(target))
     size = source.stat().st_size
     os.replace(source, target)

@@ -1,0 +1,26 @@
+"""What the library says of its arguments, in the words of whoever runs the command."""
+
+_WORDS = (
+    ("if_exists='replace'", "--force"),
+    ("resume=True", "--resume"),
+    ("give format=", "give --format"),
+    ("give it open to stream into it", "to write to a stream, the name is -"),
+    ("bom is for", "--bom is for"),
+    ("columns must", "--columns must"),
+    ("columns: ", "--columns: "),
+    ("amount must", "AMOUNT must"),
+    ("description must", "--description must"),
+    ("reference must", "--reference must"),
+    ("affiliate_code must not be empty: None clears it", "CODE must not be empty: --clear takes the code away"),
+    ("base_url must", "SHOPSDK_BASE_URL must"),
+    ("api_key must", "SHOPSDK_API_KEY must"),
+    ("api_key is", "SHOPSDK_API_KEY is"),
+    ("give api_key= or set SHOPSDK_API_KEY", "set it to the key of your account, or try --sandbox"),
+)
+
+
+def in_words_of_the_command(text: str) -> str:
+    """Name options where the library names arguments."""
+    for argument, option in _WORDS:
+        text = text.replace(argument, option)
+    return text
