@@ -58,6 +58,8 @@ def test_what_is_put_in_other_words_is_still_said() -> None:
         (("export", "c.csv", "--columns", "id,id"), "shopsdk: --columns must name"),
         (("balance", "1001", "2000", "--yes"), "shopsdk: AMOUNT must be"),
         (("balance", "1001", "5", "--reference", "a b", "--yes"), "shopsdk: --reference must be"),
+        (("customers", "--affiliate-referrer-email", ""), "shopsdk: --affiliate-referrer-email must not be empty"),
+        (("affiliate", "1001", "x" * 51), "shopsdk: CODE must be at most 50"),
         (("affiliate", "1001", ""), "shopsdk: CODE must not be empty: --clear takes the code away"),
     ],
 )

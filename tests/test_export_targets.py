@@ -121,7 +121,9 @@ async def test_an_unfinished_export_is_not_thrown_away_unasked(session: AsyncSes
     target = tmp_path / "c.csv"
     with pytest.raises(StopHereError):
         await export_customers(session, target, per_page=10, on_progress=stop_at(5))
-    with pytest.raises(FileExistsError, match=r"unfinished export of 50 rows .* --resume"):
+    with pytest.raises(
+        FileExistsError, match=r"unfinished export of 50 rows .* resume=True goes on with it, .*'replace' begins"
+    ):
         await export_customers(session, target, per_page=10)
     with pytest.raises(FileExistsError, match="unfinished export"):
         await export_customers(session, target, per_page=20, if_exists="same")

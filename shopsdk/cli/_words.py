@@ -1,5 +1,7 @@
 """What the library says of its arguments, in the words of whoever runs the command."""
 
+import re
+
 _WORDS = (
     ("if_exists='replace'", "--force"),
     ("resume=True", "--resume"),
@@ -12,15 +14,17 @@ _WORDS = (
     ("description must", "--description must"),
     ("reference must", "--reference must"),
     ("affiliate_code must not be empty: None clears it", "CODE must not be empty: --clear takes the code away"),
+    ("affiliate_code must be at most", "CODE must be at most"),
     ("base_url must", "SHOPSDK_BASE_URL must"),
     ("api_key must", "SHOPSDK_API_KEY must"),
     ("api_key is", "SHOPSDK_API_KEY is"),
     ("give api_key= or set SHOPSDK_API_KEY", "set it to the key of your account, or try --sandbox"),
 )
+_FILTER = re.compile(r"^[a-z_]+(?= must not be empty: the server )")
 
 
 def in_words_of_the_command(text: str) -> str:
     """Name options where the library names arguments."""
     for argument, option in _WORDS:
         text = text.replace(argument, option)
-    return text
+    return _FILTER.sub(lambda found: f"--{found[0].replace('_', '-')}", text)
