@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import shopsdk
-from shopsdk import AsyncSession
+from shopsdk import AsyncSession, InvalidRequestError
+from shopsdk.cli._reach import sentence
 from shopsdk.cli._words import _WORDS
 from shopsdk.export._part import checkpoint_path, part_path
 from shopsdk.sandbox import Sandbox
@@ -73,6 +74,12 @@ def test_the_command_speaks_of_options(words: tuple[str, ...], told: str, shell:
     assert ended.code in {1, 2}
     assert not re.search("if_exists|resume=|api_key|None", ended.err.replace("was None", ""))
     assert not shop.requests
+
+
+def test_what_the_shop_says_is_left_as_it_is() -> None:
+    """A refusal that nobody can look up, or quote to the shop's support."""
+    told = "422: The amount must be a number, the description must be a text"
+    assert sentence(InvalidRequestError(told, status=422)) == told
 
 
 def test_a_key_that_is_not_set_is_missing(shell: Shell) -> None:

@@ -68,10 +68,7 @@ def export(
     The file has its name only when it is whole. Until then it is OUT.part, and if anything interrupts the export, the
     same command with --resume goes on where it was.
     """
-    if sandbox_customers is not None and not sandbox:
-        usage("--sandbox-customers is for --sandbox: what it is given without is a real shop")
-    if shop_ids_file is not None and sandbox:
-        usage("--shop-ids-file is for real shops: the sandbox has one of its own")
+    _check_sandbox(sandbox=sandbox, customers=sandbox_customers, file=shop_ids_file)
     shops = _shops(shop_ids, shop_ids_file)
     options: dict[str, Any] = {
         "format": form,
@@ -108,6 +105,14 @@ def export(
         rate_limit=given.rate_limit_of(rate_limit),
         max_in_flight=max(16, concurrency * min(len(shops) or 1, shops_at_once)),
     ).run(run.many(shops_at_once) if many else run.one)
+
+
+def _check_sandbox(*, sandbox: bool, customers: int | None, file: Path | None) -> None:
+    """Refuse what is for a sandbox without one, and what is for real shops with one."""
+    if customers is not None and not sandbox:
+        usage("--sandbox-customers is for --sandbox: without it, the shop is a real one")
+    if file is not None and sandbox:
+        usage("--shop-ids-file is for real shops: the sandbox has one of its own")
 
 
 def _shops(named: list[int] | None, file: Path | None) -> list[int]:

@@ -143,7 +143,9 @@ def sentence(error: BaseException) -> str:
         why = in_words_of_the_command(error.strerror)
         return f"{error.filename}: {why}" if error.filename else why
     page = getattr(error, "page", None)
-    said = in_words_of_the_command(str(error)) or type(error).__name__
+    # What the shop says is left as it is, whatever words it has in it.
+    said = str(error) if isinstance(error, ResponseError) else in_words_of_the_command(str(error))
+    said = said or type(error).__name__
     if isinstance(error, AuthenticationError):
         said = f"{said.removesuffix('.')}; is SHOPSDK_API_KEY the key of this shop?"
     return f"at page {page}: {said}" if page else said
