@@ -158,13 +158,13 @@ async def _read(answer: aiohttp.ClientResponse, most: int) -> bytes:
     pieces: list[bytes] = []
     room = most
     async for piece in answer.content.iter_any():
+        pieces.append(piece[:room])
         room -= len(piece)
         if room < 0:
             answer.close()
             if 200 <= answer.status < 300:
                 raise _TooLargeError
             break  # an error stays the error it is, cut short
-        pieces.append(piece)
     return b"".join(pieces)
 
 
