@@ -86,7 +86,8 @@ def test_completion_is_there(tmp_path: Path) -> None:
     """``--show-completion`` that prints nothing a shell can use."""
     with Sandbox(0) as shop:
         done = subprocess.run(
-            [*COMMAND, "--show-completion", "bash"],
+            # From a shell, which is what it looks for; exit, lest bash put the command in its own place.
+            ["bash", "-c", '"$@"; exit $?', "bash", *COMMAND, "--show-completion"],
             env=environment(shop),
             cwd=tmp_path,
             capture_output=True,
