@@ -95,15 +95,16 @@ class Runtime:
         Raises:
             SessionStateError: it was closed meanwhile.
         """
-        nap = self.spawn(_sleep(self._clock, seconds))
-        try:
-            await nap
-        except asyncio.CancelledError:
-            me = asyncio.current_task()
-            if me is None or me.cancelling():
-                raise
-        else:
-            return
+        if not self._transport.closed:  # else nobody would be there to end it
+            nap = self.spawn(_sleep(self._clock, seconds))
+            try:
+                await nap
+            except asyncio.CancelledError:
+                me = asyncio.current_task()
+                if me is None or me.cancelling():
+                    raise
+            else:
+                return
         raise SessionStateError("the session was closed while this call waited for its turn")
 
     def now(self) -> float:

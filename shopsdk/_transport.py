@@ -80,6 +80,11 @@ class Transport:
             raise_for_status=False,
         )
 
+    @property
+    def closed(self) -> bool:
+        """Has it been closed, or is it being?"""
+        return self._http.closed
+
     async def close(self) -> None:
         """Close the connections; a borrowed connector stays open."""
         await self._http.close()
@@ -113,7 +118,7 @@ class Transport:
             TransportError: the same for a read.
             DecodeError: a success whose body is larger than the session allows.
         """
-        if self._http.closed:
+        if self.closed:
             raise SessionStateError("the session was closed while this call was under way")
         problem: BaseException
         try:

@@ -290,6 +290,18 @@ async def test_close_keeps_the_doubt_of_a_call_that_waits() -> None:
     assert caught.value.maybe_applied
 
 
+async def test_close_ends_calls_that_would_wait_after_it() -> None:
+    """A read whose connection is closed under it would still wait for its next attempt, which cannot come."""
+    async with raw_server(silence) as server:
+        session = server.session(clock=Clock(sleep=forever))
+        call = asyncio.create_task(get_customer(session, 7))
+        while not server.heard:
+            await asyncio.sleep(0)
+        await session.close()
+        with pytest.raises(SessionStateError):
+            await call
+
+
 async def forever(_seconds: float) -> None:
     await asyncio.Event().wait()
 
