@@ -4,12 +4,14 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Iterator
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from shopsdk import AsyncSession, Customer
 from shopsdk.sandbox import Sandbox
+from tests.support_cli import Shell
 
 # Run in the background, a gate ignores Ctrl-C, and so would the commands under test, which inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -40,6 +42,15 @@ async def session(shop: Sandbox) -> AsyncIterator[AsyncSession]:
     async with shop.session() as session:
         yield session
     assert {asyncio.current_task()} == asyncio.all_tasks()
+
+
+@pytest.fixture
+def shell(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, shop: Sandbox) -> Shell:
+    """A shell in an empty folder, whose commands reach ``shop``."""
+    monkeypatch.chdir(tmp_path)
+    made = Shell(capfd, monkeypatch, tmp_path)
+    made.enter(shop)
+    return made
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import io
 import json
 import re
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -13,15 +12,6 @@ from shopsdk.sandbox import Sandbox
 from tests.support_cli import Shell
 
 COMMANDS = ("export", "customers", "customer", "transactions", "balance", "affiliate", "sandbox")
-
-
-@pytest.fixture
-def shell(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, shop: Sandbox) -> Shell:
-    """A shell whose commands reach ``shop``."""
-    monkeypatch.chdir(tmp_path)
-    made = Shell(capsys, monkeypatch, tmp_path)
-    made.enter(shop)
-    return made
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,15 +13,6 @@ import pytest
 from shopsdk.sandbox import Fault, Sandbox
 from tests.support_cli import Shell
 from tests.support_export import read_rows
-
-
-@pytest.fixture
-def shell(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, shop: Sandbox) -> Shell:
-    """A shell whose commands reach ``shop``."""
-    monkeypatch.chdir(tmp_path)
-    made = Shell(capfd, monkeypatch, tmp_path)
-    made.enter(shop)
-    return made
 
 
 @pytest.mark.parametrize("name", ["c.ndjson", "c.csv", "c.parquet", "c.csv.gz", "c.ndjson.zst"])

@@ -17,8 +17,8 @@ from shopsdk.sandbox import Fault, Sandbox
 from tests.support_cli import COMMAND, environment, run
 
 
-def on_terminal(shop: Sandbox, *words: str, cwd: Path, keys: bytes = b"", columns: int = 140) -> tuple[int, str]:
-    """Run a command on a terminal of its own; gives its exit code and all that was drawn."""
+def started(shop: Sandbox, *words: str, cwd: Path, columns: int = 140) -> tuple["subprocess.Popen[bytes]", int]:
+    """Start a command on a terminal of its own; gives the other end of it."""
     leader, follower = pty.openpty()
     process = subprocess.Popen(
         [*COMMAND, *words],
@@ -30,6 +30,12 @@ def on_terminal(shop: Sandbox, *words: str, cwd: Path, keys: bytes = b"", column
         start_new_session=True,
     )
     os.close(follower)
+    return process, leader
+
+
+def on_terminal(shop: Sandbox, *words: str, cwd: Path, keys: bytes = b"", columns: int = 140) -> tuple[int, str]:
+    """Run a command on a terminal of its own; gives its exit code and all that was drawn."""
+    process, leader = started(shop, *words, cwd=cwd, columns=columns)
     os.write(leader, keys)
     drawn = b""
     with contextlib.suppress(OSError):  # EIO: the terminal's last process has gone
@@ -105,18 +111,8 @@ def test_a_terminal_sees_a_table_and_is_asked(tmp_path: Path) -> None:
 
 def test_ctrl_c_at_the_question_ends_it(tmp_path: Path) -> None:
     """A question that seems dead to Ctrl-C until Enter is pressed, or one that leaves it open what was done."""
-    leader, follower = pty.openpty()
     with Sandbox(1) as shop:
-        process = subprocess.Popen(
-            [*COMMAND, "balance", "1001", "-5.00"],
-            env=environment(shop),
-            cwd=tmp_path,
-            stdin=follower,
-            stdout=follower,
-            stderr=follower,
-            start_new_session=True,
-        )
-        os.close(follower)
+        process, leader = started(shop, "balance", "1001", "-5.00", cwd=tmp_path)
         drawn = b""
         try:
             while b"[y/N]: " not in drawn:

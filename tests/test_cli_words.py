@@ -23,15 +23,6 @@ CHECKPOINT = b"""{"shopsdk_export":1,"parameters":{}}
 """
 
 
-@pytest.fixture
-def shell(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, shop: Sandbox) -> Shell:
-    """A shell whose commands reach ``shop``."""
-    monkeypatch.chdir(tmp_path)
-    made = Shell(capsys, monkeypatch, tmp_path)
-    made.enter(shop)
-    return made
-
-
 def test_the_library_names_no_option() -> None:
     """A program's log that tells of options of a command that it never ran."""
     for path in LIBRARY:
