@@ -7,9 +7,10 @@ asked last and again on waking, since it may have closed, or moved, in the meant
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from math import inf
 from random import random
+from typing import Any
 
 import attrs
 from aiolimiter import AsyncLimiter
@@ -29,6 +30,8 @@ _SPACING = 0.05
 
 Pause = Callable[[float], Awaitable[object]]
 """Waits so many seconds; what it raises ends the call."""
+WhileOpen = Callable[[Coroutine[Any, Any, None]], Awaitable[object]]
+"""Waits for something else, for as long as the session is open; what it raises ends the call."""
 
 
 @attrs.frozen
@@ -123,13 +126,21 @@ class Budget:
 class Gates:
     """What one session, on one event loop, sends through."""
 
-    def __init__(self, max_in_flight: int, rate_limit: RateLimit | None, clock: Clock, pause: Pause) -> None:
+    def __init__(
+        self,
+        max_in_flight: int,
+        rate_limit: RateLimit | None,
+        clock: Clock,
+        pause: Pause,
+        while_open: WhileOpen,
+    ) -> None:
         self._slots = asyncio.Semaphore(max_in_flight)
         # One at a time: any other form of the limiter lets a double burst through.
         spacing = None if rate_limit is None else rate_limit.per_seconds / rate_limit.max_requests
         self._limiter = None if spacing is None else AsyncLimiter(1, spacing)
         self._clock = clock
         self._pause = pause
+        self._while_open = while_open
         self._gates: dict[str, Gate] = {}
 
     def of(self, operation: str) -> Gate:
@@ -171,7 +182,7 @@ class Gates:
             return
         try:
             async with asyncio.timeout(max(0.0, budget.left)):
-                await self._limiter.acquire()
+                await self._while_open(self._limiter.acquire())
         except TimeoutError:
             late = True
         else:

@@ -57,17 +57,17 @@ class Runtime:
         self._hooks = hooks
         self._calls = count(1)
         self._transport = Transport(options)
-        self._gates = Gates(options.max_in_flight, rate_limit, clock, self.pause)
+        self._gates = Gates(options.max_in_flight, rate_limit, clock, self.pause, self.while_open)
         self._tasks: set[Task[Any]] = set()
         self._locks: WeakValueDictionary[str, Lock] = WeakValueDictionary()
 
     async def close(self) -> None:
-        """Cancel and await the tasks of walks, then close the connections."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
+        """Cancel and await the tasks of walks and waits, then close the connections."""
         try:
-            await asyncio.gather(*tasks, return_exceptions=True)
+            while tasks := list(self._tasks):  # a call may come to its wait while others are being ended
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
         finally:
             await self._transport.close()
 
@@ -95,10 +95,20 @@ class Runtime:
         Raises:
             SessionStateError: it was closed meanwhile.
         """
-        if not self._transport.closed:  # else nobody would be there to end it
-            nap = self.spawn(_sleep(self._clock, seconds))
+        await self.while_open(_sleep(self._clock, seconds))
+
+    async def while_open(self, work: Coroutine[Any, Any, None]) -> None:
+        """Wait for something that closing the session ends.
+
+        Raises:
+            SessionStateError: it was closed meanwhile.
+        """
+        if self._transport.closed:  # nobody would be there to end it
+            work.close()
+        else:
+            wait = self.spawn(work)
             try:
-                await nap
+                await wait
             except asyncio.CancelledError:
                 me = asyncio.current_task()
                 if me is None or me.cancelling():

@@ -16,6 +16,7 @@ from shopsdk import (
     AsyncSession,
     Clock,
     Customer,
+    RateLimit,
     SessionStateError,
     Timeout,
     edit_customer_affiliate_code,
@@ -276,6 +277,48 @@ async def test_close_ends_calls_that_wait_for_their_turn(status: int) -> None:
         for call in calls:
             with pytest.raises(SessionStateError):
                 await call
+
+
+async def test_close_ends_calls_that_wait_for_the_rate_limit() -> None:
+    """A bot that limits itself to a request a minute could not end before the minute is over."""
+    async with raw_server(answer(CUSTOMER)) as server:
+        session = server.session(rate_limit=RateLimit(1, 3600), timeout=Timeout(deadline=7200))
+        await get_customer(session, 7)
+        calls = [asyncio.create_task(get_customer(session, 7)) for _ in range(3)]
+        await until_waiting(session, 3)
+        await session.close()
+        for call in calls:
+            with pytest.raises(SessionStateError):
+                await call
+    assert len(server.heard) == 1
+
+
+async def test_close_ends_calls_that_come_to_wait_while_it_works() -> None:
+    """A call whose answer arrives while walks are being ended would go on to wait for a retry that cannot come."""
+    closing = asyncio.Event()
+
+    async def behave(_heard: Heard, wire: Wire) -> None:
+        await closing.wait()
+        wire.send(answer(None, 503, headers={"Retry-After": "60"}))
+
+    async def ends_slowly() -> None:
+        try:
+            await forever(0)
+        finally:
+            closing.set()
+            while len(runtime._tasks) < 2:
+                await asyncio.sleep(0)
+
+    async with raw_server(behave) as server:
+        session = server.session(clock=Clock(sleep=forever))
+        runtime = core_of(session).runtime()
+        runtime.spawn(ends_slowly())
+        call = asyncio.create_task(get_customer(session, 7))
+        while not server.heard:
+            await asyncio.sleep(0)
+        await session.close()
+        with pytest.raises(SessionStateError):
+            await call
 
 
 async def test_close_keeps_the_doubt_of_a_call_that_waits() -> None:

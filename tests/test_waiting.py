@@ -1,7 +1,7 @@
 """Waits are shared by operation, bounded by what the caller allows, and never early."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
@@ -361,7 +361,11 @@ async def test_cancellation_is_honoured(call: Callable[[AsyncSession], Awaitable
 async def test_a_cancelled_task_gives_its_place_back_while_rate_limited() -> None:
     """A cancel in the session's own rate limit would keep the slot, and the session would stand still."""
     clock = Clock()
-    gates = Gates(1, RateLimit(1, 60), clock, clock.sleep)
+
+    async def while_open(wait: Coroutine[Any, Any, None]) -> None:
+        await wait
+
+    gates = Gates(1, RateLimit(1, 60), clock, clock.sleep, while_open)
     await gates.enter(gates.of("a"), Budget(clock, 100), 100)
     gates.leave()
     task = asyncio.create_task(gates.enter(gates.of("a"), Budget(clock, 100), 100))
@@ -369,7 +373,7 @@ async def test_a_cancelled_task_gives_its_place_back_while_rate_limited() -> Non
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    free = Gates(1, None, clock, clock.sleep)
+    free = Gates(1, None, clock, clock.sleep, while_open)
     free._slots = gates._slots
     await asyncio.wait_for(free.enter(free.of("b"), Budget(clock, 100), 100), 5)
 
