@@ -12,7 +12,14 @@ from shopsdk._core import Core
 from shopsdk._events import Event, Hook
 from shopsdk._gate import Clock, RateLimit
 from shopsdk._retry import RetryPolicy, Timeout
-from shopsdk._settings import Secret, check_api_key, check_base_url, check_proxy
+from shopsdk._settings import (
+    Secret,
+    check_api_key,
+    check_base_url,
+    check_kinds,
+    check_proxy,
+    shop_id_from_environment,
+)
 from shopsdk._transport import Options
 from shopsdk._wire import ListParams, check_int, make_request
 
@@ -86,8 +93,8 @@ class AsyncSession:
         named |= {} if connector is None else {"connector": (connector, aiohttp.BaseConnector)}
         named |= {} if clock is None else {"clock": (clock, Clock)}
         for each in trace_configs:
-            _check_kinds({"trace_configs": (each, aiohttp.TraceConfig)}, None)
-        _check_kinds(named, on_event)
+            check_kinds({"trace_configs": (each, aiohttp.TraceConfig)}, None)
+        check_kinds(named, on_event)
         check_int("max_in_flight", max_in_flight, 1)
         check_int("max_response_bytes", max_response_bytes, 1)
         if list_params not in {"body", "query"}:
@@ -105,7 +112,7 @@ class AsyncSession:
                 connector=connector,
                 trace_configs=tuple(trace_configs),
             ),
-            shop_id=_shop_id_from_environment() if shop_id is None else check_int("shop_id", shop_id, 1),
+            shop_id=shop_id_from_environment() if shop_id is None else check_int("shop_id", shop_id, 1),
             retry=retry,
             rate_limit=rate_limit,
             list_params=list_params,
@@ -161,7 +168,7 @@ class AsyncSession:
         Raises:
             TypeError: it cannot be called.
         """
-        _check_kinds({}, on_event)
+        check_kinds({}, on_event)
         hook = Hook(on_event)
         self._core.hooks.append(hook)
         try:
@@ -238,20 +245,3 @@ def core_of(session: AsyncSession) -> Core:
     if not isinstance(session, AsyncSession):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"session must be an AsyncSession, not {type(session).__name__}")
     return session._core  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-
-
-def _check_kinds(named: Mapping[str, tuple[object, type[object]]], on_event: object) -> None:
-    for name, (value, kind) in named.items():
-        if not isinstance(value, kind):
-            raise TypeError(f"{name} must be a {kind.__name__}, not {type(value).__name__}")
-    if on_event is not None and not callable(on_event):
-        raise TypeError(f"on_event must be callable, not {type(on_event).__name__}")
-
-
-def _shop_id_from_environment() -> int | None:
-    text = os.environ.get("SHOPSDK_SHOP_ID", "").strip()
-    if not text:
-        return None
-    if not (text.isascii() and text.isdigit()):
-        raise ValueError("SHOPSDK_SHOP_ID must be a whole number")
-    return int(text)

@@ -1,7 +1,8 @@
 """What a session may be told, checked when it is made. Nothing is ever echoed, not even by a traceback's locals."""
 
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 from math import isfinite
 from typing import Any
@@ -103,3 +104,22 @@ def check_api_key(key: Secret, *, missing: bool) -> Secret:
     if not stripped.reveal().isascii() or not stripped.reveal().isprintable() or " " in stripped.reveal():
         raise ValueError("api_key must be printable ASCII without spaces or control characters")
     return stripped
+
+
+def check_kinds(named: Mapping[str, tuple[object, type[object]]], on_event: object) -> None:
+    """Check the types of what is an object of ours or of aiohttp's, by name; what hears of events must be callable."""
+    for name, (value, kind) in named.items():
+        if not isinstance(value, kind):
+            raise TypeError(f"{name} must be a {kind.__name__}, not {type(value).__name__}")
+    if on_event is not None and not callable(on_event):
+        raise TypeError(f"on_event must be callable, not {type(on_event).__name__}")
+
+
+def shop_id_from_environment() -> int | None:
+    """Read the shop that a session speaks of unless it is told."""
+    text = os.environ.get("SHOPSDK_SHOP_ID", "").strip()
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError("SHOPSDK_SHOP_ID must be a whole number")
+    return int(text)

@@ -56,8 +56,10 @@ class Reach:
         """
         with ending(debug=self.debug):
             if not self.sandbox:
-                shop_id = self._shop() if self.needs_shop else 0
-                asyncio.run(self._with(AsyncSession(**self._settings()), shop_id, work))
+                session = AsyncSession(shop_id=self.shop_id, **self._settings())
+                if self.needs_shop and session.shop_id is None:
+                    raise ValueError("which shop? Give --shop-id, or set SHOPSDK_SHOP_ID")
+                asyncio.run(self._with(session, session.shop_id or 0, work))
                 return
             if self.shop_id is not None:
                 raise ValueError("--shop-id is for real shops: the sandbox has one of its own")
@@ -73,16 +75,6 @@ class Reach:
             "rate_limit": self.rate_limit,
             "max_in_flight": self.max_in_flight,
         }
-
-    def _shop(self) -> int:
-        if self.shop_id is not None:
-            return self.shop_id
-        text = os.environ.get("SHOPSDK_SHOP_ID", "").strip()
-        if not text:
-            raise ValueError("which shop? Give --shop-id, or set SHOPSDK_SHOP_ID")
-        if not (text.isascii() and text.isdigit()):
-            raise ValueError("SHOPSDK_SHOP_ID must be a whole number")
-        return int(text)
 
     @staticmethod
     async def _with(session: AsyncSession, shop_id: int, work: Work) -> None:
