@@ -4,7 +4,10 @@ import asyncio
 from asyncio import Task
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Generic, TypeVar
+
+import attrs
 
 from shopsdk._errors import SessionStateError, ShopError
 from shopsdk._models import Page
@@ -18,14 +21,31 @@ _TURNS_TO_THE_WIRE = 2
 """Turns of the event loop from a new task to its request's last byte: aiohttp writes a body in a task of its own."""
 
 
-class ReadAhead(Generic[T]):
-    """Pages on their way: at most ``concurrency`` of them, in order."""
+@attrs.frozen(eq=False, repr=False)
+class Arrival(Generic[T]):
+    """A page that came, and when."""
 
-    def __init__(self, read: Read, decode: Callable[[Any], Page[T]], concurrency: int) -> None:
+    number: int
+    """The page that was asked for."""
+    page: Page[T]
+    fallen: int
+    """By how much the total had fallen in all, from one answer to the next, when this one came: the walk's clock."""
+
+
+class ReadAhead(Generic[T]):
+    """Pages on their way: at most ``concurrency`` of them, delivered in order, but looked at in the order they came."""
+
+    def __init__(
+        self, read: Read, decode: Callable[[Any], Page[T]], concurrency: int, total: int | None = None
+    ) -> None:
         self._read = read
         self._decode = decode
         self._concurrency = concurrency
+        self._total = total
+        self._fallen = 0
         self._tasks: deque[tuple[int, Task[Any]]] = deque()
+        self._came: deque[tuple[int, Task[Any]]] = deque()  # as they came, not looked at yet
+        self._opened: dict[int, Arrival[T] | ShopError] = {}
 
     async def send_off(self, first: int, last: int) -> None:
         """Ask for what comes next, up to page ``last``, and see the requests off before anything else is done."""
@@ -40,10 +60,15 @@ class ReadAhead(Generic[T]):
         if following >= end or any(task.done() and (task.cancelled() or task.exception()) for _, task in self._tasks):
             return False
         for number in range(following, end):
-            self._tasks.append((number, self._read(number)))
+            task = self._read(number)
+            task.add_done_callback(partial(self._note, number))
+            self._tasks.append((number, task))
         return True
 
-    async def take(self, number: int, last: int) -> Page[T]:
+    def _note(self, number: int, task: Task[Any]) -> None:
+        self._came.append((number, task))
+
+    async def take(self, number: int, last: int) -> Arrival[T]:
         """Wait for the next page; the requests behind it, up to page ``last``, leave before it is decoded."""
         if not self._tasks:
             self._fill(number, number)
@@ -54,12 +79,46 @@ class ReadAhead(Generic[T]):
         try:
             if task.cancelled():
                 raise SessionStateError("the session was closed while this walk was under way")
-            answer = task.result()
+            task.result()
             await self.send_off(number + 1, last)
-            return self._decode(answer)
+            await self._open_up_to(number)
+            opened = self._opened.pop(number)
+            if isinstance(opened, ShopError):
+                raise opened
         except ShopError as error:
             error.page = number
             raise
+        return opened
+
+    async def _open_up_to(self, number: int) -> None:
+        while True:
+            if self._came:
+                self._open(*self._came.popleft())
+            if number in self._opened:
+                return
+            await asyncio.sleep(0)  # between two pages others have their turn
+
+    def _open(self, number: int, task: Task[Any]) -> None:
+        """Decode an answer, and see whether the list has shrunk since the one before; errors wait for their turn."""
+        if task.cancelled() or task.exception() is not None:
+            return
+        try:
+            page = self._decode(task.result())
+        except ShopError as error:
+            self._opened[number] = error
+            return
+        if self._total is not None:
+            self._fallen += max(0, self._total - page.total)
+        self._total = page.total
+        self._opened[number] = Arrival(number, page, self._fallen)
+
+    async def turn_back(self) -> None:
+        """Let go of all that is in flight or waits, but not of what its totals tell."""
+        await self.drop()
+        while self._came:
+            self._open(*self._came.popleft())
+            await asyncio.sleep(0)
+        self._opened.clear()
 
     async def drop(self) -> None:
         """Cancel what is in flight and wait until it has let go of its connections."""

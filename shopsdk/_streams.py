@@ -185,7 +185,7 @@ def paginate(
         concurrency: pages in flight at most, at least 1.
         params: further parameters of the list; they travel as the session's ``list_params`` says.
         key: what tells rows apart, such as ``attrgetter("id")``: all keys are kept, to drop repeats. Without it rows
-            may come twice where the list grows under the walk.
+            may come twice where the list changes under the walk.
 
     Raises:
         PaginationError: the server cannot be trusted to have told everything.

@@ -144,15 +144,35 @@ def test_insertions_repeat_nobody(
     check(shelf, asyncio.run(ids_of(walk(shelf.plan(concurrency=concurrency)))))
 
 
-@settings(max_examples=200)
-@given(st.integers(0, 60), st.integers(1, 7), st.integers(1, 8), scripts(st.one_of(deletions, insertions)))
-def test_deletions_and_insertions_together_repeat_nobody(
-    size: int, per_page: int, concurrency: int, script: list[tuple[int, Change]]
+@settings(max_examples=400)
+@given(
+    st.integers(0, 60),
+    st.integers(1, 7),
+    st.integers(1, 8),
+    st.booleans(),
+    st.booleans(),
+    scripts(st.one_of(deletions, insertions)),
+)
+def test_deletions_and_insertions_together_lose_and_repeat_nobody(
+    size: int, per_page: int, concurrency: int, falling: bool, ordered: bool, script: list[tuple[int, Change]]
 ) -> None:
-    """A total that shrinks and grows would confuse the walk into repeats, disorder, or a false alarm."""
-    shelf = Shelf(list(range(1, size + 1)), per_page, False, script)
-    got = asyncio.run(ids_of(walk(shelf.plan(concurrency=concurrency))))
-    assert sorted(set(got)) == got
+    """A deletion seen only by a page further on would go unnoticed, or an honest shop be taken for a broken one.
+
+    Between two answers rows are deleted or inserted, never both: that is what a total can show.
+    """
+    shelf = Shelf(list(range(1, size + 1)), per_page, falling, script)
+    got = asyncio.run(ids_of(walk(shelf.plan(concurrency=concurrency, order=ordered))))
+    assert len(set(got)) == len(got)
+    assert set() == shelf.always - set(got)
+    assert not ordered or sorted(got, reverse=falling) == got
+
+
+async def test_a_deletion_that_only_a_later_page_shows_is_heard() -> None:
+    """Two sign up, two are deleted: by the totals of the pages in order nothing moved, and two customers are lost."""
+    nothing = delete([])
+    shelf = Shelf(list(range(1, 21)), 5, script=[(0, nothing), (9, delete([0, 1])), (0, insert(2))])
+    got = await ids_of(walk(shelf.plan(concurrency=2)))
+    check(shelf, got)
 
 
 @settings(max_examples=200)
@@ -202,6 +222,18 @@ async def test_deletions_at_the_far_end_only_cost_a_second_look() -> None:
     shelf = Shelf(list(range(1, 1001)), 5, script=[(0, lambda _shelf: None)] * 100 + [(0, delete([-1] * 400))])
     got = await ids_of(walk(shelf.plan()))
     check(shelf, got)
+
+
+async def test_a_purge_faster_than_the_walk_is_waited_out() -> None:
+    """Going back again and again, all explained by a total that falls, would be taken for a server gone mad."""
+    shelf = Shelf(list(range(1, 10_001)), 5, script=[(0, delete([]))] * 300 + [(0, delete([-1] * 20))] * 400)
+    check(shelf, await ids_of(walk(shelf.plan())))
+
+
+async def test_a_list_that_grows_as_fast_as_it_is_read_is_read_to_its_end() -> None:
+    """Newest first, in a busy hour, every page repeats the last: an honest shop would be taken for a broken one."""
+    shelf = Shelf(list(range(1, 31)), 5, falling=True, script=[(0, insert(5))] * 80)
+    check(shelf, await ids_of(walk(shelf.plan())))
 
 
 @pytest.mark.parametrize("concurrency", [1, 2, 8])

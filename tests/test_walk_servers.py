@@ -36,22 +36,26 @@ def honest(number: int, size: int = 15) -> list[int]:
     return list(range(1, size + 1))[(number - 1) * 5 : number * 5]
 
 
-async def walked(
-    server: Server, *, keyed: bool = True, order: Literal["asc", "desc"] | None = "asc", reads: list[int] | None = None
-) -> list[int]:
+def plan_of(
+    server: Server, reads: list[int], *, keyed: bool = True, order: Literal["asc", "desc"] | None = "asc"
+) -> Walk[Row]:
     async def fetch(number: int) -> Page[Row]:
-        if reads is not None:
-            reads.append(number)
+        reads.append(number)
         await asyncio.sleep(0)
         return server(number)
 
-    plan: Any = Walk(
+    return Walk(
         read=started(fetch),
         per_page=5,
         key=(lambda row: row.id) if keyed else None,
         order=order if keyed else None,
     )
-    return await ids_of(walk(plan))
+
+
+async def walked(
+    server: Server, *, keyed: bool = True, order: Literal["asc", "desc"] | None = "asc", reads: list[int] | None = None
+) -> list[int]:
+    return await ids_of(walk(plan_of(server, [] if reads is None else reads, keyed=keyed, order=order)))
 
 
 TURNS = count()
@@ -98,6 +102,12 @@ async def test_a_server_that_is_merely_odd_gives_its_rows(name: str) -> None:
     assert sorted(set(range(1, 16)) - lost) == await walked(RIGHT[name])
 
 
+async def test_oddities_with_new_rows_in_between_do_not_add_up() -> None:
+    """A long walk would be ended by the fiftieth oddity of a server that always went on to show the rest."""
+    got = await walked(lambda n: page([] if n % 2 else honest(n, 700), n, last=140, total=700))
+    assert got == [i for i in range(1, 701) if (i - 1) // 5 % 2]
+
+
 async def test_without_keys_a_page_that_comes_twice_is_noticed() -> None:
     """With nothing to tell rows apart, a server that ignores the page would be believed for ever."""
     with pytest.raises(PaginationError):
@@ -129,6 +139,37 @@ async def test_a_list_that_shrinks_all_the_while_is_read_to_its_end() -> None:
     got = await walked(server)
     assert sorted(set(got)) == got
     assert set(left) <= set(got)
+
+
+async def test_a_list_that_shrinks_at_every_answer_is_walked_meanwhile() -> None:
+    """A purge of a million rows, one by one, would hold the walk where it is for as long as it lasts."""
+    reads: list[int] = []
+
+    def server(number: int) -> Page[Row]:
+        left = 10**6 - len(reads)
+        return page(honest(number, min(left, 1000)), number, last=-(-left // 5), total=left)
+
+    got: list[int] = []
+    async with aclosing(walk(plan_of(server, reads))) as pages:
+        async for each in pages:
+            got += [row.id for row in each.data]
+            if each.current_page == 99:
+                break
+    assert got == list(range(1, 496))
+    assert len(reads) < 3 * 100
+
+
+async def test_totals_that_fall_for_ever_end_the_walk() -> None:
+    """A server that counts one less at every answer, and shows nothing new, would be asked for ever."""
+    with pytest.raises(PaginationError):
+        await walked(lambda n: page(honest(min(n, 3)), n, last=n + 1, total=10**9 - next(TURNS)))
+
+
+async def test_a_row_pushed_on_by_a_change_nobody_saw_is_no_alarm() -> None:
+    """One signs up and one is deleted between two pages: an honest shop would be called broken, its list refused."""
+    ids = {1: [6, 5, 4, 3, 2], 2: [2]}
+    got = await walked(lambda n: page(ids.get(n, []), n, last=2, total=6), order="desc")
+    assert got == [6, 5, 4, 3, 2]
 
 
 async def test_a_walk_that_begins_past_the_end_is_empty() -> None:
