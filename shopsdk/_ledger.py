@@ -8,9 +8,12 @@ from shopsdk._codec import decode
 from shopsdk._core import Core
 from shopsdk._errors import PaginationError
 from shopsdk._models import BalanceTransaction, Ledger
+from shopsdk._scalars import WHOLE
 from shopsdk._wire import Request, Response
 
 _ROUTE = "/shops/{shop_id}/customers/{customer_id}/balance-transactions"
+_FRUITLESS_PAGES = 50
+"""Pages without a new line, one after the other, that a ledger may show while new lines push the old ones on."""
 
 
 async def read_ledger(
@@ -21,36 +24,47 @@ async def read_ledger(
     path: list[str | int] = ["shops", shop, "customers", customer, "balance-transactions"]
     ends_at = None if deadline is None else runtime.now() + deadline
     lines: dict[int, BalanceTransaction] = {}
-    number, last = 1, 1
+    number, last, least, fruitless = 1, 1, 0, 0
     while True:
         params = {"page": number} if number > 1 else {}
         request = core.list_request(path, params, route=_ROUTE)
         left = None if ends_at is None else ends_at - runtime.now()
         page = _ledger_page(request, await runtime.send(request, deadline=left))
-        fresh = {line.id: line for line in page.data if line.id not in lines}
-        lines |= fresh
+        _check_echo(page, number)
+        known = len(lines)
+        lines |= {line.id: line for line in page.data if line.id not in lines}
+        fruitless = 0 if len(lines) > known else fruitless + 1
         grown, last = (page.last_page or 1) > last, page.last_page or 1
-        _check_ledger_page(page, number, repeats=not fresh and not grown)
-        if number >= last or not page.data:
+        least = least if number > 1 else _total(page)  # later ones may count new lines, which stand in front
+        if number >= last:
+            if len(lines) < least:
+                raise _distrust(number, f"{len(lines)} lines in all, where the total said {least}")
             return list(lines.values())
+        if fruitless > (_FRUITLESS_PAGES if grown else 0):
+            raise _distrust(number, "no line that was not on an earlier page")
         number += 1
 
 
-def _check_ledger_page(page: Ledger, number: int, *, repeats: bool) -> None:
+def _check_echo(page: Ledger, number: int) -> None:
     """Refuse a ledger that cannot be read to its end: an edit on a page that nobody saw would be made again."""
-    asked, got = f"page {number} of the ledger", f"page {page.current_page}"
-    if page.last_page is None and (page.next_page_url or page.next_cursor or page.current_page is not None):
-        got = "a page that does not say how many there are"
-    elif (
-        page.last_page is None
-        or number >= page.last_page
-        or not page.data
-        or (page.current_page == number and not repeats)
-    ):
-        return
-    elif page.current_page == number:
-        got = "the lines of an earlier page again"
-    raise PaginationError(f"asked for {asked}, got {got}", asked=asked, got=got)
+    more = page.next_page_url or page.next_cursor
+    if page.last_page is None and (more or page.current_page is not None):
+        raise _distrust(number, "a page that does not say how many there are")
+    if page.last_page is not None and number >= page.last_page and more:
+        raise _distrust(number, "the last page, with a sign of more behind it")
+    alone = page.last_page is None or number == 1 == page.last_page
+    if page.current_page != number and not (alone and page.current_page is None):
+        raise _distrust(number, f"page {page.current_page}")
+
+
+def _total(page: Ledger) -> int:
+    counted = page.last_page is not None and WHOLE.fullmatch(str(page.total))
+    return int(page.total) if counted else 0
+
+
+def _distrust(number: int, got: str) -> PaginationError:
+    asked = f"page {number} of the ledger"
+    return PaginationError(f"asked for {asked}, got {got}", asked=asked, got=got)
 
 
 def _ledger_page(request: Request, response: Response) -> Ledger:

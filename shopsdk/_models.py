@@ -9,7 +9,7 @@ annotations at run time. No converters and no aliases either: msgspec would pass
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import attrs
 
@@ -100,6 +100,8 @@ class Ledger:
     """This page's number, where the ledger has pages."""
     last_page: int | None = None
     """The last page's number, where the ledger has pages and counts them."""
+    total: Any = None
+    """How many lines there are, if it is a number; without a last page it might be anything, even a sum."""
     next_page_url: str | None = None
     """Where more lines are; never followed, but a sign that there are more."""
     next_cursor: str | None = None

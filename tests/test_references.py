@@ -257,6 +257,44 @@ async def test_a_ledger_whose_pages_cannot_be_had_stops_the_edit(claim: int) -> 
 MORE = "https://api.example/next"
 
 
+NOT_WHOLE = {
+    "page 1 for page 2 of two": [page_of([line(9, "1", "a")], 1, last=2)] * 2,
+    "an empty page in the middle": [page_of([line(9, "1", "a")], 1, last=3), page_of([], 2, last=3)],
+    "an empty page 1, twice": [page_of([], 1, last=2)] * 2,
+    "more lines counted than shown": [page_of([line(9, "1", "a")], 1, last=1, total=2)],
+    "a last page with a next one": [{**page_of([line(9, "1", "a")]), "next_page_url": MORE}],
+}
+
+
+@pytest.mark.parametrize("name", NOT_WHOLE)
+async def test_a_ledger_that_was_not_read_whole_stops_the_edit(name: str) -> None:
+    """The edit might stand on the page that was not read, and be made again."""
+    pages = NOT_WHOLE[name]
+    async with raw_server(*map(answer, pages), EDITED) as server, server.session() as session:
+        with pytest.raises(PaginationError):
+            await edit_customer_balance(session, 7, 1, reference="r")
+    assert ["GET"] * len(pages) == [heard.method for heard in server.heard]
+
+
+async def test_a_ledger_that_is_empty_at_first_is_read_on() -> None:
+    """An empty first page would be taken for an empty ledger, though it counts three pages."""
+    pages = [[], [line(8, "1", "b")], [line(6, "1", "[ref:r]")]]
+    async with raw_server(ledger(pages)) as server, server.session() as session:
+        assert (await edit_customer_balance(session, 7, 1, reference="r")).replayed
+
+
+async def test_a_ledger_that_only_claims_to_grow_is_given_up() -> None:
+    """A server that shows one line for ever and announces one page more each time would hold the caller for ever."""
+
+    def behave(heard: Heard, wire: Wire) -> None:
+        number = heard.json["page"] if heard.body else 1
+        wire.send(answer(page_of([line(9, "1", "a")], number, last=number + 1)))
+
+    async with raw_server(behave) as server, server.session() as session:
+        with pytest.raises(PaginationError):
+            await edit_customer_balance(session, 7, 1, reference="r")
+
+
 @pytest.mark.parametrize(
     "body",
     [
