@@ -16,28 +16,11 @@ reference at one time may both look, find nothing, and both send; within a sessi
 from decimal import Decimal
 from typing import Literal
 
-import attrs
-
-from shopsdk._arguments import balance_amount, balance_description, customer_name, customer_number, reference_marker
-from shopsdk._codec import parse
-from shopsdk._errors import (
-    ReferenceConflictError,
-    SessionStateError,
-    ShopError,
-    UnknownOutcomeError,
-)
-from shopsdk._json import as_object
+from shopsdk._arguments import balance_amount, balance_description, customer_name, customer_number
+from shopsdk._edit import Edit, request_of, said, send, send_referenced
 from shopsdk._ledger import read_ledger
 from shopsdk._models import BalanceEdit, BalanceTransaction
-from shopsdk._runtime import Runtime
 from shopsdk._session import AsyncSession, core_of
-from shopsdk._wire import Request, Response, make_request
-
-_ROUTE = "/shops/{shop_id}/customers/{customer_id}"
-_PAUSES = (0.0, 0.5, 1.0, 2.0, 4.0)
-"""Seconds before each search for an edit whose answer was lost: it may still be under way at the server."""
-_SEARCH_SECONDS = 15.0
-"""What all of those searches may take."""
 
 
 async def get_customer_balance_transactions(
@@ -107,7 +90,7 @@ async def edit_customer_balance(
     """
     if method not in ("POST", "PUT"):  # pyright: ignore[reportUnnecessaryContains]
         raise ValueError(f"method must be 'POST' or 'PUT', not {method!r}")
-    edit = _Edit(
+    edit = Edit(
         session=session,
         shop=core_of(session).shop(shop_id),
         customer=customer_name(customer_id),
@@ -117,128 +100,8 @@ async def edit_customer_balance(
         method=method,
     )
     if reference is None:
-        return BalanceEdit(message=await _send(edit))
+        request = request_of(edit)
+        return BalanceEdit(message=said(request, await send(edit, request)))
     lock = core_of(session).runtime().lock(reference)
     async with lock:
-        return await _send_referenced(edit, reference)
-
-
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class _Edit:
-    session: AsyncSession
-    shop: int
-    customer: int | str
-    amount: Decimal
-    description: str | None
-    reference: str | None
-    method: str
-
-
-async def _send(edit: _Edit) -> str | None:
-    body: dict[str, object] = {"amount": edit.amount}
-    if edit.description is not None:
-        body["description"] = edit.description
-    request = make_request(
-        edit.method,
-        ["shops", edit.shop, "customers", edit.customer, "balance"],
-        json=body,
-        idempotent=False,
-        route=f"{_ROUTE}/balance",
-    )
-    try:
-        response = await core_of(edit.session).runtime().send(request)
-    except ShopError:
-        raise
-    except BaseException as interrupted:  # a cancellation, or what a trace_configs hook of the caller's raised
-        interrupted.add_note(_interrupted_note(edit.reference))
-        raise
-    return said(request, response)
-
-
-def said(request: Request, response: Response) -> str | None:
-    """Read what an edit's answer says; its shape is not documented, so nothing of it is needed but that it is JSON."""
-    answer = parse(response.body, label=request.label, changes=True)
-    message = (as_object(answer) or {}).get("message")
-    return message if isinstance(message, str) else None
-
-
-async def _send_referenced(edit: _Edit, reference: str) -> BalanceEdit:
-    earlier = await _find(edit, reference)
-    if earlier is not None:
-        if earlier.amount == edit.amount:
-            return BalanceEdit(message=None, transaction=earlier, replayed=True)
-        raise ReferenceConflictError(
-            f"reference {reference!r} already stands in the ledger with the amount {earlier.amount},"
-            f" not {edit.amount}; nothing was sent",
-            reference=reference,
-        )
-    try:
-        return BalanceEdit(message=await _send(edit))
-    except ShopError as error:
-        if not error.maybe_applied:
-            raise
-        loss = error
-    try:
-        made = await _search(edit, reference)
-    except BaseException as interrupted:
-        interrupted.add_note(_interrupted_note(reference))
-        raise
-    if made is not None and made.amount == edit.amount:
-        return BalanceEdit(message=None, transaction=made)
-    known = "is not in the ledger yet" if made is None else f"is in the ledger with the amount {made.amount}"
-    unknown = UnknownOutcomeError(
-        f"{loss}; reference {reference!r} {known}: the edit may still be carried out",
-        method=edit.method,
-        path=getattr(loss, "path", ""),
-        attempts=getattr(loss, "attempts", 1),
-        elapsed=getattr(loss, "elapsed", 0.0),
-        reference=reference,
-    )
-    raise unknown from loss
-
-
-async def _search(edit: _Edit, reference: str) -> BalanceTransaction | None:
-    """Look for an edit whose answer was lost, a few times; nothing that goes wrong with looking is news.
-
-    A line of another amount, which another process made meanwhile, is given back only if no better one turns up.
-    """
-    try:
-        return await _search_on(core_of(edit.session).runtime(), edit, reference)
-    except SessionStateError:
-        return None  # closed meanwhile: nobody can look, and the doubt stands
-
-
-async def _search_on(runtime: Runtime, edit: _Edit, reference: str) -> BalanceTransaction | None:
-    ends_at = runtime.now() + _SEARCH_SECONDS
-    found: BalanceTransaction | None = None
-    for pause in _PAUSES:
-        await runtime.pause(pause)
-        left = ends_at - runtime.now()
-        if left <= 0:
-            break
-        try:
-            found = await _find(edit, reference, deadline=left)
-        except SessionStateError:
-            raise
-        except ShopError:
-            continue
-        if found is not None and found.amount == edit.amount:
-            break
-    return found
-
-
-async def _find(edit: _Edit, reference: str, *, deadline: float | None = None) -> BalanceTransaction | None:
-    """Find the ledger's line of a reference; one with another amount goes first, since it is the news."""
-    marker = reference_marker(reference)
-    lines = await read_ledger(core_of(edit.session), edit.shop, edit.customer, deadline=deadline)
-    found = [line for line in lines if line.description is not None and line.description.rstrip().endswith(marker)]
-    return next((line for line in found if line.amount != edit.amount), found[0] if found else None)
-
-
-def _interrupted_note(reference: str | None) -> str:
-    if reference is None:
-        return "shopsdk: a balance edit was under way and may have been carried out; it had no reference to find it by"
-    return (
-        f"shopsdk: the balance edit with reference {reference!r} was under way and may have been carried out;"
-        " call again with the same reference to find out"
-    )
+        return await send_referenced(edit, reference)

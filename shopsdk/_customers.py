@@ -3,7 +3,7 @@
 from typing import Unpack
 
 from shopsdk._arguments import CustomerFilters, checked_affiliate_code, customer_list, customer_name, customer_number
-from shopsdk._balance import said
+from shopsdk._edit import said
 from shopsdk._frontier import check_page_answer
 from shopsdk._models import AffiliateCodeEdit, Customer, OrderColumn, OrderDirection, Page
 from shopsdk._session import AsyncSession, core_of

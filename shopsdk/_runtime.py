@@ -9,6 +9,8 @@ from itertools import count
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
+import attrs
+
 from shopsdk._call import Call
 from shopsdk._codec import encode, parse_or_none
 from shopsdk._errors import (
@@ -203,7 +205,7 @@ class Runtime:
             logger.debug("%s: no answer after %.3f s", call.request.operation, call.budget.elapsed)
         else:
             if 200 <= response.status < 300:
-                return response
+                return response if call.attempts == 1 else attrs.evolve(response, attempts=call.attempts)
             outcome = self._refused(call, response)
         finally:
             self._gates.leave()

@@ -68,6 +68,8 @@ class Response:
     status: int
     headers: Mapping[str, str] = attrs.field(repr=False)
     body: bytes = attrs.field(repr=False)
+    attempts: int = 1
+    """How many times the request was tried."""
 
 
 def make_request(

@@ -23,7 +23,7 @@ from shopsdk import (
     get_customer,
 )
 from shopsdk.sandbox import Fault, Sandbox
-from tests.support import FakeClock, Heard, Wire, answer, page_of, raw_server
+from tests.support import FakeClock, Heard, Wire, answer, page_of, raw_server, silence
 
 Method = Literal["POST", "PUT"]
 EDITED = answer({"message": "ok"})
@@ -183,6 +183,62 @@ async def test_a_line_of_another_amount_after_a_loss_is_told() -> None:
         with pytest.raises(UnknownOutcomeError, match=r"'r' is in the ledger with the amount 9\.00") as caught:
             await edit_customer_balance(session, 7, 1, reference="r")
     assert caught.value.maybe_applied
+
+
+async def test_our_line_is_found_beside_another_process_s() -> None:
+    """An edit that stands in the ledger would come out as unknown, because another line has its reference too."""
+    both = answer([line(2, "9.00", "[ref:r]"), line(1, "1.00", "[ref:r]")])
+    async with raw_server(answer([]), b"", both) as server, server.session() as session:
+        edit = await edit_customer_balance(session, 7, 1, reference="r")
+        with pytest.raises(ReferenceConflictError):
+            await edit_customer_balance(session, 7, 1, reference="r")
+    assert edit.transaction is not None
+    assert edit.transaction.id == 1
+
+
+@pytest.mark.parametrize("lost", [b"", answer(None, 500), answer(raw=b"<html>")], ids=["cut", "500", "unreadable"])
+async def test_what_was_known_of_a_lost_edit_is_told(lost: bytes) -> None:
+    """Whoever looks into a lost edit would be told of one attempt and no time where there were two, a wait apart."""
+    limited = answer(None, 429, headers={"Retry-After": "5"})
+    async with raw_server(answer([]), limited, lost, answer([])) as server, server.session() as session:
+        FakeClock().on(session)
+        with pytest.raises(UnknownOutcomeError) as caught:
+            await edit_customer_balance(session, 7, 1, reference="r", method="PUT")
+    error = caught.value
+    assert ("PUT", "/shops/38/customers/7/balance", 2, "r") == (
+        error.method,
+        error.path,
+        error.attempts,
+        error.reference,
+    )
+    assert 5 <= error.elapsed < 15
+
+
+async def test_a_cancel_while_searching_names_the_reference() -> None:
+    """Whoever cancels a slow edit would not be told that it may have been made."""
+    async with raw_server(answer([]), b"", silence) as server, server.session() as session:
+        task = asyncio.create_task(edit_customer_balance(session, 7, 1, reference="order-1"))
+        while len(server.heard) < 3:
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await task
+    assert "'order-1'" in caught.value.__notes__[0]
+
+
+async def test_the_search_after_a_loss_has_fifteen_seconds() -> None:
+    """A ledger that is slow to answer would hold the caller for minutes."""
+    clock = FakeClock()
+
+    def slow(_heard: Heard, wire: Wire) -> None:
+        clock.time += 6
+        wire.send(answer([]))
+
+    async with raw_server(answer([]), b"", slow) as server, server.session() as session:
+        clock.on(session)
+        with pytest.raises(UnknownOutcomeError):
+            await edit_customer_balance(session, 7, 1, reference="r")
+    assert len(server.heard) == 2 + 3
 
 
 async def test_a_session_closed_while_searching_does_not_hide_the_doubt() -> None:

@@ -1,0 +1,161 @@
+"""One balance edit on its way: sent at most once, and, where it has a reference, looked for in the ledger."""
+
+from decimal import Decimal
+
+import attrs
+
+from shopsdk._arguments import reference_marker
+from shopsdk._codec import parse
+from shopsdk._errors import (
+    ReferenceConflictError,
+    ResponseError,
+    SessionStateError,
+    ShopError,
+    TransportError,
+    UnknownOutcomeError,
+)
+from shopsdk._json import as_object
+from shopsdk._ledger import read_ledger
+from shopsdk._models import BalanceEdit, BalanceTransaction
+from shopsdk._runtime import Runtime
+from shopsdk._session import AsyncSession, core_of
+from shopsdk._wire import Request, Response, make_request
+
+_ROUTE = "/shops/{shop_id}/customers/{customer_id}"
+_PAUSES = (0.0, 0.5, 1.0, 2.0, 4.0)
+"""Seconds before each search for an edit whose answer was lost: it may still be under way at the server."""
+_SEARCH_SECONDS = 15.0
+"""What all of those searches may take."""
+
+
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Edit:
+    """What was asked for, checked."""
+
+    session: AsyncSession
+    shop: int
+    customer: int | str
+    amount: Decimal
+    description: str | None
+    reference: str | None
+    method: str
+
+
+def request_of(edit: Edit) -> Request:
+    """Make its request, which is never repeated once it may have been carried out."""
+    body: dict[str, object] = {"amount": edit.amount}
+    if edit.description is not None:
+        body["description"] = edit.description
+    return make_request(
+        edit.method,
+        ["shops", edit.shop, "customers", edit.customer, "balance"],
+        json=body,
+        idempotent=False,
+        route=f"{_ROUTE}/balance",
+    )
+
+
+async def send(edit: Edit, request: Request) -> Response:
+    """Send it once; a cancellation leaves with a note that says what was under way."""
+    try:
+        return await core_of(edit.session).runtime().send(request)
+    except ShopError:
+        raise
+    except BaseException as interrupted:  # a cancellation, or what a trace_configs hook of the caller's raised
+        interrupted.add_note(_interrupted_note(edit.reference))
+        raise
+
+
+def said(request: Request, response: Response) -> str | None:
+    """Read what an edit's answer says; its shape is not documented, so nothing of it is needed but that it is JSON."""
+    answer = parse(response.body, label=request.label, changes=True)
+    message = (as_object(answer) or {}).get("message")
+    return message if isinstance(message, str) else None
+
+
+async def send_referenced(edit: Edit, reference: str) -> BalanceEdit:
+    """Send it unless the ledger has it, and let the ledger say what became of it where its answer was lost."""
+    earlier = await _find(edit, reference)
+    if other := _with_amount(earlier, edit.amount, same=False):
+        raise ReferenceConflictError(
+            f"reference {reference!r} already stands in the ledger with the amount {other.amount},"
+            f" not {edit.amount}; nothing was sent",
+            reference=reference,
+        )
+    if earlier:
+        return BalanceEdit(message=None, transaction=earlier[0], replayed=True)
+    request = request_of(edit)
+    began, attempts = core_of(edit.session).runtime().now(), 1
+    try:
+        response = await send(edit, request)
+        attempts = response.attempts
+        return BalanceEdit(message=said(request, response))
+    except ShopError as error:
+        if not error.maybe_applied:
+            raise
+        loss = error
+    elapsed = loss.elapsed if isinstance(loss, TransportError) else core_of(edit.session).clock.now() - began
+    found = await _search(edit, reference)
+    made = _with_amount(found, edit.amount)
+    if made is not None:
+        return BalanceEdit(message=None, transaction=made)
+    tells = f"is in the ledger with the amount {found[0].amount}" if found else "is not in the ledger yet"
+    raise UnknownOutcomeError(
+        f"{loss}; reference {reference!r} {tells}: the edit may still be carried out",
+        method=request.method,
+        path=request.path,
+        attempts=loss.attempts if isinstance(loss, TransportError | ResponseError) else attempts,
+        elapsed=elapsed,
+        reference=reference,
+    ) from loss
+
+
+async def _search(edit: Edit, reference: str) -> list[BalanceTransaction]:
+    """Look for an edit whose answer was lost, a few times; nothing that goes wrong with looking is news."""
+    try:
+        return await _search_on(core_of(edit.session).runtime(), edit, reference)
+    except SessionStateError:
+        return []  # closed meanwhile: nobody can look, and the doubt stands
+    except BaseException as interrupted:
+        interrupted.add_note(_interrupted_note(reference))
+        raise
+
+
+async def _search_on(runtime: Runtime, edit: Edit, reference: str) -> list[BalanceTransaction]:
+    ends_at = runtime.now() + _SEARCH_SECONDS
+    found: list[BalanceTransaction] = []
+    for pause in _PAUSES:
+        await runtime.pause(pause)
+        left = ends_at - runtime.now()
+        if left <= 0:
+            break
+        try:
+            found = await _find(edit, reference, deadline=left)
+        except SessionStateError:
+            raise
+        except ShopError:
+            continue
+        if _with_amount(found, edit.amount):
+            break
+    return found
+
+
+async def _find(edit: Edit, reference: str, *, deadline: float | None = None) -> list[BalanceTransaction]:
+    """Find the ledger's lines of a reference; more than one is another process's doing."""
+    marker = reference_marker(reference)
+    lines = await read_ledger(core_of(edit.session), edit.shop, edit.customer, deadline=deadline)
+    return [line for line in lines if line.description is not None and line.description.rstrip().endswith(marker)]
+
+
+def _with_amount(lines: list[BalanceTransaction], amount: Decimal, *, same: bool = True) -> BalanceTransaction | None:
+    """Find the first line with this amount, or with another one."""
+    return next((line for line in lines if (line.amount == amount) is same), None)
+
+
+def _interrupted_note(reference: str | None) -> str:
+    if reference is None:
+        return "shopsdk: a balance edit was under way and may have been carried out; it had no reference to find it by"
+    return (
+        f"shopsdk: the balance edit with reference {reference!r} was under way and may have been carried out;"
+        " call again with the same reference to find out"
+    )
