@@ -185,15 +185,16 @@ async def test_a_line_of_another_amount_after_a_loss_is_told() -> None:
     assert caught.value.maybe_applied
 
 
-async def test_our_line_is_found_beside_another_process_s() -> None:
-    """An edit that stands in the ledger would come out as unknown, because another line has its reference too."""
-    both = answer([line(2, "9.00", "[ref:r]"), line(1, "1.00", "[ref:r]")])
+@pytest.mark.parametrize("amounts", [("9.00", "1.00"), ("1.00", "9.00")])
+async def test_our_line_is_found_beside_another_process_s(amounts: tuple[str, str]) -> None:
+    """An edit that stands in the ledger would come out as unknown, or a conflict as a replay, by the order of lines."""
+    both = answer([line(number, amount, "[ref:r]") for number, amount in enumerate(amounts)])
     async with raw_server(answer([]), b"", both) as server, server.session() as session:
         edit = await edit_customer_balance(session, 7, 1, reference="r")
         with pytest.raises(ReferenceConflictError):
             await edit_customer_balance(session, 7, 1, reference="r")
     assert edit.transaction is not None
-    assert edit.transaction.id == 1
+    assert edit.transaction.amount == 1
 
 
 @pytest.mark.parametrize("lost", [b"", answer(None, 500), answer(raw=b"<html>")], ids=["cut", "500", "unreadable"])
