@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from math import inf
 from random import random
 from typing import Any
+from weakref import WeakValueDictionary
 
 import attrs
 from aiolimiter import AsyncLimiter
@@ -68,6 +69,8 @@ class Gate:
     opens_at: float = 0.0
     announced: bool = False
     """Has somebody been told that it is closed, and not yet that it is open?"""
+    name: str = ""
+    """Of the operation, by verb and route template."""
     _leaves_at: float = 0.0
 
     def hold(self, seconds: float) -> None:
@@ -88,12 +91,19 @@ class Gate:
             RateLimitedError: it stays closed for more than ``longest`` seconds, or the turn comes after ``left()``.
         """
         while self.closed_for > 0:
-            leaves_at = self._leaves_at
-            turn = leaves_at - self.clock.now()
+            turn = self._leaves_at - self.clock.now()
             if self.closed_for > longest + _A_MOMENT or turn > left() + _A_MOMENT:
                 raise _refusal(turn)
-            self._leaves_at += 2 * _SPACING * self.clock.random()
-            await self.pause(turn)
+            opens_at, step = self.opens_at, 2 * _SPACING * self.clock.random()
+            self._leaves_at += step
+            try:
+                await self.pause(turn)
+                while self.opens_at == opens_at and self.closed_for > 0:  # a timer may ring early: the turn is kept
+                    await self.pause(self.closed_for)
+            except BaseException:
+                if self.opens_at == opens_at:  # who comes later need not wait for somebody who has left the queue
+                    self._leaves_at -= step
+                raise
 
 
 @attrs.define(eq=False, repr=False)
@@ -141,19 +151,20 @@ class Gates:
         self._clock = clock
         self._pause = pause
         self._while_open = while_open
-        self._gates: dict[str, Gate] = {}
+        self._gates: WeakValueDictionary[str, Gate] = WeakValueDictionary()
+        self._kept: dict[str, Gate] = {}
 
     def of(self, operation: str) -> Gate:
         """Find the gate of an operation (verb and route template)."""
         gate = self._gates.get(operation)
         if gate is None:
-            if len(self._gates) >= _MANY:  # routes with names in them: what stands open need not be remembered
-                self._gates = {name: gate for name, gate in self._gates.items() if gate.closed_for > 0}
-            gate = self._gates[operation] = Gate(self._clock, self._pause)
+            if len(self._kept) >= _MANY:  # routes with names in them: what stands open lives while a call is under way
+                self._kept = {name: gate for name, gate in self._kept.items() if gate.closed_for > 0}
+            gate = self._gates[operation] = self._kept[operation] = Gate(self._clock, self._pause, name=operation)
         return gate
 
     async def enter(self, gate: Gate, budget: Budget, longest: float) -> None:
-        """Take a slot, then pass the rate limit and the gate; who entered must ``leave()``.
+        """Take a slot, then pass the rate limit and the gate; who entered must ``leave`` it.
 
         The slot is given back while the gate is closed, so that a held operation starves no other. A gate that stays
         closed for longer than ``longest`` seconds, or than the budget lasts, raises at once.
@@ -190,9 +201,11 @@ class Gates:
         if late:
             raise NotSentError("not sent: the session's own rate limit takes longer than the deadline")
 
-    def leave(self) -> None:
+    def leave(self, gate: Gate) -> None:
         """Give the slot back."""
         self._slots.release()
+        if gate.closed_for > 0:
+            self._kept[gate.name] = gate  # it may have been forgotten while this call was under way
 
 
 def _refusal(seconds: float) -> RateLimitedError:

@@ -59,17 +59,20 @@ class Runtime:
         self._hooks = hooks
         self._calls = count(1)
         self._transport = Transport(options)
+        self._closing = False
         self._gates = Gates(options.max_in_flight, rate_limit, clock, self.pause, self.while_open)
         self._tasks: set[Task[Any]] = set()
         self._locks: WeakValueDictionary[str, Lock] = WeakValueDictionary()
 
     async def close(self) -> None:
         """Cancel and await the tasks of walks and waits, then close the connections."""
+        self._closing = True  # from now on nothing is sent, and nothing waits
+        me = asyncio.current_task()  # one of them, where a hook of a walk's own request closes the session
+        tasks = [task for task in self._tasks if task is not me]
+        for task in tasks:
+            task.cancel()
         try:
-            while tasks := list(self._tasks):  # a call may come to its wait while others are being ended
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
         finally:
             await self._transport.close()
 
@@ -105,15 +108,16 @@ class Runtime:
         Raises:
             SessionStateError: it was closed meanwhile.
         """
-        if self._transport.closed:  # nobody would be there to end it
+        me = asyncio.current_task()
+        cancels = me.cancelling() if me else 0
+        if self._closing:  # nobody would be there to end it
             work.close()
         else:
             wait = self.spawn(work)
             try:
                 await wait
             except asyncio.CancelledError:
-                me = asyncio.current_task()
-                if me is None or me.cancelling():
+                if me is None or me.cancelling() > cancels:
                     raise
             else:
                 return
@@ -189,7 +193,9 @@ class Runtime:
         """Try once: the answer if it is a success, else the error, with all that is known of the call."""
         try:
             await self._gates.enter(call.gate, call.budget, self._retry.retry_after_max)
-        except (RateLimitedError, NotSentError, SessionStateError) as error:
+        except NotSentError as error:
+            raise call.informed(call.last or error) from None
+        except (RateLimitedError, SessionStateError) as error:
             raise call.informed(error) from None
         outcome: Response | ShopError
         try:
@@ -208,11 +214,13 @@ class Runtime:
                 return response if call.attempts == 1 else attrs.evolve(response, attempts=call.attempts)
             outcome = self._refused(call, response)
         finally:
-            self._gates.leave()
+            self._gates.leave(call.gate)
         return call.informed(outcome)
 
     def _leave_now(self, call: Call) -> float:
         """Count an attempt, and say how long it may take: never no time at all, which aiohttp reads as no limit."""
+        if self._closing:
+            raise SessionStateError("the session was closed while this call was under way")
         left = call.budget.left
         if left <= 0:
             raise call.last or NotSentError("not sent: the deadline passed before there was a turn for it")

@@ -80,11 +80,6 @@ class Transport:
             raise_for_status=False,
         )
 
-    @property
-    def closed(self) -> bool:
-        """Has it been closed, or is it being?"""
-        return self._http.closed
-
     async def close(self) -> None:
         """Close the connections; a borrowed connector stays open."""
         await self._http.close()
@@ -118,8 +113,6 @@ class Transport:
             TransportError: the same for a read.
             DecodeError: a success whose body is larger than the session allows.
         """
-        if self.closed:
-            raise SessionStateError("the session was closed while this call was under way")
         problem: BaseException
         try:
             return await self._exchange(request, body, seconds, on_status)

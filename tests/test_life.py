@@ -6,7 +6,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any
 
 import aiohttp
@@ -20,6 +20,7 @@ from shopsdk import (
     SessionStateError,
     Timeout,
     edit_customer_affiliate_code,
+    edit_customer_balance,
     get_customer,
     iter_customer_pages,
     iter_customers,
@@ -109,7 +110,7 @@ HEAD = """
     logging.getLogger("asyncio").setLevel(logging.ERROR)  # a busy machine makes callbacks slow, and -X dev tells
     from shopsdk import *
     from shopsdk.sandbox import Sandbox
-    from contextlib import aclosing
+    from contextlib import aclosing, suppress
 """
 
 
@@ -296,6 +297,7 @@ async def test_close_ends_calls_that_wait_for_the_rate_limit() -> None:
 async def test_close_ends_calls_that_come_to_wait_while_it_works() -> None:
     """A call whose answer arrives while walks are being ended would go on to wait for a retry that cannot come."""
     closing = asyncio.Event()
+    calls: list[asyncio.Task[Any]] = []
 
     async def behave(_heard: Heard, wire: Wire) -> None:
         await closing.wait()
@@ -306,19 +308,77 @@ async def test_close_ends_calls_that_come_to_wait_while_it_works() -> None:
             await forever(0)
         finally:
             closing.set()
-            while len(runtime._tasks) < 2:
-                await asyncio.sleep(0)
+            await asyncio.wait(calls)
 
     async with raw_server(behave) as server:
         session = server.session(clock=Clock(sleep=forever))
-        runtime = core_of(session).runtime()
-        runtime.spawn(ends_slowly())
-        call = asyncio.create_task(get_customer(session, 7))
+        core_of(session).runtime().spawn(ends_slowly())
+        calls.append(asyncio.create_task(get_customer(session, 7)))
         while not server.heard:
             await asyncio.sleep(0)
         await session.close()
         with pytest.raises(SessionStateError):
-            await call
+            await calls[0]
+
+
+async def test_close_lets_nothing_out_that_was_queued() -> None:
+    """An edit that waited for the slot of a walk would be sent into the closing, and come out as perhaps made."""
+
+    async def behave(heard: Heard, wire: Wire) -> None:
+        if heard.json["page"] == 1:
+            wire.send(answer(page_of([CUSTOMER], 1, last=9, per_page=1, total=9)))
+        else:
+            await silence(heard, wire)
+
+    async with raw_server(behave) as server:
+        session = server.session(max_in_flight=1)
+        left = await left_by_break(iter_customers(session, per_page=1))
+        while len(server.heard) < 2:
+            await asyncio.sleep(0)
+        edit = asyncio.create_task(edit_customer_balance(session, 7, 1))
+        await asyncio.sleep(0)
+        await session.close()
+        with pytest.raises(SessionStateError) as caught:
+            await edit
+        await left.aclose()
+    assert not caught.value.maybe_applied
+    assert {"GET"} == {heard.method for heard in server.heard}
+
+
+async def test_close_from_within_a_walk_s_own_request() -> None:
+    """A tracing hook that gives up on a shop would end in a recursion: the closing would wait for itself."""
+    session: AsyncSession | None = None
+
+    async def give_up(*_: object) -> None:
+        assert session is not None
+        await session.close()
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_end.append(give_up)
+    async with raw_server(answer(page_of([CUSTOMER], 1, last=9, per_page=1, total=9))) as server:
+        session = server.session(trace_configs=[trace])
+        with pytest.raises(SessionStateError):
+            [row async for row in iter_customers(session, per_page=1)]
+    assert {asyncio.current_task()} == asyncio.all_tasks()
+
+
+async def test_close_is_told_apart_from_a_cancel_of_long_ago() -> None:
+    """A task that once survived a cancel would be cancelled again, without anybody asking for it."""
+
+    async def survivor() -> None:
+        with suppress(asyncio.CancelledError):
+            await forever(0)
+        with pytest.raises(SessionStateError):
+            await get_customer(session, 7)
+
+    async with raw_server(answer(None, 503, headers={"Retry-After": "60"})) as server:
+        session = server.session(clock=Clock(sleep=forever))
+        task = asyncio.create_task(survivor())
+        await asyncio.sleep(0)
+        task.cancel()
+        await until_waiting(session, 1)
+        await session.close()
+        await task
 
 
 async def test_close_keeps_the_doubt_of_a_call_that_waits() -> None:

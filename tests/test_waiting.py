@@ -367,7 +367,7 @@ async def test_a_cancelled_task_gives_its_place_back_while_rate_limited() -> Non
 
     gates = Gates(1, RateLimit(1, 60), clock, clock.sleep, while_open)
     await gates.enter(gates.of("a"), Budget(clock, 100), 100)
-    gates.leave()
+    gates.leave(gates.of("a"))
     task = asyncio.create_task(gates.enter(gates.of("a"), Budget(clock, 100), 100))
     await asyncio.sleep(0)
     task.cancel()
