@@ -175,8 +175,9 @@ async def test_a_name_that_does_not_resolve_is_surely_unsent() -> None:
             await edit_customer_balance(session, 7, 1)
 
 
-async def test_a_connect_timeout_is_surely_unsent() -> None:
-    """A server too busy to accept would make every edit's fate look unknown."""
+@pytest.mark.parametrize("timeout", [Timeout(connect=0.05, total=5), Timeout(connect=10, total=0.06)], ids=str)
+async def test_a_connect_timeout_is_surely_unsent(timeout: Timeout) -> None:
+    """A server too busy to accept would make every edit's fate look unknown, the more so with a short total."""
     with socket.socket() as full:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
@@ -186,7 +187,6 @@ async def test_a_connect_timeout_is_surely_unsent() -> None:
             for filler in fillers:
                 filler.setblocking(False)
                 filler.connect_ex(address)
-            timeout = Timeout(connect=0.05, total=5)
             async with AsyncSession(
                 "key", shop_id=38, base_url=f"http://127.0.0.1:{address[1]}/v1", timeout=timeout
             ) as session:
@@ -197,6 +197,18 @@ async def test_a_connect_timeout_is_surely_unsent() -> None:
         finally:
             for filler in fillers:
                 filler.close()
+
+
+async def test_a_proxy_that_refuses_to_connect_is_surely_unsent() -> None:
+    """An edit that never reached the shop would look like one that may have been made."""
+    async with raw_server(answer(None, 502)) as proxy:
+        place = f"http://127.0.0.1:{proxy.port}"
+        async with AsyncSession("key", shop_id=38, base_url="https://shop.example/v1", proxy=place) as session:
+            FakeClock().on(session)
+            with pytest.raises(NotSentError) as caught:
+                await edit_customer_balance(session, 7, 1)
+    assert not caught.value.maybe_applied
+    assert {"CONNECT"} == {heard.method for heard in proxy.heard}
 
 
 async def test_plain_text_where_tls_is_expected_is_surely_unsent() -> None:

@@ -17,12 +17,14 @@ from shopsdk import (
     ServerError,
     Timeout,
     TransportError,
+    edit_customer_affiliate_code,
     edit_customer_balance,
     get_customer,
     get_customer_balance_transactions,
     iter_customers,
 )
 from shopsdk._gate import Budget, Clock, Gate, Gates
+from shopsdk._session import core_of
 from shopsdk.sandbox import Sandbox
 from tests.support import CUSTOMER, FakeClock, Heard, Wire, answer, raw_server, silence
 
@@ -78,6 +80,30 @@ async def test_none_starts_once_a_429_was_read() -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+async def test_a_429_is_heard_before_its_body() -> None:
+    """While a slow body is read, everybody else would run into the limit."""
+    told = asyncio.Event()
+
+    async def behave(_heard: Heard, wire: Wire) -> None:
+        wire.send(b"HTTP/1.1 429 X\r\nRetry-After: 30\r\nContent-Length: 2\r\n\r\n")
+        await wire.writer.drain()
+        await told.wait()
+        wire.send(b"{}")
+
+    async with raw_server(behave) as server, server.session(retry=RetryPolicy(attempts=1)) as session:
+        calls = [asyncio.create_task(get_customer(session, 1))]
+        gate = core_of(session).runtime()._gates.of("GET /shops/{shop_id}/customers/{customer_id}")
+        while gate.closed_for <= 0:
+            await asyncio.sleep(0)
+        calls.append(asyncio.create_task(get_customer(session, 2)))
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert len(server.heard) == 1
+        told.set()
+        calls[1].cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+
+
 async def test_another_operation_goes_on() -> None:
     """A limit on one endpoint would stop the whole shop, though limits vary by endpoint."""
 
@@ -110,6 +136,118 @@ async def test_who_waited_leaves_one_after_the_other() -> None:
         task.cancel()
     await asyncio.gather(*waiting, return_exceptions=True)
     assert pytest.approx(waits) == [10.0, 10.05, 10.1, 10.15, 10.2]
+
+
+async def test_who_gave_up_waiting_leaves_the_queue() -> None:
+    """A bot whose users are impatient would make the patient ones wait for hundreds who have gone."""
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        await asyncio.Event().wait()
+
+    gate = Gate(Clock(now=lambda: 0.0, random=lambda: 0.5), sleep)
+    gate.hold(10)
+    for _ in range(100):
+        task = asyncio.create_task(gate.wait())
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert {10.0} == {round(wait, 6) for wait in waits}
+
+
+async def test_a_timer_that_rings_early_costs_nobody_the_turn() -> None:
+    """The first in the queue would be sent to its end, for a fraction of a millisecond, as uvloop's timers do."""
+    clock = FakeClock()
+
+    async def early(seconds: float) -> None:
+        await clock.sleep(seconds - 0.0005 if seconds > 1 else seconds)
+
+    gate = Gate(Clock(now=lambda: clock.time, random=lambda: 1.0), early)
+    gate.hold(10)
+    await gate.wait()
+    assert clock.time == pytest.approx(1010)
+    assert clock.slept == pytest.approx([10, 0.0005], abs=0.001)
+
+
+async def test_a_gate_is_remembered_while_it_is_closed_or_in_use() -> None:
+    """With a thousand operations known, one that was just refused would be free to run into its limit again."""
+    clock = FakeClock()
+    gates = gates_of(clock, RateLimit(1000, 1))
+    gate = gates.of("used")
+    await gates.enter(gate, Budget(gates._clock, 100), 100)
+    gates.of("closed").hold(10)
+    for number in range(2000):
+        gates.of(str(number))
+    gate.hold(10)
+    gates.leave(gate)
+    del gate
+    assert (gates.of("used").closed_for, gates.of("closed").closed_for) == (10, 10)
+    assert len(gates._kept) < 2000
+
+
+async def test_a_gate_that_closes_while_the_rate_limit_is_waited_for_holds() -> None:
+    """A task that was already waiting for its turn would start into a limit that others have just read of."""
+    clock = FakeClock()
+    gates = gates_of(clock, RateLimit(1, 0.01))
+    gate = gates.of("a")
+    await gates.enter(gate, Budget(gates._clock, 100), 100)
+    gates.leave(gate)
+    waiting = asyncio.create_task(gates.enter(gate, Budget(gates._clock, 100), 100))
+    await asyncio.sleep(0)
+    gate.hold(50)
+    await waiting
+    assert clock.time >= 1050
+
+
+async def test_the_queue_for_a_slot_between_attempts_is_free() -> None:
+    """A retry that queues behind others would be late through no doing of its own."""
+    clock = FakeClock()
+    gates = gates_of(clock, None)
+    gate, budget = gates.of("a"), Budget(gates._clock, 10)
+    await gates.enter(gate, budget, 100)
+    gates.leave(gate)
+    await gates.enter(gate, Budget(gates._clock, 10), 100)
+    again = asyncio.create_task(gates.enter(gate, budget, 100))
+    await asyncio.sleep(0)
+    clock.time += 100
+    gates.leave(gate)
+    await again
+    assert budget.left == 10
+
+
+def gates_of(clock: FakeClock, limit: RateLimit | None) -> Gates:
+    async def while_open(wait: Coroutine[Any, Any, None]) -> None:
+        await wait
+
+    return Gates(1, limit, Clock(now=lambda: clock.time, random=lambda: 0.0), clock.sleep, while_open)
+
+
+async def test_what_the_server_said_is_not_forgotten_over_the_rate_limit() -> None:
+    """A read that was answered 503 would end as one that was never sent."""
+    async with raw_server(answer(None, 503)) as server:
+        policy = RetryPolicy(wait_initial=0)
+        async with server.session(
+            rate_limit=RateLimit(1, 3600), timeout=Timeout(deadline=0.2), retry=policy
+        ) as session:
+            with pytest.raises(ServerError):
+                await get_customer(session, 7)
+    assert len(server.heard) == 1
+
+
+async def test_a_change_that_was_lost_stays_in_doubt_at_the_gate() -> None:
+    """A code that may have been set would come out as surely not set, because the next attempt was held."""
+    async with raw_server(b"") as server, server.session() as session:
+        gates = core_of(session).runtime()._gates
+
+        async def sleep(_seconds: float) -> None:
+            gates.of("PUT /shops/{shop_id}/customers/{customer_id}/affiliate-code").hold(1000)
+
+        core_of(session).clock.sleep = sleep
+        with pytest.raises(RateLimitedError, match="not sent") as caught:
+            await edit_customer_affiliate_code(session, 7, "x")
+    assert caught.value.maybe_applied
+    assert caught.value.attempts == 1
 
 
 def test_a_gate_never_opens_earlier_than_it_was_told() -> None:
@@ -360,12 +498,8 @@ async def test_cancellation_is_honoured(call: Callable[[AsyncSession], Awaitable
 
 async def test_a_cancelled_task_gives_its_place_back_while_rate_limited() -> None:
     """A cancel in the session's own rate limit would keep the slot, and the session would stand still."""
-    clock = Clock()
-
-    async def while_open(wait: Coroutine[Any, Any, None]) -> None:
-        await wait
-
-    gates = Gates(1, RateLimit(1, 60), clock, clock.sleep, while_open)
+    gates = gates_of(FakeClock(), RateLimit(1, 60))
+    clock = gates._clock
     await gates.enter(gates.of("a"), Budget(clock, 100), 100)
     gates.leave(gates.of("a"))
     task = asyncio.create_task(gates.enter(gates.of("a"), Budget(clock, 100), 100))
@@ -373,7 +507,7 @@ async def test_a_cancelled_task_gives_its_place_back_while_rate_limited() -> Non
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    free = Gates(1, None, clock, clock.sleep, while_open)
+    free = gates_of(FakeClock(), None)
     free._slots = gates._slots
     await asyncio.wait_for(free.enter(free.of("b"), Budget(clock, 100), 100), 5)
 
