@@ -89,7 +89,8 @@ def _first(error: BaseException) -> tuple[str, str]:
             if isinstance(note, AttributeValidationNote):
                 path += f".{note.name}"
             elif isinstance(note, IterableValidationNote):
-                path += f"[{note.index}]"
+                # A mapping's key is the server's own text, and may be anything: an e-mail address, an echo of the key.
+                path += f"[{note.index}]" if isinstance(note.index, int) else "[?]"
     if isinstance(error, KeyError):
         return path, "it is missing"
     return path, str(error) if isinstance(error, RefusedError) else f"cannot be read ({type(error).__name__})"

@@ -83,11 +83,12 @@ class AsyncSession:
         on_event: Callable[[Event], object] | None = None,
         clock: Clock | None = None,
     ) -> None:
-        # First of all, so that no traceback that shows locals finds the key or a proxy's password in this frame.
+        # First of all, so that no traceback that shows locals finds the key or a password in this frame.
         key = Secret(os.environ.get("SHOPSDK_API_KEY", "") if api_key is None else api_key)
         missing = api_key is None and "SHOPSDK_API_KEY" not in os.environ
         place = None if proxy is None else Secret(proxy)
-        api_key = proxy = None
+        root = Secret(os.environ.get("SHOPSDK_BASE_URL") or _BASE_URL if base_url is None else base_url)
+        api_key = proxy = base_url = None
         named: dict[str, tuple[object, type[object]]] = {"timeout": (timeout, Timeout), "retry": (retry, RetryPolicy)}
         named |= {} if rate_limit is None else {"rate_limit": (rate_limit, RateLimit)}
         named |= {} if connector is None else {"connector": (connector, aiohttp.BaseConnector)}
@@ -99,11 +100,9 @@ class AsyncSession:
         check_int("max_response_bytes", max_response_bytes, 1)
         if list_params not in {"body", "query"}:
             raise ValueError(f"list_params must be 'body' or 'query', not {list_params!r}")
-        if base_url is None:
-            base_url = os.environ.get("SHOPSDK_BASE_URL") or _BASE_URL
         self._core = Core(
             options=Options(
-                base_url=check_base_url(base_url),
+                base_url=check_base_url(root),
                 key=check_api_key(key, missing=missing),
                 timeout=timeout,
                 max_in_flight=max_in_flight,

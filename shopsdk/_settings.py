@@ -2,13 +2,17 @@
 
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
+from html import escape
 from ipaddress import ip_address
 from math import isfinite
 from typing import Any
 from urllib.parse import SplitResult, quote, urlsplit
 
 import attrs
+
+_ESCAPE = re.compile("%[0-9A-F]{2}")
 
 
 def whole_number(_instance: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
@@ -36,10 +40,11 @@ class Secret:
         self.reveal = lambda: value
 
     def scrub(self, text: str) -> str:
-        """Blot it out of what a server echoed, in the ways that JSON and URLs may write it."""
+        """Blot it out of what a server echoed, in the ways that JSON, URLs and HTML may write it."""
         value = self.reveal()
-        written = json.dumps(value)[1:-1]
-        for form in (value, written, written.replace("/", "\\/"), quote(value, safe="")):
+        written, quoted = json.dumps(value)[1:-1], quote(value, safe="")
+        lowered = _ESCAPE.sub(lambda found: found[0].lower(), quoted)
+        for form in (value, written, written.replace("/", "\\/"), quoted, lowered, escape(value)):
             text = text.replace(form, "[secret]")
         return text
 
@@ -47,21 +52,21 @@ class Secret:
         return "<secret>"
 
 
-def check_base_url(url: str) -> str:
+def check_base_url(url: Secret) -> str:
     """Normalise a base URL; refuse one that would leak the key or lose the path. The URL itself is never echoed."""
-    if not isinstance(url, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not isinstance(url.reveal(), str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError("base_url must be a str")
-    text = url.strip().rstrip("/")
-    if not text.isprintable() or any(char in text for char in " \\@?#"):
+    text = Secret(url.reveal().strip().rstrip("/"))
+    if not text.reveal().isprintable() or not set(" \\@?#").isdisjoint(text.reveal()):
         raise ValueError("base_url must hold no userinfo, query, fragment, backslash, space or control character")
-    if not text.isascii():
+    if not text.reveal().isascii():
         raise ValueError("base_url must be ASCII: write the host in Punycode, and percent-encode the path")
-    parts = _split_url("base_url", Secret(text), "https://api.sellauth.com/v1")
+    parts = _split_url("base_url", text, "https://api.sellauth.com/v1")
     if any(segment in {".", ".."} for segment in parts.path.split("/")):
         raise ValueError("base_url must not hold '.' or '..' segments")
     if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
         raise ValueError("base_url must be https: plain http would show the key to the network (loopback excepted)")
-    return text
+    return text.reveal()
 
 
 def check_proxy(proxy: Secret) -> Secret:

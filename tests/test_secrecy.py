@@ -2,12 +2,14 @@
 
 import asyncio
 import gc
+import json
 import logging
 import pickle
 import socket
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager
+from html import escape
 from traceback import TracebackException, walk_tb
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -18,6 +20,7 @@ import pytest
 
 from shopsdk import (
     AsyncSession,
+    DecodeError,
     RetryPolicy,
     ShopError,
     Timeout,
@@ -28,6 +31,7 @@ from shopsdk import (
     iter_customers,
 )
 from shopsdk._arguments import balance_amount
+from shopsdk._settings import Secret
 from tests.support import (
     CUSTOMER,
     Behaviour,
@@ -479,6 +483,31 @@ def test_a_key_that_is_refused_is_not_echoed(key: str) -> None:
     assert TRACE not in f"{caught.value!r} {caught.value.__context__!r} {caught.value.__cause__!r}"
 
 
+def in_url(text: str) -> str:
+    return quote(text, safe="")
+
+
+@pytest.mark.parametrize("write", [str, in_url, lambda key: in_url(key).lower(), escape, json.dumps])
+def test_an_echo_of_the_key_is_blotted_out_however_it_is_written(write: Callable[[str], str]) -> None:
+    """A server that quotes the key back in a URL, in HTML or in JSON would put it into our messages."""
+    key = '38|a"b<c&d/e\\f'
+    said = Secret(key).scrub(f"not for {write(key)}!")
+    assert said.replace('"', "") == "not for [secret]!"
+
+
+async def test_the_keys_of_a_mapping_stay_out_of_messages() -> None:
+    """A caller's own type with a dict in it would let an echo of the key, or an address, into every log."""
+
+    def behave(heard: Heard, wire: Wire) -> None:
+        wire.send(answer({heard.headers["authorization"]: "x", ADDRESS: "y"}))
+
+    async with raw_server(behave) as server, session_on(server.base_url) as session:
+        with pytest.raises(DecodeError) as caught:
+            await session.request("GET", ["x"], as_type=dict[str, int])
+    assert caught.value.path == "$[?]"
+    key_stays_in(Seen(caught.value), deep=False)
+
+
 def test_the_watch_would_see() -> None:
     """This file would find nothing because it looks at nothing."""
     inner = ValueError(f"Bearer {KEY}")
@@ -515,10 +544,18 @@ async def test_the_raw_server_hears_the_key() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"base_url": "ftp://x"}, {"max_in_flight": 0}, {"shop_id": 0}, {"list_params": "x"}, {"api_key": f"{KEY}\n{KEY}"}],
+    [
+        {"base_url": "ftp://x"},
+        {"base_url": f"https://user:{KEY}@shop.example/v1"},
+        {"base_url": f"https://shop.example/v1?key={KEY}"},
+        {"max_in_flight": 0},
+        {"shop_id": 0},
+        {"list_params": "x"},
+        {"api_key": f"{KEY}\n{KEY}"},
+    ],
 )
 def test_a_constructor_that_refuses_holds_no_key_in_its_frames(wrong: dict[str, Any]) -> None:
     """An error tracker that keeps frames with their locals would keep the key of a program that fails to start."""
-    with pytest.raises(ValueError, match=r" must be ") as caught:
+    with pytest.raises(ValueError, match=r" must (be|hold) ") as caught:
         AsyncSession(**{"api_key": KEY} | wrong)
     key_stays_in(Seen(caught.value))

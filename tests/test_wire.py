@@ -21,7 +21,7 @@ from shopsdk import (
     paginate,
 )
 from shopsdk._refusal import readable
-from shopsdk._settings import check_base_url
+from shopsdk._settings import Secret, check_base_url
 from shopsdk._wire import (
     make_list_request,
     make_request,
@@ -126,7 +126,7 @@ async def test_a_quoted_path_travels_as_it_was_quoted() -> None:
 )
 def test_a_good_base_url(url: str, expected: str) -> None:
     """A prefix or a port would be lost, or a test server on loopback refused."""
-    assert expected == check_base_url(url)
+    assert expected == check_base_url(Secret(url))
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_a_good_base_url(url: str, expected: str) -> None:
 def test_a_bad_base_url_is_refused_without_being_echoed(url: str) -> None:
     """The key would travel in clear, to another host, or to no path of the API; or the message would show a secret."""
     if url == "https://host/hunter2\n":
-        assert check_base_url(url) == "https://host/hunter2"  # white space around it is harmless
+        assert check_base_url(Secret(url)) == "https://host/hunter2"  # white space around it is harmless
         return
     with pytest.raises(ValueError, match=r"^base_url must ") as caught:
         AsyncSession("key", base_url=url)
@@ -180,7 +180,7 @@ def test_a_bad_base_url_is_refused_without_being_echoed(url: str) -> None:
 def test_any_base_url_is_taken_or_refused(url: str) -> None:
     """Something other than a ValueError would come out, or the key go in clear to a host that is not this one."""
     try:
-        parts = urlsplit(check_base_url(url))
+        parts = urlsplit(check_base_url(Secret(url)))
     except ValueError as error:
         message = str(error)
     else:
