@@ -55,8 +55,9 @@ async def edit_customer_balance(
 
     With a ``reference``, calling again is safe once the earlier request can no longer be running at the server, and
     while no other process uses that reference: the ledger is searched for it first, and where it stands with the same
-    amount, nothing is sent. After a lost answer the ledger is searched again, for up to 15 seconds. Calls that share a
-    reference are served in turn within a session. Why, and what remains: ``shopsdk._balance``.
+    amount, nothing is sent. After a lost answer the ledger is searched again, for up to 15 seconds (queues for a slot
+    not counted). Calls that share a reference are served in turn within a session. Why, and what remains:
+    ``shopsdk._balance``.
 
     ```python
     try:

@@ -45,7 +45,7 @@ class ReadAhead(Generic[T]):
         self._fallen = 0
         self._tasks: deque[tuple[int, Task[Any]]] = deque()
         self._came: deque[tuple[int, Task[Any]]] = deque()  # as they came, not looked at yet
-        self._opened: dict[int, Arrival[T] | ShopError] = {}
+        self._opened: dict[int, Arrival[T] | Exception] = {}
 
     async def send_off(self, first: int, last: int) -> None:
         """Ask for what comes next, up to page ``last``, and see the requests off before anything else is done."""
@@ -83,7 +83,7 @@ class ReadAhead(Generic[T]):
             await self.send_off(number + 1, last)
             await self._open_up_to(number)
             opened = self._opened.pop(number)
-            if isinstance(opened, ShopError):
+            if isinstance(opened, Exception):
                 raise opened
         except ShopError as error:
             error.page = number
@@ -104,7 +104,7 @@ class ReadAhead(Generic[T]):
             return
         try:
             page = self._decode(task.result())
-        except ShopError as error:
+        except Exception as error:  # noqa: BLE001 - raised in its turn
             self._opened[number] = error
             return
         if self._total is not None:

@@ -54,7 +54,8 @@ class AsyncSession:
             through proxies that drop the body of a GET.
         max_response_bytes: the largest answer that is read, after decompression; at least 1.
         proxy: the URL of an HTTP proxy, such as ``http://proxy.example:3128``; it may hold a password.
-        connector: an aiohttp connector to borrow; it is never closed here.
+        connector: an aiohttp connector to borrow; it is never closed here. Its own limit should be no lower than
+            max_in_flight: a wait for it counts as connecting.
         trace_configs: aiohttp's tracing hooks; they see the wire, the Authorization header included.
         on_event: told of calls, attempts, retries and rate limits as they happen (see ``Event``), on the event loop, so
             it must be quick; what it raises is logged and breaks no call.

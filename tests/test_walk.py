@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shopsdk import Page, PaginationError, ServerError
+from shopsdk import DecodeError, Page, PaginationError, ServerError
 from shopsdk._pages import Walk, walk
 
 
@@ -282,6 +282,25 @@ async def test_a_failing_page_is_raised_in_its_turn(concurrency: int) -> None:
                 got += [row.id for row in page.data]
     assert list(range(1, 21)) == got
     assert caught.value.page == 3
+
+
+@pytest.mark.parametrize("error", [DecodeError("cut"), RuntimeError("a converter of the caller's")], ids=repr)
+async def test_a_page_that_cannot_be_read_is_raised_in_its_turn(error: Exception) -> None:
+    """Page 2, which is slow, would be lost because page 3 was there before it and cannot be read."""
+    shelf = Shelf(list(range(1, 51)), 10, script=[(0, delete([])), (9, delete([]))])
+
+    def decode(page: Page[Row]) -> Page[Row]:
+        if page.current_page == 3:
+            raise error
+        return page
+
+    got: list[int] = []
+    with pytest.raises(type(error)) as caught:
+        async with aclosing(walk(shelf.plan(concurrency=4, decode=decode))) as pages:
+            async for page in pages:
+                got += [row.id for row in page.data]
+    assert list(range(1, 21)) == got
+    assert getattr(caught.value, "page", 3) == 3
 
 
 async def test_nothing_more_is_asked_once_a_page_has_failed() -> None:

@@ -256,9 +256,11 @@ async def test_the_documented_headers_travel() -> None:
 async def test_no_cookie_is_kept() -> None:
     """A cookie that one answer set would tie the next requests to a server-side session."""
     cookie = answer(CUSTOMER, headers={"Set-Cookie": "laravel_session=1; Path=/"})
-    async with raw_server(cookie) as server, server.session() as session:
-        await get_customer(session, 7)
-        await get_customer(session, 7)
+    async with raw_server(cookie) as server:
+        named = f"http://localhost:{server.port}/v1"  # from a bare address no client would take a cookie
+        async with AsyncSession("key", shop_id=38, base_url=named) as session:
+            await get_customer(session, 7)
+            await get_customer(session, 7)
     assert ["cookie" in h.headers for h in server.heard] == [False, False]
 
 
