@@ -15,7 +15,7 @@ _ALL = (streaming, decoding, link, memory, importing, single, fairness, exportin
 def main() -> None:
     """Run them all; exit with 1 where a bound is missed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument(QUICK, action="store_true", help="rougher figures, within a minute")
+    parser.add_argument(QUICK, action="store_true", help="rougher figures, in about a minute")
     parser.add_argument("--plot", action="store_true", help="also draw chart.svg")
     options = parser.parse_args()
     rows: list[Row] = []
