@@ -209,6 +209,21 @@ def test_a_walk_taken_up_again_loses_nobody(
     check(shelf, asyncio.run(both()))
 
 
+@pytest.mark.parametrize("turns", range(10))
+async def test_what_the_totals_of_dropped_answers_tell_is_kept(turns: int) -> None:
+    """On the way back, deletions would be missed that only an answer nobody waits for any more lets one count."""
+    script = [(0, delete([])), (0, delete([])), (4, delete([0])), (turns, insert(6)), (0, delete([0] * 6))]
+    shelf = Shelf(list(range(1, 41)), 5, script=script)
+    check(shelf, await ids_of(walk(shelf.plan(concurrency=2))))
+
+
+async def test_a_walk_taken_up_again_counts_from_where_it_stopped() -> None:
+    """The first deletions after a stop would not count once the walk had gone back because of them."""
+    shelf = Shelf(list(range(1, 41)), 5, script=[(0, delete([0] * 3)), (0, delete([0] * 3))])
+    got = await ids_of(walk(shelf.plan(after=shelf.page(2))))
+    assert got == list(range(11, 41))
+
+
 async def test_a_burst_larger_than_several_pages_is_found_again() -> None:
     """A mass deletion would leave the walk behind the end of the list, taking that for the end of the walk."""
     shelf = Shelf(list(range(1, 1001)), 10, script=[(0, lambda _shelf: None)] * 30 + [(0, delete([0] * 250))])
