@@ -52,7 +52,7 @@ def _check_echo(page: Ledger, number: int) -> None:
         raise _distrust(number, "a page that does not say how many there are")
     if page.last_page is not None and number >= page.last_page and more:
         raise _distrust(number, "the last page, with a sign of more behind it")
-    alone = page.last_page is None or number == 1 == page.last_page
+    alone = number == 1 and page.last_page in {None, 1}
     if page.current_page != number and not (alone and page.current_page is None):
         raise _distrust(number, f"page {page.current_page}")
 

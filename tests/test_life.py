@@ -237,16 +237,16 @@ async def test_close_ends_what_a_bare_break_left(shop: Sandbox) -> None:
         [row async for row in walks[0]]
 
 
+async def stuck_after_page_one(heard: Heard, wire: Wire) -> None:
+    if heard.json["page"] == 1:
+        wire.send(answer(page_of([CUSTOMER], 1, last=9, per_page=1, total=9)))
+    else:
+        await silence(heard, wire)
+
+
 async def test_close_does_not_wait_for_answers_nobody_wants() -> None:
     """Closing would take as long as a stuck server's timeout, because of a walk that was left long ago."""
-
-    async def behave(heard: Heard, wire: Wire) -> None:
-        if heard.json["page"] == 1:
-            wire.send(answer(page_of([CUSTOMER], 1, last=9, per_page=1, total=9)))
-        else:
-            await silence(heard, wire)
-
-    async with raw_server(behave) as server:
+    async with raw_server(stuck_after_page_one) as server:
         async with server.session() as session:
             left = await left_by_break(iter_customers(session, per_page=1, concurrency=4))
             while len(server.heard) < 5:
@@ -323,14 +323,7 @@ async def test_close_ends_calls_that_come_to_wait_while_it_works() -> None:
 
 async def test_close_lets_nothing_out_that_was_queued() -> None:
     """An edit that waited for the slot of a walk would be sent into the closing, and come out as perhaps made."""
-
-    async def behave(heard: Heard, wire: Wire) -> None:
-        if heard.json["page"] == 1:
-            wire.send(answer(page_of([CUSTOMER], 1, last=9, per_page=1, total=9)))
-        else:
-            await silence(heard, wire)
-
-    async with raw_server(behave) as server:
+    async with raw_server(stuck_after_page_one) as server:
         session = server.session(max_in_flight=1)
         left = await left_by_break(iter_customers(session, per_page=1))
         while len(server.heard) < 2:

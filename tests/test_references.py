@@ -314,9 +314,10 @@ async def test_a_ledger_whose_pages_cannot_be_had_stops_the_edit(claim: int) -> 
 MORE = "https://api.example/next"
 
 
-NOT_WHOLE = {
+NOT_WHOLE: dict[str, list[Any]] = {
     "page 1 for page 2 of two": [page_of([line(9, "1", "a")], 1, last=2)] * 2,
     "an empty page in the middle": [page_of([line(9, "1", "a")], 1, last=3), page_of([], 2, last=3)],
+    "a bare list for page 2 of three": [page_of([line(9, "1", "a")], 1, last=3), [line(8, "1", "b")]],
     "an empty page 1, twice": [page_of([], 1, last=2)] * 2,
     "more lines counted than shown": [page_of([line(9, "1", "a")], 1, last=1, total=2)],
     "a last page with a next one": [{**page_of([line(9, "1", "a")]), "next_page_url": MORE}],

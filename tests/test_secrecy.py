@@ -487,10 +487,14 @@ def in_url(text: str) -> str:
     return quote(text, safe="")
 
 
-@pytest.mark.parametrize("write", [str, in_url, lambda key: in_url(key).lower(), escape, json.dumps])
+def as_php(text: str) -> str:
+    return escape(text).replace("&#x27;", "&#039;")
+
+
+@pytest.mark.parametrize("write", [str, in_url, lambda key: in_url(key).lower(), as_php, json.dumps])
 def test_an_echo_of_the_key_is_blotted_out_however_it_is_written(write: Callable[[str], str]) -> None:
     """A server that quotes the key back in a URL, in HTML or in JSON would put it into our messages."""
-    key = '38|a"b<c&d/e\\f'
+    key = "38|a\"b<c&d'/e\\f"
     said = Secret(key).scrub(f"not for {write(key)}!")
     assert said.replace('"', "") == "not for [secret]!"
 

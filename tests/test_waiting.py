@@ -120,8 +120,8 @@ async def test_another_operation_goes_on() -> None:
         await asyncio.gather(*held, return_exceptions=True)
 
 
-async def test_who_waited_leaves_one_after_the_other() -> None:
-    """All that waited would fire at once when the gate opens, and close it again."""
+def closed_for_good() -> tuple[Gate, list[float]]:
+    """Make a gate that is closed for 10 seconds that never pass, and the list of the waits at it."""
     waits: list[float] = []
 
     async def sleep(seconds: float) -> None:
@@ -130,6 +130,12 @@ async def test_who_waited_leaves_one_after_the_other() -> None:
 
     gate = Gate(Clock(now=lambda: 0.0, random=lambda: 0.5), sleep)
     gate.hold(10)
+    return gate, waits
+
+
+async def test_who_waited_leaves_one_after_the_other() -> None:
+    """All that waited would fire at once when the gate opens, and close it again."""
+    gate, waits = closed_for_good()
     waiting = [asyncio.create_task(gate.wait()) for _ in range(5)]
     await asyncio.sleep(0)
     for task in waiting:
@@ -140,14 +146,7 @@ async def test_who_waited_leaves_one_after_the_other() -> None:
 
 async def test_who_gave_up_waiting_leaves_the_queue() -> None:
     """A bot whose users are impatient would make the patient ones wait for hundreds who have gone."""
-    waits: list[float] = []
-
-    async def sleep(seconds: float) -> None:
-        waits.append(seconds)
-        await asyncio.Event().wait()
-
-    gate = Gate(Clock(now=lambda: 0.0, random=lambda: 0.5), sleep)
-    gate.hold(10)
+    gate, waits = closed_for_good()
     for _ in range(100):
         task = asyncio.create_task(gate.wait())
         await asyncio.sleep(0)
