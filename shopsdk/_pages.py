@@ -56,38 +56,92 @@ class Walk(Generic[T]):
     """Go on behind this page."""
 
 
+class Walker(Generic[T]):
+    """A walk under way, as a plain object: each generator that users hold is the only one over it.
+
+    asyncio ends every generator by itself when its loop shuts down, so one inside another would be ended twice.
+    """
+
+    def __init__(self, plan: Walk[T]) -> None:
+        after = plan.after
+        self._per_page = plan.per_page
+        self._state = Progress(plan.per_page, plan.key, plan.order, after)
+        self._reader = ReadAhead(plan.read, plan.decode, plan.concurrency, None if after is None else after.total)
+        self._number = plan.start_page if after is None else after.current_page + 1
+        self._early: list[Arrival[T]] = []  # put aside until the pages before them have been read again
+        self._ended = False
+
+    async def next_page(self) -> Page[T] | None:
+        """Find the next page with a new row, with its new rows only; None at the end.
+
+        Raises:
+            PaginationError: the server cannot be trusted to have told everything.
+            ShopError: whatever reading it raised, with ``page`` set, after every page before it was delivered.
+        """
+        while not self._ended:
+            arrival = await self._next_arrival()
+            if arrival is None:
+                break
+            rows = self._state.accept(arrival)
+            self._number += 1
+            self._ended = self._state.ended
+            if not self._ended:
+                await self._reader.send_off(self._number, self._last_wanted())
+            if rows:
+                page = arrival.page
+                return page if len(rows) == len(page.data) else attrs.evolve(page, data=rows)
+        self._ended = True
+        return None
+
+    async def close(self) -> None:
+        """Let go of the pages that are on their way."""
+        await self._reader.drop()
+
+    async def _next_arrival(self) -> Arrival[T] | None:
+        """Find the page that comes next and may be taken; None where the server says that there is none."""
+        state, early = self._state, self._early
+        while True:
+            arrival = early.pop() if early and early[-1].number == self._number else None
+            if arrival is not None and not state.may_skip(arrival):
+                return arrival
+            arrival = await self._reader.take(self._number, self._last_wanted())
+            if state.is_clamped(arrival):
+                return None
+            check_page_answer(arrival.page, self._number, self._per_page)
+            if not state.may_skip(arrival):
+                return arrival
+            early.append(arrival)
+            await self._reader.turn_back()
+            self._number = state.step_back(arrival)
+
+    def _last_wanted(self) -> int:
+        return self._early[-1].number - 1 if self._early else self._state.horizon
+
+
 async def walk(plan: Walk[T]) -> AsyncGenerator[Page[T], None]:
     """Deliver the pages in order, each with its new rows only; pages without a new row are not delivered.
 
     Raises:
-        PaginationError: the server cannot be trusted to have told everything.
-        ShopError: whatever reading it raised, with ``page`` set, after every page before it was delivered.
+        ShopError: as ``Walker.next_page``.
     """
-    state = Progress(plan.per_page, plan.key, plan.order, plan.after)
-    reader = ReadAhead(plan.read, plan.decode, plan.concurrency, None if plan.after is None else plan.after.total)
-    number = plan.start_page if plan.after is None else plan.after.current_page + 1
-    early: list[Arrival[T]] = []  # put aside until the pages before them have been read again
+    walker = Walker(plan)
     try:
-        while True:
-            arrival = early.pop() if early and early[-1].number == number else None
-            if arrival is None or state.may_skip(arrival):
-                arrival = await reader.take(number, early[-1].number - 1 if early else state.horizon)
-                if state.is_clamped(arrival):
-                    return
-                check_page_answer(arrival.page, number, plan.per_page)
-                if state.may_skip(arrival):
-                    early.append(arrival)
-                    await reader.turn_back()
-                    number = state.step_back(arrival)
-                    continue
-            rows = state.accept(arrival)
-            if not state.ended:
-                await reader.send_off(number + 1, early[-1].number - 1 if early else state.horizon)
-            if rows:
-                page = arrival.page
-                yield page if len(rows) == len(page.data) else attrs.evolve(page, data=rows)
-            if state.ended:
-                return
-            number += 1
+        while (page := await walker.next_page()) is not None:
+            yield page
     finally:
-        await reader.drop()
+        await walker.close()
+
+
+async def walk_rows(plan: Walk[T]) -> AsyncGenerator[T, None]:
+    """Deliver the rows one by one.
+
+    Raises:
+        ShopError: as ``Walker.next_page``.
+    """
+    walker = Walker(plan)
+    try:
+        while (page := await walker.next_page()) is not None:
+            for row in page.data:
+                yield row
+    finally:
+        await walker.close()

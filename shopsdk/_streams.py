@@ -1,7 +1,6 @@
 """All customers as a stream, and any other paginated list of the same API: the walk, with what it asks for."""
 
 from collections.abc import AsyncGenerator, Callable, Hashable, Mapping, Sequence
-from contextlib import aclosing
 from operator import attrgetter
 from typing import Any, TypeVar, Unpack
 
@@ -9,7 +8,7 @@ from shopsdk._arguments import CustomerFilters, customer_list
 from shopsdk._core import reader
 from shopsdk._customers import LIST_ROUTE
 from shopsdk._models import Customer, OrderColumn, OrderDirection, Page
-from shopsdk._pages import Walk, walk
+from shopsdk._pages import Walk, walk, walk_rows
 from shopsdk._session import AsyncSession, core_of
 from shopsdk._wire import check_int, check_page
 
@@ -63,8 +62,8 @@ def iter_customers(
         ValueError: an argument out of its bounds; raised at the call.
         TypeError: an argument of the wrong type, or an unknown filter; raised at the call.
     """
-    return _rows(
-        iter_customer_pages(
+    return walk_rows(
+        _customers_walk(
             session,
             shop_id=shop_id,
             per_page=per_page,
@@ -72,16 +71,10 @@ def iter_customers(
             concurrency=concurrency,
             order_column=order_column,
             order_direction=order_direction,
-            **filters,
+            after=None,
+            filters=filters,
         )
     )
-
-
-async def _rows(pages: AsyncGenerator[Page[T], None]) -> AsyncGenerator[T, None]:
-    async with aclosing(pages):
-        async for page in pages:
-            for row in page.data:
-                yield row
 
 
 def iter_customer_pages(
@@ -132,6 +125,34 @@ def iter_customer_pages(
         ValueError: an argument out of its bounds; raised at the call.
         TypeError: an argument of the wrong type, or an unknown filter; raised at the call.
     """
+    return walk(
+        _customers_walk(
+            session,
+            shop_id=shop_id,
+            per_page=per_page,
+            start_page=start_page,
+            concurrency=concurrency,
+            order_column=order_column,
+            order_direction=order_direction,
+            after=after,
+            filters=filters,
+        )
+    )
+
+
+def _customers_walk(
+    session: AsyncSession,
+    *,
+    shop_id: int | None,
+    per_page: int,
+    start_page: int,
+    concurrency: int,
+    order_column: OrderColumn,
+    order_direction: OrderDirection,
+    after: Page[Customer] | None,
+    filters: CustomerFilters,
+) -> Walk[Customer]:
+    """Check the arguments, and say what to walk and how."""
     path: list[str | int] = ["shops", core_of(session).shop(shop_id), "customers"]
     params = customer_list(start_page, per_page, order_column, order_direction, filters)
     check_int("concurrency", concurrency, 1)
@@ -141,7 +162,7 @@ def iter_customer_pages(
         raise ValueError("after goes with the per_page of the walk that delivered it, and without start_page")
 
     requests = core_of(session).list_requests(path, params, route=LIST_ROUTE)
-    plan = Walk[Customer](
+    return Walk[Customer](
         read=lambda number: core_of(session).start(requests(number)),
         decode=reader(Page[Customer], label=requests(start_page).label),
         per_page=per_page,
@@ -151,7 +172,6 @@ def iter_customer_pages(
         order=order_direction if order_column == "id" else None,
         after=after,
     )
-    return walk(plan)
 
 
 def paginate(

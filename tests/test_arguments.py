@@ -284,6 +284,10 @@ def walk_of(**kwargs: Any) -> Call:
     return call
 
 
+async def pages_after(session: AsyncSession) -> None:
+    iter_customer_pages(session, after=3)  # type: ignore[arg-type]
+
+
 def lists(**kwargs: Any) -> Call:
     return lambda session: get_customers(session, **kwargs)
 
@@ -340,7 +344,7 @@ REFUSED: list[tuple[Call, type[Exception], str]] = [
             ({"email": "\ud800a"}, ValueError, "email must be Unicode text, without lone surrogates"),
         )
     ),
-    (walk_of(after=3), TypeError, "after must be a Page that was delivered, not int"),
+    (pages_after, TypeError, "after must be a Page that was delivered, not int"),
     (lambda _: get_customer(7, 7), TypeError, "session must be an AsyncSession, not int"),  # type: ignore[arg-type]
     (lambda _: edit_customer_balance(None, 7, 1), TypeError, "session must be .*NoneType"),  # type: ignore[arg-type]
     (lists(page=0), ValueError, "page must be at least 1, not 0"),
