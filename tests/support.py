@@ -1,4 +1,4 @@
-"""What the tests stand on: a clock that waits for nobody, and a raw server that misbehaves as told."""
+"""What the tests stand on: a raw server that misbehaves as told."""
 
 import asyncio
 import json
@@ -9,26 +9,6 @@ from typing import Any
 import attrs
 
 from shopsdk import AsyncSession
-from shopsdk._session import core_of
-
-
-@attrs.define
-class FakeClock:
-    """Time that passes only by sleeping; ``slept`` tells what a real clock would have waited."""
-
-    time: float = 1000.0
-    chance: float = 0.5
-    slept: list[float] = attrs.Factory(list)
-
-    async def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.time += max(0.0, seconds)
-        await asyncio.sleep(0)
-
-    def on(self, session: AsyncSession) -> "FakeClock":
-        clock = core_of(session).clock
-        clock.now, clock.sleep, clock.random = lambda: self.time, self.sleep, lambda: self.chance
-        return self
 
 
 @attrs.frozen

@@ -22,7 +22,8 @@ from shopsdk import (
 )
 from shopsdk._session import core_of
 from shopsdk.sandbox import Sandbox
-from tests.support import CUSTOMER, FakeClock, answer, raw_server, silence
+from shopsdk.testing import InstantClock
+from tests.support import CUSTOMER, answer, raw_server, silence
 
 OPERATION = "GET /shops/{shop_id}/customers/{customer_id}"
 
@@ -32,8 +33,7 @@ async def test_a_calls_story_is_told_from_start_to_end() -> None:
     told: list[Event] = []
     limited = answer({"message": "Too Many Attempts."}, 429, headers={"Retry-After": "10"})
     behaviours = [answer(None, 500), limited, answer(CUSTOMER)]
-    async with raw_server(*behaviours) as server, server.session(on_event=told.append) as session:
-        FakeClock().on(session)
+    async with raw_server(*behaviours) as server, server.session(on_event=told.append, clock=InstantClock()) as session:
         await get_customer(session, 7)
     size = len(behaviours[-1].partition(b"\r\n\r\n")[2])
     assert [
@@ -56,8 +56,7 @@ async def test_a_calls_story_is_told_from_start_to_end() -> None:
 async def test_a_failure_is_told(behaviour: Any, status: int | None, error: str) -> None:
     """Failed calls would be missing from the count of calls."""
     told: list[Event] = []
-    async with raw_server(behaviour) as server, server.session(on_event=told.append) as session:
-        FakeClock().on(session)
+    async with raw_server(behaviour) as server, server.session(on_event=told.append, clock=InstantClock()) as session:
         with pytest.raises(Exception, match="customers/7"):
             await get_customer(session, 7)
     done = told[-1]
@@ -114,15 +113,15 @@ async def test_calls_can_be_told_apart(shop: Sandbox) -> None:
 
 async def test_a_deadline_that_passes_in_a_wait_ends_the_call() -> None:
     """An attempt with no time left would be given no limit at all, and hang."""
+    clock = InstantClock(chance=0.0)
     async with raw_server(answer(None, 500), silence) as server:
-        async with server.session(timeout=Timeout(total=5, deadline=5)) as session:
-            clock = FakeClock(chance=0.0).on(session)
+        async with server.session(timeout=Timeout(total=5, deadline=5), clock=clock) as session:
             sleep = clock.sleep
 
             async def oversleep(_seconds: float) -> None:
                 await sleep(6)
 
-            core_of(session).clock.sleep = oversleep
+            clock.sleep = oversleep
             with pytest.raises(ServerError) as caught:
                 await get_customer(session, 7)
     assert 1 == len(server.heard) == caught.value.attempts
@@ -130,14 +129,17 @@ async def test_a_deadline_that_passes_in_a_wait_ends_the_call() -> None:
 
 async def test_a_deadline_that_passes_before_the_first_turn_is_surely_unsent() -> None:
     """A call that never got its turn would be sent after its time, or look as if it might have been sent."""
-    async with raw_server(silence) as server, server.session(timeout=Timeout(total=5, deadline=8)) as session:
-        clock = FakeClock().on(session)
+    clock = InstantClock()
+    async with (
+        raw_server(silence) as server,
+        server.session(timeout=Timeout(total=5, deadline=8), clock=clock) as session,
+    ):
         sleep = clock.sleep
 
         async def oversleep(_seconds: float) -> None:
             await sleep(9)
 
-        core_of(session).clock.sleep = oversleep
+        clock.sleep = oversleep
         core_of(session).runtime()._gates.of(OPERATION).hold(5)
         with pytest.raises(NotSentError) as caught:
             await get_customer(session, 8)

@@ -33,7 +33,8 @@ from shopsdk import (
     iter_customers,
     paginate,
 )
-from tests.support import CUSTOMER, Behaviour, FakeClock, Heard, RawServer, Wire, answer, page_of, raw_server, silence
+from shopsdk.testing import InstantClock
+from tests.support import CUSTOMER, Behaviour, Heard, RawServer, Wire, answer, page_of, raw_server, silence
 
 SHORT = Timeout(connect=0.2, total=0.25, deadline=5)
 
@@ -175,8 +176,7 @@ async def test_an_edit_with_a_large_answer_may_have_been_made(call: str) -> None
     def behave(heard: Heard, wire: Wire) -> None:
         wire.send(large if heard.target.endswith("/balance") else answer([]))
 
-    async with raw_server(behave) as server, server.session(max_response_bytes=1000) as session:
-        FakeClock().on(session)
+    async with raw_server(behave) as server, server.session(max_response_bytes=1000, clock=InstantClock()) as session:
         with pytest.raises(ShopError, match="is larger than max_response_bytes") as caught:
             await EDITS[call](session)
     assert caught.value.maybe_applied
@@ -232,8 +232,10 @@ async def test_a_slow_body_ends_in_a_typed_error(call: str) -> None:
         wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n[")
         await silence(heard, wire)
 
-    async with raw_server(dribble) as server, server.session(timeout=SHORT, retry=RetryPolicy(attempts=1)) as session:
-        FakeClock().on(session)
+    async with (
+        raw_server(dribble) as server,
+        server.session(timeout=SHORT, retry=RetryPolicy(attempts=1), clock=InstantClock()) as session,
+    ):
         with pytest.raises(TransportError) as caught:
             await CALLS[call](session)
     assert (call in CHANGES) == isinstance(caught.value, UnknownOutcomeError)
@@ -255,8 +257,7 @@ async def test_a_redirect_is_never_followed(status: int, call: str) -> None:
         else:
             wire.send(answer({}, status, headers={"Location": f"http://localhost:{server.port}/elsewhere"}))
 
-    async with raw_server(behave) as server, server.session() as session:
-        FakeClock().on(session)
+    async with raw_server(behave) as server, server.session(clock=InstantClock()) as session:
         with pytest.raises((ResponseError, UnknownOutcomeError), match="a redirect, which is never followed") as caught:
             await CALLS[call](session)
     assert [] == [heard.target for heard in server.heard if "elsewhere" in heard.target]
@@ -288,8 +289,7 @@ async def test_an_empty_success_is_an_error_that_says_so(name: str, call: str) -
     def behave(heard: Heard, wire: Wire) -> None:
         wire.send(answer([]) if "with a reference" in call and heard.method == "GET" else EMPTY[name])
 
-    async with raw_server(behave) as server, server.session() as session:
-        FakeClock().on(session)
+    async with raw_server(behave) as server, server.session(clock=InstantClock()) as session:
         if call in BARE and name.startswith(("204", "205")):
             assert await CALLS[call](session) is None
             return
@@ -314,8 +314,7 @@ async def test_a_page_of_html_is_no_success(call: str) -> None:
     def behave(heard: Heard, wire: Wire) -> None:
         wire.send(answer([]) if "with a reference" in call and heard.method == "GET" else html)
 
-    async with raw_server(behave) as server, server.session() as session:
-        FakeClock().on(session)
+    async with raw_server(behave) as server, server.session(clock=InstantClock()) as session:
         with pytest.raises((DecodeError, UnknownOutcomeError), match="it is not JSON") as caught:
             await CALLS[call](session)
     assert (call in CHANGES) == caught.value.maybe_applied
@@ -443,8 +442,10 @@ def fuzzed(script: list[bytes]) -> list[Behaviour]:
 @example(script=[answer([])] + [answer({}, 500)] * 4)
 async def test_whatever_is_answered_ends_in_a_value_or_a_documented_error(call: str, script: list[bytes]) -> None:
     """A bare exception of aiohttp, msgspec or cattrs would come out, which nobody catches; or an edit go out twice."""
-    async with raw_server(*fuzzed(script)) as server, server.session(timeout=Timeout(2, 3, 60)) as session:
-        FakeClock().on(session)
+    async with (
+        raw_server(*fuzzed(script)) as server,
+        server.session(timeout=Timeout(2, 3, 60), clock=InstantClock()) as session,
+    ):
         try:
             await CALLS[call](session)
         except ShopError as error:
@@ -474,8 +475,7 @@ async def test_an_edit_is_made_at_most_once_whatever_is_answered(call: str, data
         wire.send(data)
         wire.writer.close()
 
-    async with raw_server(shop) as server, server.session(timeout=Timeout(2, 3, 60)) as session:
-        FakeClock().on(session)
+    async with raw_server(shop) as server, server.session(timeout=Timeout(2, 3, 60), clock=InstantClock()) as session:
         try:
             await EDITS[call](session)
         except ShopError as error:

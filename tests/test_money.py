@@ -28,10 +28,10 @@ from shopsdk import (
     edit_customer_balance,
     get_customer,
 )
+from shopsdk.testing import InstantClock
 from tests.support import (
     CUSTOMER,
     Behaviour,
-    FakeClock,
     Heard,
     Wire,
     answer,
@@ -96,8 +96,10 @@ async def test_an_edit_whose_fate_is_open_is_never_sent_again(name: str, method:
     """The money would move twice; or the caller would be told that it did not move at all."""
     behaviour, kind = OPEN[name]
     behaviours = [answer(CUSTOMER), behaviour, EDITED] if reused else [behaviour, EDITED]
-    async with raw_server(*behaviours) as server, server.session(timeout=timeout_for(name)) as session:
-        FakeClock().on(session)
+    async with (
+        raw_server(*behaviours) as server,
+        server.session(timeout=timeout_for(name), clock=InstantClock()) as session,
+    ):
         if reused:
             await get_customer(session, 7)
         with pytest.raises(ShopError) as caught:
@@ -138,8 +140,8 @@ async def test_an_edit_that_was_refused_is_surely_not_applied(status: int) -> No
 async def test_an_edit_refused_by_a_rate_limit_is_sent_again() -> None:
     """A 429 comes before anything is done; without a repeat every burst would fail."""
     limited = answer({"message": "Too Many Attempts."}, 429, headers={"Retry-After": "7"})
-    async with raw_server(limited, limited, EDITED) as server, server.session() as session:
-        clock = FakeClock().on(session)
+    clock = InstantClock()
+    async with raw_server(limited, limited, EDITED) as server, server.session(clock=clock) as session:
         assert (await edit_customer_balance(session, 7, 1)).message == "ok"
     assert len(server.heard) == 3
     assert sum(clock.slept) >= 14
@@ -157,8 +159,8 @@ def nobody_listens() -> str:
 @pytest.mark.parametrize("method", METHODS)
 async def test_a_refused_connection_is_surely_unsent_and_tried_again(nobody_listens: str, method: Method) -> None:
     """A server that restarts would make every edit's fate look unknown."""
-    async with AsyncSession("key", shop_id=38, base_url=nobody_listens) as session:
-        clock = FakeClock().on(session)
+    clock = InstantClock()
+    async with AsyncSession("key", shop_id=38, base_url=nobody_listens, clock=clock) as session:
         with pytest.raises(NotSentError) as caught:
             await edit_customer_balance(session, 7, 1, method=method)
     assert not caught.value.maybe_applied
@@ -169,8 +171,7 @@ async def test_a_refused_connection_is_surely_unsent_and_tried_again(nobody_list
 
 async def test_a_name_that_does_not_resolve_is_surely_unsent() -> None:
     """A DNS failure would look like an edit that may have been made."""
-    async with AsyncSession("key", shop_id=38, base_url="https://nowhere.invalid/v1") as session:
-        FakeClock().on(session)
+    async with AsyncSession("key", shop_id=38, base_url="https://nowhere.invalid/v1", clock=InstantClock()) as session:
         with pytest.raises(NotSentError):
             await edit_customer_balance(session, 7, 1)
 
@@ -188,9 +189,8 @@ async def test_a_connect_timeout_is_surely_unsent(timeout: Timeout) -> None:
                 filler.setblocking(False)
                 filler.connect_ex(address)
             async with AsyncSession(
-                "key", shop_id=38, base_url=f"http://127.0.0.1:{address[1]}/v1", timeout=timeout
+                "key", shop_id=38, base_url=f"http://127.0.0.1:{address[1]}/v1", timeout=timeout, clock=InstantClock()
             ) as session:
-                FakeClock().on(session)
                 with pytest.raises(NotSentError) as caught:
                     await edit_customer_balance(session, 7, 1)
             assert caught.value.attempts == 4
@@ -203,8 +203,9 @@ async def test_a_proxy_that_refuses_to_connect_is_surely_unsent() -> None:
     """An edit that never reached the shop would look like one that may have been made."""
     async with raw_server(answer(None, 502)) as proxy:
         place = f"http://127.0.0.1:{proxy.port}"
-        async with AsyncSession("key", shop_id=38, base_url="https://shop.example/v1", proxy=place) as session:
-            FakeClock().on(session)
+        async with AsyncSession(
+            "key", shop_id=38, base_url="https://shop.example/v1", proxy=place, clock=InstantClock()
+        ) as session:
             with pytest.raises(NotSentError) as caught:
                 await edit_customer_balance(session, 7, 1)
     assert not caught.value.maybe_applied
@@ -220,8 +221,9 @@ async def test_plain_text_where_tls_is_expected_is_surely_unsent() -> None:
 
     async with listening(hang_up) as server:
         port = server.sockets[0].getsockname()[1]
-        async with AsyncSession("key", shop_id=38, base_url=f"https://127.0.0.1:{port}/v1") as session:
-            FakeClock().on(session)
+        async with AsyncSession(
+            "key", shop_id=38, base_url=f"https://127.0.0.1:{port}/v1", clock=InstantClock()
+        ) as session:
             with pytest.raises(NotSentError) as caught:
                 await edit_customer_balance(session, 7, 1)
     assert not caught.value.maybe_applied
@@ -231,8 +233,8 @@ async def test_a_bad_certificate_is_surely_unsent_and_not_tried_again(self_signe
     """A certificate does not get better by asking again; and what was not sent must not look sent."""
     async with listening(lambda _r, w: w.close(), ssl=self_signed) as server:
         port = server.sockets[0].getsockname()[1]
-        async with AsyncSession("key", shop_id=38, base_url=f"https://localhost:{port}/v1") as session:
-            clock = FakeClock().on(session)
+        clock = InstantClock()
+        async with AsyncSession("key", shop_id=38, base_url=f"https://localhost:{port}/v1", clock=clock) as session:
             with pytest.raises(NotSentError, match="certificate") as caught:
                 await edit_customer_balance(session, 7, 1)
     assert clock.slept == []
@@ -250,9 +252,8 @@ async def test_a_read_is_tried_again(name: str) -> None:
     server_down = [READS_REPEAT[name]] * 2
     async with (
         raw_server(*server_down, answer(CUSTOMER)) as server,
-        server.session(timeout=timeout_for(name)) as session,
+        server.session(timeout=timeout_for(name), clock=InstantClock()) as session,
     ):
-        FakeClock().on(session)
         assert (await get_customer(session, 7)).id == 7
     assert len(server.heard) == 3
 
@@ -260,8 +261,10 @@ async def test_a_read_is_tried_again(name: str) -> None:
 @pytest.mark.parametrize("name", READS_REPEAT)
 async def test_a_read_gives_up_as_itself(name: str) -> None:
     """A failed read would raise "unknown outcome", and people would look for a change that no read can make."""
-    async with raw_server(READS_REPEAT[name]) as server, server.session(timeout=timeout_for(name)) as session:
-        FakeClock().on(session)
+    async with (
+        raw_server(READS_REPEAT[name]) as server,
+        server.session(timeout=timeout_for(name), clock=InstantClock()) as session,
+    ):
         with pytest.raises(ShopError) as caught:
             await get_customer(session, 7)
     assert type(caught.value) in (TransportError, ServerError)
@@ -276,8 +279,7 @@ async def test_the_first_doubt_outlasts_later_certainty() -> None:
         server.listener.close()
         wire.writer.close()
 
-    async with raw_server(close_the_shop) as server, server.session() as session:
-        FakeClock().on(session)
+    async with raw_server(close_the_shop) as server, server.session(clock=InstantClock()) as session:
         with pytest.raises(UnknownOutcomeError) as caught:
             await edit_customer_affiliate_code(session, 7, "A")
     assert caught.value.maybe_applied
@@ -287,8 +289,10 @@ async def test_the_first_doubt_outlasts_later_certainty() -> None:
 
 async def test_the_first_doubt_outlasts_a_later_refusal() -> None:
     """A code that may have been set by the attempt before would be called surely not set."""
-    async with raw_server(answer(None, 500), answer({"message": "no"}, 422)) as server, server.session() as session:
-        FakeClock().on(session)
+    async with (
+        raw_server(answer(None, 500), answer({"message": "no"}, 422)) as server,
+        server.session(clock=InstantClock()) as session,
+    ):
         with pytest.raises(InvalidRequestError) as caught:
             await edit_customer_affiliate_code(session, 7, "A")
     assert caught.value.maybe_applied

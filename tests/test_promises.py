@@ -21,7 +21,8 @@ from shopsdk import (
     iter_customers,
 )
 from shopsdk.sandbox import Sandbox
-from tests.support import CUSTOMER, Behaviour, FakeClock, answer, close_after, listening, raw_server
+from shopsdk.testing import InstantClock
+from tests.support import CUSTOMER, Behaviour, answer, close_after, listening, raw_server
 
 TEXT = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 SECTION = TEXT.partition("## What is repeated")[2].partition("\n## ")[0]
@@ -84,8 +85,10 @@ async def test_the_table_tells_the_truth(row: tuple[str, ...], column: int, call
     """People decide by that table whether to send money again."""
     name = next(name for name in HAPPENS if row[0].startswith(name))
     for behaviour in HAPPENS[name]:
-        async with raw_server(behaviour) as server, server.session(timeout=Timeout(total=1)) as session:
-            FakeClock().on(session)
+        async with (
+            raw_server(behaviour) as server,
+            server.session(timeout=Timeout(total=1), clock=InstantClock()) as session,
+        ):
             with pytest.raises(ShopError) as caught:
                 await call(session)
         said(row[column], caught.value, len(server.heard))
@@ -107,8 +110,9 @@ async def test_the_rows_without_a_request_tell_the_truth(column: int, call: Call
     async with listening(count, ssl=context) as server:
         port = server.sockets[0].getsockname()[1]
         for scheme, first in (("https", "the"), ("http", "could")):
-            async with AsyncSession("key", shop_id=38, base_url=f"{scheme}://localhost:{port}/v1") as session:
-                FakeClock().on(session)
+            async with AsyncSession(
+                "key", shop_id=38, base_url=f"{scheme}://localhost:{port}/v1", clock=InstantClock()
+            ) as session:
                 with pytest.raises(ShopError) as caught:
                     await call(session)
             said(unsent[first][column], None, getattr(caught.value, "attempts", 0))
@@ -119,8 +123,10 @@ async def test_the_rows_without_a_request_tell_the_truth(column: int, call: Call
 async def test_the_log_tells_of_requests_retries_and_giving_up(caplog: pytest.LogCaptureFixture) -> None:
     """Silent retries hide a failing shop; a line at INFO for each request would flood a service's logs."""
     caplog.set_level(logging.DEBUG, logger="shopsdk")
-    async with raw_server(answer(None, 500), answer(CUSTOMER)) as server, server.session() as session:
-        FakeClock().on(session)
+    async with (
+        raw_server(answer(None, 500), answer(CUSTOMER)) as server,
+        server.session(clock=InstantClock()) as session,
+    ):
         await get_customer(session, 7)
         server.behaviours = [answer(None, 500)]
         with pytest.raises(ShopError):

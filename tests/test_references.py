@@ -23,7 +23,8 @@ from shopsdk import (
     get_customer,
 )
 from shopsdk.sandbox import Fault, Sandbox
-from tests.support import FakeClock, Heard, Wire, answer, page_of, raw_server, silence
+from shopsdk.testing import InstantClock
+from tests.support import Heard, Wire, answer, page_of, raw_server, silence
 
 Method = Literal["POST", "PUT"]
 EDITED = answer({"message": "ok"})
@@ -114,8 +115,8 @@ async def test_what_does_not_end_in_the_marker_is_not(description: str | None) -
 )
 async def test_an_edit_whose_answer_was_lost_is_found(fault: Fault, method: Method) -> None:
     """The caller would be told "unknown" though the ledger knows."""
-    async with Sandbox(3, faults=[attrs.evolve(fault, method=method)]) as shop, shop.session() as session:
-        clock = FakeClock().on(session)
+    clock = InstantClock()
+    async with Sandbox(3, faults=[attrs.evolve(fault, method=method)]) as shop, shop.session(clock=clock) as session:
         customer = shop.customers()[0].id
         edit = await edit_customer_balance(session, customer, 1, reference="r", method=method)
         assert (shop.transactions(customer)[0], False, None) == (edit.transaction, edit.replayed, edit.message)
@@ -126,8 +127,8 @@ async def test_an_edit_whose_answer_was_lost_is_found(fault: Fault, method: Meth
 @pytest.mark.parametrize("kind", ["drop_before", "error_500", "html_502"])
 async def test_an_edit_that_is_not_found_is_unknown_and_safe_to_call_again(kind: Any) -> None:
     """The edit would be sent again by itself, or the caller could not tell what to do."""
-    async with Sandbox(3, faults=[Fault(kind, first=1, method="POST")]) as shop, shop.session() as session:
-        clock = FakeClock().on(session)
+    clock = InstantClock()
+    async with Sandbox(3, faults=[Fault(kind, first=1, method="POST")]) as shop, shop.session(clock=clock) as session:
         customer = shop.customers()[0].id
         with pytest.raises(UnknownOutcomeError) as caught:
             await edit_customer_balance(session, customer, 1, reference="r")
@@ -145,8 +146,10 @@ async def test_redirects_and_unreadable_successes_are_looked_up(status: int) -> 
     """A proxy's page in place of the answer would leave the caller in doubt that the ledger could lift."""
     odd = answer(raw=b"<html>", status=status, headers={"Location": "/x"})
     found = answer([line(1, "1.00", "[ref:r]")])
-    async with raw_server(answer([]), odd, answer([]), found) as server, server.session() as session:
-        FakeClock().on(session)
+    async with (
+        raw_server(answer([]), odd, answer([]), found) as server,
+        server.session(clock=InstantClock()) as session,
+    ):
         edit = await edit_customer_balance(session, 7, 1, reference="r")
     assert edit.transaction is not None
     assert [heard.method for heard in server.heard] == ["GET", "POST", "GET", "GET"]
@@ -155,8 +158,7 @@ async def test_redirects_and_unreadable_successes_are_looked_up(status: int) -> 
 async def test_an_edit_that_commits_late_is_found_by_the_next_call(shop: Sandbox) -> None:
     """An edit still under way when the search gave up would be made twice by the next call."""
     customer = shop.customers()[0].id
-    async with shop.session() as session:
-        FakeClock().on(session)
+    async with shop.session(clock=InstantClock()) as session:
         shop.fail_next("drop_before", method="POST")
         with pytest.raises(UnknownOutcomeError):
             await edit_customer_balance(session, customer, 1, reference="late")
@@ -168,8 +170,10 @@ async def test_an_edit_that_commits_late_is_found_by_the_next_call(shop: Sandbox
 
 async def test_a_search_that_fails_does_not_hide_the_doubt() -> None:
     """A ledger that cannot be read after a loss would raise its own error, and the edit would look unsent."""
-    async with raw_server(answer([]), b"", answer(None, 404)) as server, server.session() as session:
-        FakeClock().on(session)
+    async with (
+        raw_server(answer([]), b"", answer(None, 404)) as server,
+        server.session(clock=InstantClock()) as session,
+    ):
         with pytest.raises(UnknownOutcomeError) as caught:
             await edit_customer_balance(session, 7, 1, reference="r")
     assert caught.value.maybe_applied
@@ -178,8 +182,10 @@ async def test_a_search_that_fails_does_not_hide_the_doubt() -> None:
 
 async def test_a_line_of_another_amount_after_a_loss_is_told() -> None:
     """Whoever reads that the reference is not in the ledger would look in vain for what another process did."""
-    async with raw_server(answer([]), b"", answer([line(1, "9.00", "[ref:r]")])) as server, server.session() as session:
-        FakeClock().on(session)
+    async with (
+        raw_server(answer([]), b"", answer([line(1, "9.00", "[ref:r]")])) as server,
+        server.session(clock=InstantClock()) as session,
+    ):
         with pytest.raises(UnknownOutcomeError, match=r"'r' is in the ledger with the amount 9\.00") as caught:
             await edit_customer_balance(session, 7, 1, reference="r")
     assert caught.value.maybe_applied
@@ -201,8 +207,10 @@ async def test_our_line_is_found_beside_another_process_s(amounts: tuple[str, st
 async def test_what_was_known_of_a_lost_edit_is_told(lost: bytes) -> None:
     """Whoever looks into a lost edit would be told of one attempt and no time where there were two, a wait apart."""
     limited = answer(None, 429, headers={"Retry-After": "5"})
-    async with raw_server(answer([]), limited, lost, answer([])) as server, server.session() as session:
-        FakeClock().on(session)
+    async with (
+        raw_server(answer([]), limited, lost, answer([])) as server,
+        server.session(clock=InstantClock()) as session,
+    ):
         with pytest.raises(UnknownOutcomeError) as caught:
             await edit_customer_balance(session, 7, 1, reference="r", method="PUT")
     error = caught.value
@@ -229,14 +237,13 @@ async def test_a_cancel_while_searching_names_the_reference() -> None:
 
 async def test_the_search_after_a_loss_has_fifteen_seconds() -> None:
     """A ledger that is slow to answer would hold the caller for minutes."""
-    clock = FakeClock()
+    clock = InstantClock()
 
     def slow(_heard: Heard, wire: Wire) -> None:
         clock.time += 6
         wire.send(answer([]))
 
-    async with raw_server(answer([]), b"", slow) as server, server.session() as session:
-        clock.on(session)
+    async with raw_server(answer([]), b"", slow) as server, server.session(clock=clock) as session:
         with pytest.raises(UnknownOutcomeError):
             await edit_customer_balance(session, 7, 1, reference="r")
     assert len(server.heard) == 2 + 3
@@ -252,8 +259,8 @@ async def test_a_session_closed_while_searching_does_not_hide_the_doubt() -> Non
 
     closing: list[asyncio.Future[None]] = []
     async with raw_server(answer([]), close) as server:
-        session = server.session()
-        clock = FakeClock().on(session)
+        clock = InstantClock()
+        session = server.session(clock=clock)
         with pytest.raises(UnknownOutcomeError) as caught:
             await edit_customer_balance(session, 7, 1, reference="r")
         await asyncio.gather(*closing)
@@ -263,8 +270,7 @@ async def test_a_session_closed_while_searching_does_not_hide_the_doubt() -> Non
 
 async def test_a_search_that_fails_before_sending_sends_nothing() -> None:
     """Without the ledger nobody knows whether the edit was made; sending it anyway might double it."""
-    async with raw_server(answer(None, 500)) as server, server.session() as session:
-        FakeClock().on(session)
+    async with raw_server(answer(None, 500)) as server, server.session(clock=InstantClock()) as session:
         with pytest.raises(ShopError) as caught:
             await edit_customer_balance(session, 7, 1, reference="r")
     assert not caught.value.maybe_applied
@@ -436,8 +442,7 @@ def test_jobs_retried_until_they_succeed_leave_each_edit_exactly_once(jobs: list
         raise AssertionError(f"job {number} never succeeded")
 
     async def main(shop: Sandbox) -> None:
-        async with shop.session(retry=RetryPolicy(attempts=2, wait_initial=0)) as session:
-            FakeClock().on(session)
+        async with shop.session(retry=RetryPolicy(attempts=2, wait_initial=0), clock=InstantClock()) as session:
             await asyncio.gather(*(credit(session, number, amount) for number, amount in enumerate(jobs)))
             for customer in (1000, 1001, 1002):
                 total = sum(amount for number, amount in enumerate(jobs) if 1000 + number % 3 == customer)

@@ -32,10 +32,10 @@ from shopsdk import (
 )
 from shopsdk._arguments import balance_amount
 from shopsdk._settings import Secret
+from shopsdk.testing import InstantClock
 from tests.support import (
     CUSTOMER,
     Behaviour,
-    FakeClock,
     Heard,
     RawServer,
     Wire,
@@ -275,8 +275,10 @@ async def test_no_fault_of_the_server_shows_the_key_or_an_address(
     fault: str, call: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The key would stand in a log or an error tracker, where anyone could take it; or an address."""
-    async with raw_server(FAULTS[fault]) as server, session_on(server.base_url, max_response_bytes=50_000) as session:
-        FakeClock().on(session)
+    async with (
+        raw_server(FAULTS[fault]) as server,
+        session_on(server.base_url, max_response_bytes=50_000, clock=InstantClock()) as session,
+    ):
         async with watching(caplog) as seen:
             await CALLS[call](session)
         assert isinstance(seen.caught, ShopError)
@@ -291,8 +293,7 @@ async def test_a_redirect_to_another_host_is_not_followed(call: str, caplog: pyt
     """The key would go to whoever the redirect names."""
     async with raw_server(answer(CUSTOMER)) as other:
         async with raw_server(redirect(f"http://localhost:{other.port}")) as server:
-            async with session_on(server.base_url) as session:
-                FakeClock().on(session)
+            async with session_on(server.base_url, clock=InstantClock()) as session:
                 async with watching(caplog) as seen:
                     await CALLS[call](session)
         key_stays_in(seen)
@@ -331,8 +332,7 @@ async def test_a_connection_that_fails_shows_nothing(
     """The commonest error of all would carry the key into the log."""
     async with raw_server(close_after(b"no TLS here\r\n")) as server:
         for port in (closed_port, full_port, *([server.port] if scheme == "https" else [])):
-            async with session_on(f"{scheme}://127.0.0.1:{port}/v1") as session:
-                FakeClock().on(session)
+            async with session_on(f"{scheme}://127.0.0.1:{port}/v1", clock=InstantClock()) as session:
                 async with watching(caplog) as seen:
                     await CALLS[call](session)
             assert isinstance(seen.caught, ShopError)
@@ -360,8 +360,7 @@ async def test_a_failing_proxy_shows_neither_the_key_nor_its_password(
     async with raw_server(PROXY_FAULTS.get(fault, b"")) as server:
         port = closed_port if fault == "refused" else server.port
         proxy = f"http://user:hunter2@127.0.0.1:{port}"
-        async with session_on(base_url, proxy=proxy) as session:
-            FakeClock().on(session)
+        async with session_on(base_url, proxy=proxy, clock=InstantClock()) as session:
             async with watching(caplog) as seen:
                 await CALLS[call](session)
             assert isinstance(seen.caught, ShopError)
@@ -422,8 +421,10 @@ async def test_a_cancelled_call_shows_nothing(
 async def test_a_session_closed_under_a_call_shows_nothing(call: str, caplog: pytest.LogCaptureFixture) -> None:
     """Whoever shuts down while a call is under way would print the key."""
     arrived = asyncio.Event()
-    async with raw_server(mid_request(arrived)) as server, session_on(server.base_url, timeout=Timeout()) as session:
-        FakeClock().on(session)
+    async with (
+        raw_server(mid_request(arrived)) as server,
+        session_on(server.base_url, timeout=Timeout(), clock=InstantClock()) as session,
+    ):
         async with watching(caplog) as seen:
             task = asyncio.create_task(_awaited(CALLS[call](session)))
             await arrived.wait()

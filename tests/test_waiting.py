@@ -26,7 +26,8 @@ from shopsdk import (
 from shopsdk._gate import Budget, Clock, Gate, Gates
 from shopsdk._session import core_of
 from shopsdk.sandbox import Sandbox
-from tests.support import CUSTOMER, FakeClock, Heard, Wire, answer, raw_server, silence
+from shopsdk.testing import InstantClock
+from tests.support import CUSTOMER, Heard, Wire, answer, raw_server, silence
 
 LIMITED = answer({"message": "Too Many Attempts."}, 429, headers={"Retry-After": "30"})
 
@@ -40,15 +41,14 @@ def limited(after: str | None = None, **headers: str) -> bytes:
 
 async def test_a_429_to_one_task_holds_all_of_its_operation() -> None:
     """Fifty tasks would each run into the limit by themselves, and keep it closed for everybody."""
-    clock = FakeClock()
+    clock = InstantClock()
     times: list[float] = []
 
     def behave(heard: Heard, wire: Wire) -> None:
         times.append(clock.time)
         wire.send(LIMITED if len(times) == 1 else answer(CUSTOMER))
 
-    async with raw_server(behave) as server, server.session(max_in_flight=1) as session:
-        clock.on(session)
+    async with raw_server(behave) as server, server.session(max_in_flight=1, clock=clock) as session:
         await asyncio.gather(*(get_customer(session, n) for n in range(1, 51)))
     assert len(times) == 51
     assert times[0] + 30 <= min(times[1:])
@@ -157,21 +157,21 @@ async def test_who_gave_up_waiting_leaves_the_queue() -> None:
 
 async def test_a_timer_that_rings_early_costs_nobody_the_turn() -> None:
     """The first in the queue would be sent to its end, for a fraction of a millisecond, as uvloop's timers do."""
-    clock = FakeClock()
+    clock = InstantClock(chance=1.0)
 
     async def early(seconds: float) -> None:
         await clock.sleep(seconds - 0.0005 if seconds > 1 else seconds)
 
-    gate = Gate(Clock(now=lambda: clock.time, random=lambda: 1.0), early)
+    gate = Gate(clock, early)
     gate.hold(10)
     await gate.wait()
-    assert clock.time == pytest.approx(1010)
+    assert clock.time == pytest.approx(10)
     assert clock.slept == pytest.approx([10, 0.0005], abs=0.001)
 
 
 async def test_a_gate_is_remembered_while_it_is_closed_or_in_use() -> None:
     """With a thousand operations known, one that was just refused would be free to run into its limit again."""
-    clock = FakeClock()
+    clock = InstantClock()
     gates = gates_of(clock, RateLimit(1000, 1))
     gate = gates.of("used")
     await gates.enter(gate, Budget(gates._clock, 100), 100)
@@ -187,7 +187,7 @@ async def test_a_gate_is_remembered_while_it_is_closed_or_in_use() -> None:
 
 async def test_a_gate_that_closes_while_the_rate_limit_is_waited_for_holds() -> None:
     """A task that was already waiting for its turn would start into a limit that others have just read of."""
-    clock = FakeClock()
+    clock = InstantClock()
     gates = gates_of(clock, RateLimit(1, 0.01))
     gate = gates.of("a")
     await gates.enter(gate, Budget(gates._clock, 100), 100)
@@ -196,12 +196,12 @@ async def test_a_gate_that_closes_while_the_rate_limit_is_waited_for_holds() -> 
     await asyncio.sleep(0)
     gate.hold(50)
     await waiting
-    assert clock.time >= 1050
+    assert clock.time >= 50
 
 
 async def test_the_queue_for_a_slot_between_attempts_is_free() -> None:
     """A retry that queues behind others would be late through no doing of its own."""
-    clock = FakeClock()
+    clock = InstantClock()
     gates = gates_of(clock, None)
     gate, budget = gates.of("a"), Budget(gates._clock, 10)
     await gates.enter(gate, budget, 100)
@@ -215,11 +215,11 @@ async def test_the_queue_for_a_slot_between_attempts_is_free() -> None:
     assert budget.left == 10
 
 
-def gates_of(clock: FakeClock, limit: RateLimit | None) -> Gates:
+def gates_of(clock: InstantClock, limit: RateLimit | None) -> Gates:
     async def while_open(wait: Coroutine[Any, Any, None]) -> None:
         await wait
 
-    return Gates(1, limit, Clock(now=lambda: clock.time, random=lambda: 0.0), clock.sleep, while_open)
+    return Gates(1, limit, clock, clock.sleep, while_open)
 
 
 async def test_what_the_server_said_is_not_forgotten_over_the_rate_limit() -> None:
@@ -251,8 +251,8 @@ async def test_a_change_that_was_lost_stays_in_doubt_at_the_gate() -> None:
 
 def test_a_gate_never_opens_earlier_than_it_was_told() -> None:
     """A later answer with a shorter wait would let everybody run into the longer one."""
-    clock = FakeClock()
-    gate = Gate(Clock(now=lambda: clock.time), clock.sleep)
+    clock = InstantClock()
+    gate = Gate(clock, clock.sleep)
     gate.hold(10)
     gate.hold(3)
     assert gate.closed_for == 10
@@ -262,8 +262,8 @@ def test_a_gate_never_opens_earlier_than_it_was_told() -> None:
 
 async def test_a_gate_that_moves_is_waited_for_again() -> None:
     """A task that wakes at the old moment would start into the new limit."""
-    clock = FakeClock()
-    gate = Gate(Clock(now=lambda: clock.time, random=lambda: 0.0), clock.sleep)
+    clock = InstantClock(chance=0.0)
+    gate = Gate(clock, clock.sleep)
 
     async def sleep(seconds: float) -> None:
         if len(clock.slept) == 0:
@@ -273,7 +273,7 @@ async def test_a_gate_that_moves_is_waited_for_again() -> None:
     gate.pause = sleep
     gate.hold(10)
     await gate.wait()
-    assert clock.time >= 1050
+    assert clock.time >= 50
 
 
 def later(seconds: float) -> str:
@@ -303,8 +303,8 @@ def later(seconds: float) -> str:
 )
 async def test_the_servers_wait_is_kept_and_stretched_only_upwards(first: bytes, least: float, most: float) -> None:
     """We would come back before the server said, or much later, or fail over a header."""
-    async with raw_server(first, answer(CUSTOMER)) as server, server.session() as session:
-        clock = FakeClock().on(session)
+    clock = InstantClock()
+    async with raw_server(first, answer(CUSTOMER)) as server, server.session(clock=clock) as session:
         await get_customer(session, 7)
     assert least <= sum(clock.slept) <= most
 
@@ -312,8 +312,8 @@ async def test_the_servers_wait_is_kept_and_stretched_only_upwards(first: bytes,
 @pytest.mark.parametrize("after", ["91", "86400", "9" * 30])
 async def test_a_wait_longer_than_allowed_is_raised_at_once(after: str) -> None:
     """A program would sleep an hour without a word."""
-    async with raw_server(limited(after)) as server, server.session() as session:
-        clock = FakeClock().on(session)
+    clock = InstantClock()
+    async with raw_server(limited(after)) as server, server.session(clock=clock) as session:
         with pytest.raises(RateLimitedError) as caught:
             await get_customer(session, 7)
         assert float(after) == caught.value.retry_after
@@ -336,8 +336,8 @@ async def test_a_429_says_what_is_left() -> None:
 
 async def test_attempts_end() -> None:
     """A server that is down for good would be asked for ever."""
-    async with raw_server(answer(None, 503)) as server, server.session() as session:
-        clock = FakeClock(chance=1.0).on(session)
+    clock = InstantClock(chance=1.0)
+    async with raw_server(answer(None, 503)) as server, server.session(clock=clock) as session:
         with pytest.raises(ServerError) as caught:
             await get_customer(session, 7)
     assert 4 == len(server.heard) == caught.value.attempts
@@ -346,18 +346,18 @@ async def test_attempts_end() -> None:
 
 async def test_a_503_with_retry_after_is_waited_out() -> None:
     """Maintenance that says when it ends would be asked again and again before."""
+    clock = InstantClock()
     async with raw_server(answer(None, 503, headers={"Retry-After": "20"}), answer(CUSTOMER)) as server:
-        async with server.session() as session:
-            clock = FakeClock().on(session)
+        async with server.session(clock=clock) as session:
             await get_customer(session, 7)
     assert 20 <= sum(clock.slept) <= 22
 
 
 async def test_the_deadline_covers_the_waits() -> None:
     """A call would take attempts times timeouts and waits, whatever the caller allowed."""
+    clock = InstantClock(chance=0.0)
     async with raw_server(answer(None, 503, headers={"Retry-After": "20"})) as server:
-        async with server.session(timeout=Timeout(deadline=50), retry=RetryPolicy(attempts=9)) as session:
-            clock = FakeClock(chance=0.0).on(session)
+        async with server.session(timeout=Timeout(deadline=50), retry=RetryPolicy(attempts=9), clock=clock) as session:
             with pytest.raises(ServerError):
                 await get_customer(session, 7)
     assert len(server.heard) == 3
@@ -375,8 +375,8 @@ async def test_an_attempt_gets_what_is_left_of_the_deadline() -> None:
 
 async def test_a_turn_that_comes_after_the_deadline_is_not_waited_for() -> None:
     """With many tasks at a gate, the last would leave long after all that their callers allowed."""
-    clock = FakeClock()
-    gate = Gate(Clock(now=lambda: clock.time, random=lambda: 0.5), clock.sleep)
+    clock = InstantClock()
+    gate = Gate(clock, clock.sleep)
     gate.hold(1.0)
     for _ in range(10):
         gate._leaves_at += 0.1
@@ -388,24 +388,23 @@ async def test_a_turn_that_comes_after_the_deadline_is_not_waited_for() -> None:
 
 async def test_a_limit_without_a_figure_keeps_to_the_longest_wait() -> None:
     """A caller who allows short waits only would be told of an earlier answer, instead of the one that came."""
+    clock = InstantClock()
     async with raw_server(limited(None), answer(CUSTOMER)) as server:
-        async with server.session(retry=RetryPolicy(retry_after_max=0.2)) as session:
-            clock = FakeClock().on(session)
+        async with server.session(retry=RetryPolicy(retry_after_max=0.2), clock=clock) as session:
             await get_customer(session, 7)
     assert 0.2 == pytest.approx(sum(clock.slept))
 
 
 async def test_the_queue_for_a_slot_counts_against_no_timeout() -> None:
     """With more tasks than slots, those at the end would time out without ever having been sent."""
-    clock = FakeClock()
+    clock = InstantClock()
 
     def behave(_heard: Heard, wire: Wire) -> None:
         clock.time += 10
         wire.send(answer(CUSTOMER))
 
     async with raw_server(behave) as server:
-        async with server.session(max_in_flight=1, timeout=Timeout(total=30, deadline=15)) as session:
-            clock.on(session)
+        async with server.session(max_in_flight=1, timeout=Timeout(total=30, deadline=15), clock=clock) as session:
             got = await asyncio.gather(*(get_customer(session, n) for n in range(1, 31)))
     assert len(got) == 30
 
@@ -497,7 +496,7 @@ async def test_cancellation_is_honoured(call: Callable[[AsyncSession], Awaitable
 
 async def test_a_cancelled_task_gives_its_place_back_while_rate_limited() -> None:
     """A cancel in the session's own rate limit would keep the slot, and the session would stand still."""
-    gates = gates_of(FakeClock(), RateLimit(1, 60))
+    gates = gates_of(InstantClock(), RateLimit(1, 60))
     clock = gates._clock
     await gates.enter(gates.of("a"), Budget(clock, 100), 100)
     gates.leave(gates.of("a"))
@@ -506,7 +505,7 @@ async def test_a_cancelled_task_gives_its_place_back_while_rate_limited() -> Non
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    free = gates_of(FakeClock(), None)
+    free = gates_of(InstantClock(), None)
     free._slots = gates._slots
     await asyncio.wait_for(free.enter(free.of("b"), Budget(clock, 100), 100), 5)
 
