@@ -131,6 +131,8 @@ class Journal:
         found = Found(head.parameters, [], [])
         end = len(lines[0])
         for line in lines[1:]:
+            if not line.endswith(b"\n"):
+                break  # the next line would be written onto it
             try:
                 mark = msgspec.json.decode(line, type=Mark)
             except msgspec.DecodeError:
