@@ -5,11 +5,14 @@ step of a program might credit them. So an empty filter is refused, and so is on
 """
 
 import re
+from collections.abc import Mapping
 from decimal import Context, Decimal
-from typing import TypedDict, get_args
+from typing import Literal, TypedDict, cast, get_args
+
+import attrs
 
 from shopsdk._models import OrderColumn, OrderDirection
-from shopsdk._wire import check_int, check_page, path_segment, unicode_text
+from shopsdk._wire import check_choice, check_int, check_page, path_segment, plain_text, unicode_text
 
 _NUMBER = re.compile(r"[1-9][0-9]{0,18}")
 _BEGINS_LIKE_A_NUMBER = re.compile(r"\s*[+-]?\.?[0-9]", re.ASCII)
@@ -30,7 +33,8 @@ class CustomerFilters(TypedDict, total=False):
     """The filters of Get Customers; the server combines them with "and".
 
     All but ``id`` and ``subscribed`` match anywhere in the text, without regard to the case of ASCII letters, and ``%``
-    and ``_`` are wildcards: compare what comes back before you move money on the strength of it.
+    and ``_`` are wildcards: to find one person use ``find_customer``, which compares the whole text. Filters stand in
+    the URL (unless ``AsyncSession(list_params="body")``), and so in access logs of servers and proxies and in traces.
     """
 
     id: int | str
@@ -49,10 +53,11 @@ class CustomerFilters(TypedDict, total=False):
     """This text within the referring customer's e-mail address."""
 
 
-def customer_filters(filters: CustomerFilters) -> dict[str, object]:
+def customer_filters(filters: Mapping[str, object]) -> dict[str, object]:
     """Check the filters and put them as the API takes them."""
     checked: dict[str, object] = {}
-    for name, value in filters.items():
+    for given, value in filters.items():
+        name = str.__str__(given)
         if name not in CustomerFilters.__annotations__:
             raise TypeError(f"{name!r} is not a filter; the filters are {', '.join(CustomerFilters.__annotations__)}")
         if name == "subscribed" and isinstance(value, bool):
@@ -60,9 +65,10 @@ def customer_filters(filters: CustomerFilters) -> dict[str, object]:
         elif name == "id" and isinstance(value, int) and not isinstance(value, bool):
             checked[name] = str(check_int("id", value, 1))
         elif isinstance(value, str):
-            if _is_blank(value):
+            text = unicode_text(name, value)
+            if _is_blank(text):
                 raise ValueError(f"{name} must not be empty: the server would ignore it and list everybody")
-            checked[name] = unicode_text(name, value)
+            checked[name] = text
         else:
             kinds = {"id": "an int or a str", "subscribed": "a bool or a str"}.get(name, "a str")
             raise TypeError(f"{name} must be {kinds}, not {type(value).__name__}; leave it out to ask for all")
@@ -74,43 +80,56 @@ def _is_blank(text: str) -> bool:
     return not any(char.isprintable() and not char.isspace() and char not in _INVISIBLE for char in text)
 
 
+@attrs.frozen(eq=False, repr=False)
+class CustomerList:
+    """What Get Customers is asked for, checked."""
+
+    page: int
+    per_page: int
+    column: str | None
+    direction: Literal["asc", "desc"] | None
+    parameters: dict[str, object]
+    """All but the page, as the API takes them."""
+
+
 def customer_list(
-    page: int, per_page: int, column: OrderColumn | None, direction: OrderDirection | None, filters: CustomerFilters
-) -> dict[str, object]:
-    """Check all parameters of Get Customers and put them as the API takes them."""
-    check_page(page, per_page)
-    parameters: dict[str, object] = {"page": page, "perPage": per_page}
-    for name, wire_name, value, known in (
-        ("order_column", "orderColumn", column, get_args(OrderColumn)),
-        ("order_direction", "orderDirection", direction, get_args(OrderDirection)),
-    ):
-        if value is None:
-            continue
-        if value not in known:
-            raise ValueError(f"{name} must be one of {', '.join(known)}, not {value!r}")
-        parameters[wire_name] = value
-    return parameters | customer_filters(filters)
+    page: object, per_page: object, column: object, direction: object, filters: Mapping[str, object]
+) -> CustomerList:
+    """Check all parameters of Get Customers."""
+    number, size = check_page(page, per_page)
+    parameters: dict[str, object] = {"perPage": size}
+    if column is not None:
+        parameters["orderColumn"] = column = check_choice("order_column", column, get_args(OrderColumn))
+    if direction is not None:
+        parameters["orderDirection"] = direction = check_choice("order_direction", direction, get_args(OrderDirection))
+    return CustomerList(
+        number,
+        size,
+        column,
+        cast("OrderDirection | None", direction),
+        parameters | customer_filters(filters),
+    )
 
 
-def customer_number(customer_id: int) -> int:
+def customer_number(customer_id: object) -> int:
     """Check a customer id where the API documents an integer."""
-    check_int("customer_id", customer_id, 1)
-    return customer_id
+    return check_int("customer_id", customer_id, 1)
 
 
-def customer_name(customer_id: int | str) -> int | str:
-    """Check a customer id where the API documents a string."""
+def customer_name(customer_id: object) -> str:
+    """Check a customer id where the API documents a string; the same customer is always the same text."""
     if isinstance(customer_id, int):
-        return customer_number(customer_id)
+        return str(customer_number(customer_id))
     path_segment(customer_id, "customer_id")
-    if _BEGINS_LIKE_A_NUMBER.match(customer_id) and not _NUMBER.fullmatch(customer_id):
+    text = plain_text("customer_id", customer_id)
+    if _BEGINS_LIKE_A_NUMBER.match(text) and not _NUMBER.fullmatch(text):
         raise ValueError("customer_id must be an id as it stands, such as '1312', not text that only begins like one")
-    return customer_id
+    return text
 
 
-def balance_amount(amount: Decimal | int | str) -> Decimal:
+def balance_amount(amount: object) -> Decimal:
     """Check an amount of money: exact, -1000 to 1000, at most two decimals."""
-    if isinstance(amount, bool) or not isinstance(amount, Decimal | int | str):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if isinstance(amount, bool) or not isinstance(amount, Decimal | int | str):
         kind = type(amount).__name__
         why = ": floats are not exact" if kind == "float" else ""
         raise TypeError(f"amount must be a Decimal, an int or a str, not {kind}{why}")
@@ -124,13 +143,11 @@ def balance_amount(amount: Decimal | int | str) -> Decimal:
     return Decimal(format(value, "f")) if value else Decimal(0)
 
 
-def balance_description(description: str | None, reference: str | None) -> str | None:
-    """Check a description, and end it with the reference's marker where there is one."""
-    if description is not None and not isinstance(description, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise TypeError(f"description must be a str, not {type(description).__name__}")
+def balance_description(description: object, reference: str | None) -> str | None:
+    """Check a description, and end it with a checked reference's marker where there is one."""
     text = None if description is None else unicode_text("description", description)
     if reference is not None:
-        text = f"{(description or '').strip()} {reference_marker(reference)}".lstrip()
+        text = f"{(text or '').strip()} {reference_marker(reference)}".lstrip()
     if text is not None and len(text) > _DESCRIPTION_CHARS:
         with_marker = "" if reference is None else f", the {len(reference_marker(reference))} of the reference's marker"
         raise ValueError(
@@ -140,23 +157,28 @@ def balance_description(description: str | None, reference: str | None) -> str |
     return text
 
 
-def reference_marker(reference: str) -> str:
-    """Check a reference and make what stands for it in the ledger."""
-    if not isinstance(reference, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise TypeError(f"reference must be a str, not {type(reference).__name__}")
-    if not _REFERENCE.fullmatch(reference):
+def edit_reference(reference: object) -> str:
+    """Check the reference of an edit."""
+    text = plain_text("reference", reference)
+    if not _REFERENCE.fullmatch(text):
         raise ValueError("reference must be 1 to 64 characters of A-Z a-z 0-9 . _ : -")
+    return text
+
+
+def reference_marker(reference: str) -> str:
+    """Make what stands for a checked reference in the ledger."""
     return f"[ref:{reference}]"
 
 
-def checked_affiliate_code(code: str | None) -> str | None:
+def checked_affiliate_code(code: object) -> str | None:
     """Check an affiliate code; None clears."""
     if code is None:
         return None
-    if not isinstance(code, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not isinstance(code, str):
         raise TypeError(f"affiliate_code must be a str or None, not {type(code).__name__}")
-    if _is_blank(unicode_text("affiliate_code", code)):
+    text = unicode_text("affiliate_code", code)
+    if _is_blank(text):
         raise ValueError("affiliate_code must not be empty: None clears it")
-    if len(code) > _AFFILIATE_CODE_CHARS:
-        raise ValueError(f"affiliate_code must be at most {_AFFILIATE_CODE_CHARS} characters, not {len(code)}")
-    return code
+    if len(text) > _AFFILIATE_CODE_CHARS:
+        raise ValueError(f"affiliate_code must be at most {_AFFILIATE_CODE_CHARS} characters, not {len(text)}")
+    return text

@@ -16,11 +16,12 @@ reference at one time may both look, find nothing, and both send; within a sessi
 from decimal import Decimal
 from typing import Literal
 
-from shopsdk._arguments import balance_amount, balance_description, customer_name, customer_number
+from shopsdk._arguments import balance_amount, balance_description, customer_name, customer_number, edit_reference
 from shopsdk._edit import Edit, request_of, said, send, send_referenced
 from shopsdk._ledger import read_ledger
 from shopsdk._models import BalanceEdit, BalanceTransaction
 from shopsdk._session import AsyncSession, core_of
+from shopsdk._wire import check_choice
 
 
 async def get_customer_balance_transactions(
@@ -89,20 +90,20 @@ async def edit_customer_balance(
         ValueError: an argument out of its bounds; nothing was sent.
         TypeError: an argument of the wrong type, such as a float; nothing was sent.
     """
-    if method not in ("POST", "PUT"):  # pyright: ignore[reportUnnecessaryContains]
-        raise ValueError(f"method must be 'POST' or 'PUT', not {method!r}")
+    name = None if reference is None else edit_reference(reference)
     edit = Edit(
         session=session,
         shop=core_of(session).shop(shop_id),
         customer=customer_name(customer_id),
         amount=balance_amount(amount),
-        description=balance_description(description, reference),
-        reference=reference,
-        method=method,
+        description=balance_description(description, name),
+        reference=name,
+        method=check_choice("method", method, ("POST", "PUT")),
     )
-    if reference is None:
+    if name is None:
         request = request_of(edit)
         return BalanceEdit(message=said(request, await send(edit, request)))
-    lock = core_of(session).runtime().lock(reference)
+    # A reference is one edit of one customer: nobody else waits for it.
+    lock = core_of(session).runtime().lock(f"{edit.shop}/{name}/{edit.customer}")
     async with lock:
-        return await send_referenced(edit, reference)
+        return await send_referenced(edit, name)

@@ -7,7 +7,7 @@ is a ``Runtime``: made on first use, and anew where the old loop has been closed
 import asyncio
 import os
 from asyncio import Task
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 import attrs
@@ -19,7 +19,7 @@ from shopsdk._gate import Clock, RateLimit
 from shopsdk._retry import RetryPolicy
 from shopsdk._runtime import Runtime
 from shopsdk._transport import Options
-from shopsdk._wire import ListParams, Request, Response, check_int, make_list_request
+from shopsdk._wire import ListParams, Request, Response, check_int, make_list_request, make_list_requests
 
 T = TypeVar("T")
 
@@ -91,18 +91,13 @@ class Core:
         return runtime.spawn(runtime.send(request))
 
     def list_requests(
-        self, path: Sequence[str | int], params: Mapping[str, object], *, route: str | None = None
+        self, path: object, params: Mapping[str, object], *, route: str | None = None
     ) -> Callable[[int], Request]:
-        """Make the GETs of a list, by page; what all of them share is checked and quoted once, now."""
-        first = self.list_request(path, params, route=route)
-        if self.list_params == "query":
-            return lambda number: self.list_request(path, {**params, "page": number}, route=route)
-        return lambda number: attrs.evolve(first, json={**params, "page": number})
+        """Make the GETs of a list, by page, the way this session carries parameters."""
+        return make_list_requests(path, params, list_params=self.list_params, route=route)
 
-    def list_request(
-        self, path: Sequence[str | int], params: Mapping[str, object], *, route: str | None = None
-    ) -> Request:
-        """Make a list's GET the way this session carries parameters."""
+    def list_request(self, path: object, params: Mapping[str, object], *, route: str | None = None) -> Request:
+        """Make one GET of a list the way this session carries parameters."""
         return make_list_request(path, params, list_params=self.list_params, route=route)
 
     def shop(self, shop_id: int | None) -> int:
@@ -114,8 +109,7 @@ class Core:
         shop = self.shop_id if shop_id is None else shop_id
         if shop is None:
             raise ValueError("shop_id is missing: give shop_id=, here or to the session, or set SHOPSDK_SHOP_ID")
-        check_int("shop_id", shop, 1)
-        return shop
+        return check_int("shop_id", shop, 1)
 
 
 def reader(as_type: type[T], *, label: str) -> Callable[[Response], T]:

@@ -7,9 +7,9 @@ from shopsdk._edit import said
 from shopsdk._frontier import check_page_answer
 from shopsdk._models import AffiliateCodeEdit, Customer, OrderColumn, OrderDirection, Page
 from shopsdk._session import AsyncSession, core_of
-from shopsdk._wire import make_request
+from shopsdk._streams import LIST_ROUTE
+from shopsdk._wire import likely_cause, make_request
 
-LIST_ROUTE = "/shops/{shop_id}/customers"
 _ONE_ROUTE = "/shops/{shop_id}/customers/{customer_id}"
 
 
@@ -26,9 +26,9 @@ async def get_customers(
     """Get Customers: one page. To read them all, use ``iter_customers``, which also minds rows that move.
 
     ```python
-    wanted = "reader42@example.com"
-    page = await get_customers(session, email=wanted, subscribed=False)
-    exact = [customer for customer in page.data if customer.email == wanted]
+    page = await get_customers(session, email="@example.com", subscribed=True)
+    for customer in page.data:
+        print(customer.email, f"({page.total} in all)")
     ```
 
     Args:
@@ -38,7 +38,7 @@ async def get_customers(
         per_page: rows to a page, 1 to 100.
         order_column: what to order by; the server's own order is by id, descending.
         order_direction: "asc" or "desc".
-        filters: any of ``CustomerFilters``. Text matches anywhere: compare before you move money.
+        filters: any of ``CustomerFilters``. Text matches anywhere: use ``find_customer`` to find one person.
 
     Raises:
         PaginationError: the answer is another page than the one asked for.
@@ -46,11 +46,12 @@ async def get_customers(
         ValueError: an argument out of its bounds; nothing was sent.
         TypeError: an argument of the wrong type, or an unknown filter; nothing was sent.
     """
-    shop = core_of(session).shop(shop_id)
-    params = customer_list(page, per_page, order_column, order_direction, filters)
-    request = core_of(session).list_request(["shops", shop, "customers"], params, route=LIST_ROUTE)
-    answer = await core_of(session).fetch(request, Page[Customer])
-    check_page_answer(answer, page, per_page)
+    core = core_of(session)
+    shop = core.shop(shop_id)
+    asked = customer_list(page, per_page, order_column, order_direction, filters)
+    request_of = core.list_requests(["shops", shop, "customers"], asked.parameters, route=LIST_ROUTE)
+    answer = await core.fetch(request_of(asked.page), Page[Customer])
+    check_page_answer(answer, asked.page, asked.per_page, likely_cause(core.list_params))
     return answer
 
 

@@ -34,7 +34,7 @@ class Edit:
 
     session: AsyncSession
     shop: int
-    customer: int | str
+    customer: str
     amount: Decimal
     description: str | None
     reference: str | None
@@ -143,7 +143,7 @@ async def _search_on(runtime: Runtime, edit: Edit, reference: str) -> list[Balan
 async def _find(edit: Edit, reference: str, *, deadline: float | None = None) -> list[BalanceTransaction]:
     """Find the ledger's lines of a reference; more than one is another process's doing."""
     marker = reference_marker(reference)
-    lines = await read_ledger(core_of(edit.session), edit.shop, edit.customer, deadline=deadline)
+    lines = await read_ledger(core_of(edit.session), edit.shop, edit.customer, deadline=deadline, fresh=True)
     return [line for line in lines if line.description is not None and line.description.rstrip().endswith(marker)]
 
 

@@ -17,16 +17,16 @@ _FRUITLESS_STEPS = 50
 """Steps without a new row that a walk puts up with."""
 _EXPLAINED_STEPS = 1000
 """The same, where the total grew by as much as came again: a list may grow faster than a slow walk reads it."""
-_LIKELY_CAUSE = "likely a proxy that drops the body of a GET: try AsyncSession(list_params='query')"
-
+UNKNOWN_CAUSE = "the server, or something before it, ignored what was asked"
+"""What stands behind an odd answer where nobody knows how questions travel."""
 
 _NO_KEY = "the server ignored the page; or, if equal rows are normal here, give key= to tell them apart"
 _SHORT = "the server has more than it shows"
 _SWINGING = "the list changes faster than it is read, or the server miscounts"
 
 
-def check_page_answer(page: Page[Any], asked: int, per_page: int) -> None:
-    """Check that a page is the one that was asked for.
+def check_page_answer(page: Page[Any], asked: int, per_page: int, cause: str) -> None:
+    """Check that a page is the one that was asked for; ``cause`` is the likely one where it is not.
 
     Raises:
         PaginationError: the server answered another page, another size of page, or more rows than that.
@@ -38,7 +38,7 @@ def check_page_answer(page: Page[Any], asked: int, per_page: int) -> None:
     raise _distrust(
         f"page {asked} with {per_page} rows a page",
         f"page {page.current_page} with {page.per_page} rows a page",
-        _LIKELY_CAUSE if page.current_page != asked else "a cap on the page size, or " + _LIKELY_CAUSE,
+        cause if page.current_page != asked else "a cap on the page size, or " + cause,
         asked,
     )
 
@@ -61,8 +61,10 @@ class Progress(Generic[T]):
         key: Callable[[T], Any] | None,
         order: Literal["asc", "desc"] | None,
         after: Page[T] | None,
+        cause: str = UNKNOWN_CAUSE,
     ) -> None:
         self._per_page = per_page
+        self._cause = cause
         self._key = key
         self._before = {"asc": lt, "desc": gt}.get(order or "")
         self._frontier: _Frontier | None = None
@@ -177,7 +179,7 @@ class Progress(Generic[T]):
             return [row for row, k in zip(rows, keys, strict=True) if k not in self._seen]
         if not all(map(before, keys, keys[1:])):
             way = "asc" if before is lt else "desc"
-            raise _distrust(f"page {number} ordered by id, {way}", "rows in another order", _LIKELY_CAUSE, number)
+            raise _distrust(f"page {number} ordered by id, {way}", "rows in another order", self._cause, number)
         last = self._last_key
         if last is None or not rows or before(last, keys[0]):
             return rows
@@ -192,14 +194,14 @@ class Progress(Generic[T]):
         elif rows:
             self._last_key = key(rows[-1])
 
-    def _count_fruitless(self, number: int, got: str, *, explained: bool = False, cause: str = _LIKELY_CAUSE) -> None:
+    def _count_fruitless(self, number: int, got: str, *, explained: bool = False, cause: str = "") -> None:
         self._fruitless[explained] += 1
         if self._fruitless[explained] > (_EXPLAINED_STEPS if explained else _FRUITLESS_STEPS):
-            raise _distrust(f"page {number}", f"{got}, again and again", cause, number)
+            raise _distrust(f"page {number}", f"{got}, again and again", cause or self._cause, number)
 
     def _check_end(self, page: Page[T], number: int) -> None:
         if self._repeats:
-            raise _distrust(f"page {number}", "the rows of an earlier page again", _LIKELY_CAUSE, number)
+            raise _distrust(f"page {number}", "the rows of an earlier page again", self._cause, number)
         if page.total > max(page.last_page, number - 1) * self._per_page:
             raise _distrust(f"page {number}", f"no more rows, where the total says {page.total}", _SHORT, number)
 

@@ -9,28 +9,36 @@ from shopsdk._core import Core
 from shopsdk._errors import PaginationError
 from shopsdk._models import BalanceTransaction, Ledger
 from shopsdk._scalars import WHOLE
-from shopsdk._wire import Request, Response
+from shopsdk._wire import Request, Response, likely_cause, uncached
 
 _ROUTE = "/shops/{shop_id}/customers/{customer_id}/balance-transactions"
 _FRUITLESS_PAGES = 50
 """Pages without a new line, one after the other, that a ledger may show while new lines push the old ones on."""
+_ODD = "the server has pages in a form that this version of shopsdk does not know"
 
 
 async def read_ledger(
-    core: Core, shop: int, customer: int | str, *, deadline: float | None = None
+    core: Core, shop: int, customer: int | str, *, deadline: float | None = None, fresh: bool = False
 ) -> list[BalanceTransaction]:
-    """Read every page of a ledger, where it has pages. New lines come in front, so pages can repeat but not lose."""
+    """Read every page of a ledger, where it has pages. New lines come in front, so pages can repeat but not lose.
+
+    ``fresh`` passes by every cache: one that still shows the ledger without an edit's line would have the edit made
+    again.
+    """
     runtime = core.runtime()
-    path: list[str | int] = ["shops", shop, "customers", customer, "balance-transactions"]
+    path = ["shops", shop, "customers", customer, "balance-transactions"]
     ends_at = None if deadline is None else runtime.now() + deadline
+    cause = likely_cause(core.list_params)
     lines: dict[int, BalanceTransaction] = {}
     number, last, least, fruitless = 1, 1, 0, 0
     while True:
         params = {"page": number} if number > 1 else {}
         request = core.list_request(path, params, route=_ROUTE)
+        if fresh:
+            request = uncached(request)
         left = None if ends_at is None else ends_at - runtime.now()
         page = _ledger_page(request, await runtime.send(request, deadline=left))
-        _check_echo(page, number)
+        _check_echo(page, number, cause)
         known = len(lines)
         lines |= {line.id: line for line in page.data if line.id not in lines}
         fruitless = 0 if len(lines) > known else fruitless + 1
@@ -38,23 +46,23 @@ async def read_ledger(
         least = least if number > 1 else _total(page)  # later ones may count new lines, which stand in front
         if number >= last:
             if len(lines) < least:
-                raise _distrust(number, f"{len(lines)} lines in all, where the total said {least}")
+                raise _distrust(number, f"{len(lines)} lines in all, where the total said {least}", cause)
             return list(lines.values())
         if fruitless > (_FRUITLESS_PAGES if grown else 0):
-            raise _distrust(number, "no line that was not on an earlier page")
+            raise _distrust(number, "no line that was not on an earlier page", cause)
         number += 1
 
 
-def _check_echo(page: Ledger, number: int) -> None:
+def _check_echo(page: Ledger, number: int, cause: str) -> None:
     """Refuse a ledger that cannot be read to its end: an edit on a page that nobody saw would be made again."""
     more = page.next_page_url or page.next_cursor
     if page.last_page is None and (more or page.current_page is not None):
-        raise _distrust(number, "a page that does not say how many there are")
+        raise _distrust(number, "a page that does not say how many there are", _ODD)
     if page.last_page is not None and number >= page.last_page and more:
-        raise _distrust(number, "the last page, with a sign of more behind it")
+        raise _distrust(number, "the last page, with a sign of more behind it", _ODD)
     alone = number == 1 and page.last_page in {None, 1}
     if page.current_page != number and not (alone and page.current_page is None):
-        raise _distrust(number, f"page {page.current_page}")
+        raise _distrust(number, f"page {page.current_page}", cause)
 
 
 def _total(page: Ledger) -> int:
@@ -62,9 +70,9 @@ def _total(page: Ledger) -> int:
     return int(page.total) if counted else 0
 
 
-def _distrust(number: int, got: str) -> PaginationError:
+def _distrust(number: int, got: str, cause: str) -> PaginationError:
     asked = f"page {number} of the ledger"
-    return PaginationError(f"asked for {asked}, got {got}", asked=asked, got=got)
+    return PaginationError(f"asked for {asked}, got {got} ({cause})", asked=asked, got=got)
 
 
 def _ledger_page(request: Request, response: Response) -> Ledger:

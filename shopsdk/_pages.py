@@ -27,7 +27,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 import attrs
 
-from shopsdk._frontier import Progress, check_page_answer
+from shopsdk._frontier import UNKNOWN_CAUSE, Progress, check_page_answer
 from shopsdk._models import Page
 from shopsdk._readahead import Arrival, Read, ReadAhead
 
@@ -54,6 +54,8 @@ class Walk(Generic[T]):
     """How the keys, which then are ints, must run; None: any way."""
     after: Page[T] | None = None
     """Go on behind this page."""
+    cause: str = UNKNOWN_CAUSE
+    """What an answer to another question most likely comes from."""
 
 
 class Walker(Generic[T]):
@@ -64,8 +66,8 @@ class Walker(Generic[T]):
 
     def __init__(self, plan: Walk[T]) -> None:
         after = plan.after
-        self._per_page = plan.per_page
-        self._state = Progress(plan.per_page, plan.key, plan.order, after)
+        self._per_page, self._cause = plan.per_page, plan.cause
+        self._state = Progress(plan.per_page, plan.key, plan.order, after, plan.cause)
         self._reader = ReadAhead(plan.read, plan.decode, plan.concurrency, None if after is None else after.total)
         self._number = plan.start_page if after is None else after.current_page + 1
         self._early: list[Arrival[T]] = []  # put aside until the pages before them have been read again
@@ -107,7 +109,7 @@ class Walker(Generic[T]):
             arrival = await self._reader.take(self._number, self._last_wanted())
             if state.is_clamped(arrival):
                 return None
-            check_page_answer(arrival.page, self._number, self._per_page)
+            check_page_answer(arrival.page, self._number, self._per_page, self._cause)
             if not state.may_skip(arrival):
                 return arrival
             early.append(arrival)

@@ -21,7 +21,7 @@ from shopsdk._settings import (
     shop_id_from_environment,
 )
 from shopsdk._transport import Options
-from shopsdk._wire import ListParams, check_int, make_request
+from shopsdk._wire import ListParams, check_int, check_list_params, make_request
 
 T = TypeVar("T")
 
@@ -50,8 +50,11 @@ class AsyncSession:
         retry: how often to try, and how long to wait in between: see ``RetryPolicy``.
         rate_limit: requests per time that this session never exceeds (see ``RateLimit``); None for no limit of its own.
         max_in_flight: concurrent requests, at least 1; more wait for a slot, which counts against no timeout.
-        list_params: where the parameters of lists travel: "body" as the vendor documents, or "query", which passes
-            through proxies that drop the body of a GET.
+        list_params: where the parameters of lists travel; default: "both", in the JSON body of the GET, as the vendor
+            documents, and in the query. So neither a proxy that drops the body nor a cache that goes by the URL makes
+            filters vanish. "query" also passes proxies that refuse a GET with a body; "body" keeps filters out of URLs.
+            With the query, filters (e-mail addresses among them) stand in URLs, and so in the access logs of servers
+            and proxies and in what trace_configs record.
         max_response_bytes: the largest answer that is read, after decompression; at least 1.
         proxy: the URL of an HTTP proxy, such as ``http://proxy.example:3128``; it may hold a password.
         connector: an aiohttp connector to borrow; it is never closed here. Its own limit should be no lower than
@@ -76,7 +79,7 @@ class AsyncSession:
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
         rate_limit: RateLimit | None = None,
         max_in_flight: int = 16,
-        list_params: ListParams = "body",
+        list_params: ListParams = "both",
         max_response_bytes: int = 32 * 2**20,
         proxy: str | None = None,
         connector: aiohttp.BaseConnector | None = None,
@@ -97,17 +100,13 @@ class AsyncSession:
         for each in trace_configs:
             check_kinds({"trace_configs": (each, aiohttp.TraceConfig)}, None)
         check_kinds(named, on_event)
-        check_int("max_in_flight", max_in_flight, 1)
-        check_int("max_response_bytes", max_response_bytes, 1)
-        if list_params not in {"body", "query"}:
-            raise ValueError(f"list_params must be 'body' or 'query', not {list_params!r}")
         self._core = Core(
             options=Options(
                 base_url=check_base_url(root),
                 key=check_api_key(key, missing=missing),
                 timeout=timeout,
-                max_in_flight=max_in_flight,
-                max_response_bytes=max_response_bytes,
+                max_in_flight=check_int("max_in_flight", max_in_flight, 1),
+                max_response_bytes=check_int("max_response_bytes", max_response_bytes, 1),
                 proxy=None if place is None else check_proxy(place),
                 connector=connector,
                 trace_configs=tuple(trace_configs),
@@ -115,7 +114,7 @@ class AsyncSession:
             shop_id=shop_id_from_environment() if shop_id is None else check_int("shop_id", shop_id, 1),
             retry=retry,
             rate_limit=rate_limit,
-            list_params=list_params,
+            list_params=check_list_params(list_params),
             hooks=[] if on_event is None else [Hook(on_event)],
             clock=Clock() if clock is None else clock,
         )

@@ -57,7 +57,7 @@ def check_base_url(url: Secret) -> str:
     """Normalise a base URL; refuse one that would leak the key or lose the path. The URL itself is never echoed."""
     if not isinstance(url.reveal(), str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError("base_url must be a str")
-    text = Secret(url.reveal().strip().rstrip("/"))
+    text = Secret(str.__str__(url.reveal()).strip().rstrip("/"))
     if not text.reveal().isprintable() or not set(" \\@?#").isdisjoint(text.reveal()):
         raise ValueError("base_url must hold no userinfo, query, fragment, backslash, space or control character")
     if not text.reveal().isascii():
@@ -74,8 +74,9 @@ def check_proxy(proxy: Secret) -> Secret:
     """Check a proxy's URL, which may hold a password."""
     if not isinstance(proxy.reveal(), str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError("proxy must be a str")
-    _split_url("proxy", proxy, "http://proxy.example:3128")
-    return proxy
+    plain = Secret(str.__str__(proxy.reveal()))
+    _split_url("proxy", plain, "http://proxy.example:3128")
+    return plain
 
 
 def _split_url(name: str, url: Secret, example: str) -> SplitResult:
@@ -104,7 +105,7 @@ def check_api_key(key: Secret, *, missing: bool) -> Secret:
         raise ValueError("api_key is missing: give api_key= or set SHOPSDK_API_KEY")
     if not isinstance(key.reveal(), str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError("api_key must be a str")
-    stripped = Secret(key.reveal().strip())
+    stripped = Secret(str.__str__(key.reveal()).strip())
     if not stripped.reveal():
         raise ValueError("api_key is empty: give api_key= or set SHOPSDK_API_KEY")
     if not stripped.reveal().isascii() or not stripped.reveal().isprintable() or " " in stripped.reveal():

@@ -6,13 +6,14 @@ from typing import Any, TypeVar, Unpack
 
 from shopsdk._arguments import CustomerFilters, customer_list
 from shopsdk._core import reader
-from shopsdk._customers import LIST_ROUTE
 from shopsdk._models import Customer, OrderColumn, OrderDirection, Page
 from shopsdk._pages import Walk, walk, walk_rows
 from shopsdk._session import AsyncSession, core_of
-from shopsdk._wire import check_int, check_page
+from shopsdk._wire import check_int, check_page, check_params, likely_cause
 
 T = TypeVar("T")
+
+LIST_ROUTE = "/shops/{shop_id}/customers"
 
 
 def iter_customers(
@@ -153,24 +154,26 @@ def _customers_walk(
     filters: CustomerFilters,
 ) -> Walk[Customer]:
     """Check the arguments, and say what to walk and how."""
-    path: list[str | int] = ["shops", core_of(session).shop(shop_id), "customers"]
-    params = customer_list(start_page, per_page, order_column, order_direction, filters)
-    check_int("concurrency", concurrency, 1)
+    core = core_of(session)
+    path = ["shops", core.shop(shop_id), "customers"]
+    asked = customer_list(start_page, per_page, order_column, order_direction, filters)
+    in_flight = check_int("concurrency", concurrency, 1)
     if after is not None and not isinstance(after, Page):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"after must be a Page that was delivered, not {type(after).__name__}")
-    if after is not None and (start_page != 1 or after.per_page != per_page):
+    if after is not None and (asked.page != 1 or after.per_page != asked.per_page):
         raise ValueError("after goes with the per_page of the walk that delivered it, and without start_page")
 
-    requests = core_of(session).list_requests(path, params, route=LIST_ROUTE)
+    request_of = core.list_requests(path, asked.parameters, route=LIST_ROUTE)
     return Walk[Customer](
-        read=lambda number: core_of(session).start(requests(number)),
-        decode=reader(Page[Customer], label=requests(start_page).label),
-        per_page=per_page,
-        start_page=start_page,
-        concurrency=concurrency,
+        read=lambda number: core.start(request_of(number)),
+        decode=reader(Page[Customer], label=request_of(asked.page).label),
+        per_page=asked.per_page,
+        start_page=asked.page,
+        concurrency=in_flight,
         key=attrgetter("id"),
-        order=order_direction if order_column == "id" else None,
+        order=asked.direction if asked.column == "id" else None,
         after=after,
+        cause=likely_cause(core.list_params),
     )
 
 
@@ -203,7 +206,9 @@ def paginate(
         per_page: rows to a request, 1 to 100.
         start_page: the page to begin with, from 1.
         concurrency: pages in flight at most, at least 1.
-        params: further parameters of the list; they travel as the session's ``list_params`` says.
+        params: further parameters of the list: str, int, bool and Decimal; they travel as the session's ``list_params``
+            says. Lists, objects, None and floats are taken too, but stand in the JSON body alone: a proxy that drops
+            the body of a GET drops them, and ``list_params="query"`` refuses them.
         key: what tells rows apart, such as ``attrgetter("id")``: all keys are kept, to drop repeats. Without it rows
             may come twice where the list changes under the walk.
 
@@ -214,20 +219,22 @@ def paginate(
         ValueError: an argument out of its bounds; raised at the call.
         TypeError: an argument of the wrong type; raised at the call.
     """
-    check_page(start_page, per_page)
-    check_int("concurrency", concurrency, 1)
-    fixed = dict(params or {})
+    core = core_of(session)
+    first, size = check_page(start_page, per_page)
+    in_flight = check_int("concurrency", concurrency, 1)
+    fixed = check_params({} if params is None else params)
     if taken := {"page", "perPage"} & fixed.keys():
         raise ValueError(f"params must not hold {', '.join(sorted(taken))}: the walk sets that itself")
-    requests = core_of(session).list_requests(path, {"page": start_page, "perPage": per_page, **fixed})
+    request_of = core.list_requests(path, {"perPage": size, **fixed})
     page_type: Any = Page[item_type]  # type: ignore[valid-type]  # made at run time, from the caller's type
     return walk(
         Walk[T](
-            read=lambda number: core_of(session).start(requests(number)),
-            decode=reader(page_type, label=requests(start_page).label),
-            per_page=per_page,
-            start_page=start_page,
-            concurrency=concurrency,
+            read=lambda number: core.start(request_of(number)),
+            decode=reader(page_type, label=request_of(first).label),
+            per_page=size,
+            start_page=first,
+            concurrency=in_flight,
             key=key,
+            cause=likely_cause(core.list_params),
         )
     )

@@ -55,7 +55,7 @@ BOB = Customer(
 )
 
 
-@pytest.fixture(params=["body", "query"])
+@pytest.fixture(params=["both", "body", "query"])
 async def small(request: pytest.FixtureRequest) -> AsyncIterator[tuple[Sandbox, AsyncSession]]:
     """Two customers, and a session that carries list parameters one way or the other."""
     async with Sandbox([ANNA, BOB]) as shop, shop.session(list_params=request.param) as session:
@@ -247,8 +247,8 @@ class Slim:
     email: str
 
 
-@pytest.mark.parametrize("list_params", ["body", "query"])
-async def test_any_list_can_be_walked(shop: Sandbox, list_params: Literal["body", "query"]) -> None:
+@pytest.mark.parametrize("list_params", ["both", "body", "query"])
+async def test_any_list_can_be_walked(shop: Sandbox, list_params: Literal["both", "body", "query"]) -> None:
     """The promises would hold for customers only, and every other list would be walked by hand."""
     async with shop.session(list_params=list_params) as session:
         pages = paginate(

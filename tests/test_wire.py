@@ -31,8 +31,8 @@ from shopsdk._wire import (
 )
 from tests.support import CUSTOMER, RawServer, answer, page_of, raw_server
 
-ListParams = Literal["body", "query"]
-MODES: list[ListParams] = ["body", "query"]
+ListParams = Literal["both", "body", "query"]
+MODES: list[ListParams] = ["both", "body", "query"]
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 
@@ -305,21 +305,21 @@ def test_a_query_says_exactly_what_was_given(params: dict[str, object]) -> None:
 
 
 def read_params(server: RawServer, mode: ListParams) -> list[dict[str, Any]]:
-    """What each request carried, checked to be in one place only."""
+    """What each request carried, checked to be where the mode says; in both places, both say the same."""
     carried: list[dict[str, Any]] = []
     for heard in server.heard:
-        query = urlsplit(heard.target).query
-        if mode == "body":
-            assert query == ""
-            carried.append(json.loads(heard.body, parse_float=Decimal))
+        query = dict(parse_qsl(urlsplit(heard.target).query, keep_blank_values=True, strict_parsing=True))
+        body = json.loads(heard.body, parse_float=Decimal) if heard.body else {}
+        if mode == "both":
+            assert query == as_sent("query", body)
         else:
-            assert heard.body == b""
-            carried.append(dict(parse_qsl(query, keep_blank_values=True, strict_parsing=True)))
+            assert {} == (query if mode == "body" else body)
+        carried.append(query if mode == "query" else body)
     return carried
 
 
 def as_sent(mode: ListParams, params: dict[str, object]) -> dict[str, object]:
-    return params if mode == "body" else {name: str(value) for name, value in params.items()}
+    return {name: str(value) for name, value in params.items()} if mode == "query" else params
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -400,7 +400,7 @@ async def test_a_decimal_in_any_list_is_exact(mode: ListParams) -> None:
     ):
         assert [page async for page in pages] == []
     assert [as_sent(mode, {"page": 1, "perPage": 100, **exact})] == read_params(server, mode)
-    if mode == "body":
+    if mode != "query":
         assert b'"min":1.50,"big":123456789012345678.05' in server.heard[0].body
 
 
