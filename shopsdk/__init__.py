@@ -3,9 +3,10 @@
 The README is the place to begin; this is the reference.
 
 - A session, and what it may be told: ``AsyncSession``, ``Timeout``, ``RetryPolicy``, ``RateLimit``, ``Clock``
-- One page, one customer: ``get_customers``, ``CustomerFilters``, ``OrderColumn``, ``OrderDirection``, ``get_customer``
+- One page, one customer: ``get_customers``, ``CustomerFilters``, ``OrderColumn``, ``OrderDirection``, ``get_customer``,
+  ``find_customer``
 - All customers, and any other list: ``iter_customers``, ``iter_customer_pages``, ``paginate``
-- Money: ``get_customer_balance_transactions``, ``edit_customer_balance``
+- Money: ``get_customer_balance_transactions``, ``edit_customer_balance``, ``find_balance_edit``
 - Affiliates: ``edit_customer_affiliate_code``
 - What is answered: ``Customer``, ``AffiliateReferrer``, ``Page``, ``BalanceTransaction``, ``BalanceEdit``,
   ``AffiliateCodeEdit``
@@ -20,12 +21,13 @@ most once, and ``shopsdk._wire`` what becomes of a GET with a body.
 """
 
 from shopsdk._arguments import CustomerFilters
-from shopsdk._balance import edit_customer_balance, get_customer_balance_transactions
-from shopsdk._customers import edit_customer_affiliate_code, get_customer, get_customers
+from shopsdk._balance import edit_customer_balance, find_balance_edit, get_customer_balance_transactions
+from shopsdk._customers import edit_customer_affiliate_code, find_customer, get_customer, get_customers
 from shopsdk._errors import (
     AuthenticationError,
     DecodeError,
     InvalidRequestError,
+    MultipleCustomersError,
     NotFoundError,
     NotSentError,
     PaginationError,
@@ -80,6 +82,7 @@ __all__ = [
     "GateClosed",
     "GateOpened",
     "InvalidRequestError",
+    "MultipleCustomersError",
     "NotFoundError",
     "NotSentError",
     "OrderColumn",
@@ -104,6 +107,8 @@ __all__ = [
     "__version__",
     "edit_customer_affiliate_code",
     "edit_customer_balance",
+    "find_balance_edit",
+    "find_customer",
     "get_customer",
     "get_customer_balance_transactions",
     "get_customers",

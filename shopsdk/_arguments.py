@@ -111,6 +111,28 @@ def customer_list(
     )
 
 
+def one_criterion(**given: object) -> tuple[str, str]:
+    """Check what one person is looked for by: exactly one thing. Gives its name, and its text without outer space."""
+    named = {name: value for name, value in given.items() if value is not None}
+    if len(named) != 1:
+        got = ", ".join(named) or "none of them"
+        raise TypeError(f"give exactly one of {', '.join(given)}, not {got}")
+    ((name, value),) = named.items()
+    if name == "discord_id" and isinstance(value, int) and not isinstance(value, bool):
+        return name, str(check_int(name, value, 1))
+    if name == "discord_id" and not isinstance(value, str):
+        raise TypeError(f"{name} must be a str or an int, not {type(value).__name__}")
+    text = unicode_text(name, value).strip()
+    if _is_blank(text):
+        raise ValueError(f"{name} must not be empty")
+    return name, text
+
+
+def server_filter(name: str, text: str) -> CustomerFilters:
+    """Make a filter that finds this text. A backslash is an escape to MySQL, so ``_``, any character, stands for it."""
+    return cast("CustomerFilters", {name: text.replace("\\", "_")})
+
+
 def customer_number(customer_id: object) -> int:
     """Check a customer id where the API documents an integer."""
     return check_int("customer_id", customer_id, 1)

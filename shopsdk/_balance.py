@@ -14,11 +14,12 @@ reference at one time may both look, find nothing, and both send; within a sessi
 """
 
 from decimal import Decimal
+from operator import attrgetter
 from typing import Literal
 
 from shopsdk._arguments import balance_amount, balance_description, customer_name, customer_number, edit_reference
 from shopsdk._edit import Edit, request_of, said, send, send_referenced
-from shopsdk._ledger import read_ledger
+from shopsdk._ledger import find_lines, read_ledger
 from shopsdk._models import BalanceEdit, BalanceTransaction
 from shopsdk._session import AsyncSession, core_of
 from shopsdk._wire import check_choice
@@ -79,7 +80,8 @@ async def edit_customer_balance(
         reference: your own name for this edit among those of this customer, such as ``refund-1187``; 1 to 64 letters
             (capitals are others), digits and ``. _ : -``.
         shop_id: the shop's id, at least 1; absent, the session's.
-        method: the vendor documents both; they do the same.
+        method: the vendor documents both; they do the same. Prefer POST, the default: proxies repeat a PUT sooner when
+            its answer is lost, and the edit is then made twice.
 
     Raises:
         UnknownOutcomeError: sent, or maybe sent, and nobody knows whether it was carried out; it was not sent again.
@@ -107,3 +109,39 @@ async def edit_customer_balance(
     lock = core_of(session).runtime().lock(f"{edit.shop}/{name}/{edit.customer}")
     async with lock:
         return await send_referenced(edit, name)
+
+
+async def find_balance_edit(
+    session: AsyncSession, customer_id: int | str, reference: str, *, shop_id: int | None = None
+) -> BalanceTransaction | None:
+    """Find the ledger's line of an edit by its reference, past any cache; None if the ledger does not hold it now.
+
+    None is no proof that the edit was not made, or will not be: it may still be under way at the server, or be held
+    back by a proxy. To make sure of an edit, call ``edit_customer_balance`` again with its reference, under the
+    conditions that are named there.
+
+    ```python
+    line = await find_balance_edit(session, 42, "order-1187")
+    print("not in the ledger now" if line is None else f"made: {line.amount}")
+    ```
+
+    Args:
+        session: the session to ask through.
+        customer_id: the customer's id, at least 1; as text, its digits and no more.
+        reference: the reference of the edit, as given to ``edit_customer_balance``.
+        shop_id: the shop's id, at least 1; default: the session's.
+
+    Returns:
+        The line; the newest, where the ledger holds the reference more than once (the log warns of it where the amounts
+        are the same).
+
+    Raises:
+        NotFoundError: no such customer, or no such shop.
+        PaginationError: the ledger could not be read whole.
+        ShopError: anything else of the tree in ``shopsdk._errors``.
+        ValueError: an argument out of its bounds; nothing was sent.
+        TypeError: an argument of the wrong type; nothing was sent.
+    """
+    core = core_of(session)
+    lines = await find_lines(core, core.shop(shop_id), customer_name(customer_id), edit_reference(reference))
+    return max(lines, key=attrgetter("id"), default=None)

@@ -1,13 +1,24 @@
-"""The customers: one page, one customer, and the affiliate code."""
+"""The customers: one page, one customer by id or by what is known of it, and the affiliate code."""
 
+from contextlib import aclosing
+from operator import eq
 from typing import Unpack
 
-from shopsdk._arguments import CustomerFilters, checked_affiliate_code, customer_list, customer_name, customer_number
+from shopsdk._arguments import (
+    CustomerFilters,
+    checked_affiliate_code,
+    customer_list,
+    customer_name,
+    customer_number,
+    one_criterion,
+    server_filter,
+)
 from shopsdk._edit import said
+from shopsdk._errors import MultipleCustomersError
 from shopsdk._frontier import check_page_answer
 from shopsdk._models import AffiliateCodeEdit, Customer, OrderColumn, OrderDirection, Page
 from shopsdk._session import AsyncSession, core_of
-from shopsdk._streams import LIST_ROUTE
+from shopsdk._streams import LIST_ROUTE, iter_customers
 from shopsdk._wire import likely_cause, make_request
 
 _ONE_ROUTE = "/shops/{shop_id}/customers/{customer_id}"
@@ -75,6 +86,60 @@ async def get_customer(session: AsyncSession, customer_id: int, *, shop_id: int 
     """
     path: list[str | int] = ["shops", core_of(session).shop(shop_id), "customers", customer_number(customer_id)]
     return await core_of(session).fetch(make_request("GET", path, route=_ONE_ROUTE), Customer)
+
+
+async def find_customer(
+    session: AsyncSession,
+    *,
+    email: str | None = None,
+    discord_id: str | int | None = None,
+    discord_username: str | None = None,
+    affiliate_code: str | None = None,
+    shop_id: int | None = None,
+) -> Customer | None:
+    """Find the one customer with this e-mail address, Discord account or affiliate code; None if there is none.
+
+    The filters of Get Customers match anywhere in a text, so whoever registers a longer address would be found in its
+    place. Here the whole text must be equal, over all pages that the filter finds: e-mail addresses and names without
+    regard to case, Discord ids and affiliate codes exactly. White space at both ends of what is given is ignored.
+
+    ```python
+    customer = await find_customer(session, email="reader42@example.com")
+    if customer is not None:
+        await edit_customer_balance(session, customer.id, "5.00", reference="gift-42")
+    ```
+
+    Args:
+        session: the session to ask through.
+        email: the whole e-mail address. Give exactly one of these four.
+        discord_id: the whole Discord id.
+        discord_username: the whole Discord name.
+        affiliate_code: the whole affiliate code.
+        shop_id: the shop's id, at least 1; default: the session's.
+
+    Raises:
+        MultipleCustomersError: more than one customer has it; ``customer_ids`` names them.
+        PaginationError: the server cannot be trusted to have told everything.
+        ShopError: anything else of the tree in ``shopsdk._errors``.
+        ValueError: an argument out of its bounds, such as an empty text; nothing was sent.
+        TypeError: none of the four, more than one, or an argument of the wrong type; nothing was sent.
+    """
+    name, text = one_criterion(
+        email=email, discord_id=discord_id, discord_username=discord_username, affiliate_code=affiliate_code
+    )
+    same = _same_but_case if name in {"email", "discord_username"} else eq
+    wanted = server_filter(name, text)
+    async with aclosing(iter_customers(session, shop_id=shop_id, **wanted)) as customers:
+        found = [each async for each in customers if (value := getattr(each, name)) is not None and same(value, text)]
+    if len(found) > 1:
+        ids = tuple(customer.id for customer in found)
+        raise MultipleCustomersError(f"expected 1 customer, found {len(ids)}", customer_ids=ids)
+    return found[0] if found else None
+
+
+def _same_but_case(one: str, other: str) -> bool:
+    """Compare without regard to case. Both cases must agree: the Kelvin sign has the small letter k, and is no K."""
+    return one.lower() == other.lower() and one.upper() == other.upper()
 
 
 async def edit_customer_affiliate_code(

@@ -4,7 +4,6 @@ from decimal import Decimal
 
 import attrs
 
-from shopsdk._arguments import reference_marker
 from shopsdk._codec import parse
 from shopsdk._errors import (
     ReferenceConflictError,
@@ -15,7 +14,7 @@ from shopsdk._errors import (
     UnknownOutcomeError,
 )
 from shopsdk._json import as_object
-from shopsdk._ledger import read_ledger
+from shopsdk._ledger import find_lines
 from shopsdk._models import BalanceEdit, BalanceTransaction
 from shopsdk._runtime import Runtime
 from shopsdk._session import AsyncSession, core_of
@@ -76,14 +75,14 @@ def said(request: Request, response: Response) -> str | None:
 async def send_referenced(edit: Edit, reference: str) -> BalanceEdit:
     """Send it unless the ledger has it, and let the ledger say what became of it where its answer was lost."""
     earlier = await _find(edit, reference)
-    if other := _with_amount(earlier, edit.amount, same=False):
+    if other := next((line for line in earlier if line.amount != edit.amount), None):
         raise ReferenceConflictError(
             f"reference {reference!r} already stands in the ledger with the amount {other.amount},"
             f" not {edit.amount}; nothing was sent",
             reference=reference,
         )
-    if earlier:
-        return BalanceEdit(message=None, transaction=earlier[0], replayed=True)
+    if made := _found(edit, earlier, replayed=True):
+        return made
     request = request_of(edit)
     began, attempts = core_of(edit.session).runtime().now(), 1
     try:
@@ -96,9 +95,8 @@ async def send_referenced(edit: Edit, reference: str) -> BalanceEdit:
         loss = error
     elapsed = loss.elapsed if isinstance(loss, TransportError) else core_of(edit.session).clock.now() - began
     found = await _search(edit, reference)
-    made = _with_amount(found, edit.amount)
-    if made is not None:
-        return BalanceEdit(message=None, transaction=made)
+    if made := _found(edit, found, replayed=False):
+        return made
     tells = f"is in the ledger with the amount {found[0].amount}" if found else "is not in the ledger yet"
     raise UnknownOutcomeError(
         f"{loss}; reference {reference!r} {tells}: the edit may still be carried out",
@@ -135,21 +133,22 @@ async def _search_on(runtime: Runtime, edit: Edit, reference: str) -> list[Balan
             raise
         except ShopError:
             continue
-        if _with_amount(found, edit.amount):
+        if _found(edit, found, replayed=False):
             break
     return found
 
 
 async def _find(edit: Edit, reference: str, *, deadline: float | None = None) -> list[BalanceTransaction]:
-    """Find the ledger's lines of a reference; more than one is another process's doing."""
-    marker = reference_marker(reference)
-    lines = await read_ledger(core_of(edit.session), edit.shop, edit.customer, deadline=deadline, fresh=True)
-    return [line for line in lines if line.description is not None and line.description.rstrip().endswith(marker)]
+    """Find the ledger's lines of a reference; more than one is another process's or a proxy's doing."""
+    return await find_lines(core_of(edit.session), edit.shop, edit.customer, reference, deadline=deadline)
 
 
-def _with_amount(lines: list[BalanceTransaction], amount: Decimal, *, same: bool = True) -> BalanceTransaction | None:
-    """Find the first line with this amount, or with another one."""
-    return next((line for line in lines if (line.amount == amount) is same), None)
+def _found(edit: Edit, lines: list[BalanceTransaction], *, replayed: bool) -> BalanceEdit | None:
+    """Make the outcome of an edit that the ledger knows; None where it does not."""
+    made = [line for line in lines if line.amount == edit.amount]
+    if not made:
+        return None
+    return BalanceEdit(message=None, transaction=made[0], replayed=replayed, duplicated=len(made) > 1)
 
 
 def _interrupted_note(reference: str | None) -> str:

@@ -15,6 +15,7 @@ ShopError                      .maybe_applied: may the call have changed somethi
 │   └── ServerError            5xx
 ├── DecodeError                a 2xx that is not what the API promises; path in it
 ├── PaginationError            the server ignored, repeated or clamped a page
+├── MultipleCustomersError     find_customer found more than one; customer_ids
 └── ReferenceConflictError     this reference was already used with another amount
 ```
 
@@ -211,6 +212,17 @@ class PaginationError(ShopError):
         super().__init__(message, maybe_applied=maybe_applied)
         self.asked = asked
         self.got = got
+
+
+class MultipleCustomersError(ShopError):
+    """``find_customer`` found more than one customer who answers to what was asked for."""
+
+    customer_ids: tuple[int, ...]
+    """The ids of all of them."""
+
+    def __init__(self, message: str = "", *, customer_ids: Sequence[int] = (), maybe_applied: bool = False) -> None:
+        super().__init__(message, maybe_applied=maybe_applied)
+        self.customer_ids = tuple(customer_ids)
 
 
 class ReferenceConflictError(ShopError):

@@ -4,12 +4,18 @@ The vendor shows no example of it. A reference is looked for here before money m
 to have been read whole is refused rather than taken for one.
 """
 
+import logging
+from collections import Counter
+
+from shopsdk._arguments import reference_marker
 from shopsdk._codec import decode
 from shopsdk._core import Core
 from shopsdk._errors import PaginationError
 from shopsdk._models import BalanceTransaction, Ledger
 from shopsdk._scalars import WHOLE
-from shopsdk._wire import Request, Response, likely_cause, uncached
+from shopsdk._wire import Request, Response, likely_cause, uncached, without_emails
+
+_logger = logging.getLogger("shopsdk")
 
 _ROUTE = "/shops/{shop_id}/customers/{customer_id}/balance-transactions"
 _FRUITLESS_PAGES = 50
@@ -51,6 +57,27 @@ async def read_ledger(
         if fruitless > (_FRUITLESS_PAGES if grown else 0):
             raise _distrust(number, "no line that was not on an earlier page", cause)
         number += 1
+
+
+async def find_lines(
+    core: Core, shop: int, customer: str, reference: str, *, deadline: float | None = None
+) -> list[BalanceTransaction]:
+    """Find the ledger's lines of a checked reference, past every cache; warn where one amount stands more than once."""
+    marker = reference_marker(reference)
+    ledger = await read_ledger(core, shop, customer, deadline=deadline, fresh=True)
+    lines = [line for line in ledger if line.description is not None and line.description.rstrip().endswith(marker)]
+    for amount, times in Counter(line.amount for line in lines).items():
+        if times > 1:
+            _logger.warning(
+                "reference %r stands %d times with the amount %s in the ledger of customer %s of shop %d:"
+                " a proxy may have repeated the edit",
+                reference,
+                times,
+                amount,
+                without_emails(customer),
+                shop,
+            )
+    return lines
 
 
 def _check_echo(page: Ledger, number: int, cause: str) -> None:

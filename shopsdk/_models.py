@@ -134,6 +134,9 @@ class BalanceEdit:
     """The ledger's line for this edit, where it was looked up: by reference, before sending or after a loss."""
     replayed: bool = False
     """True if nothing was sent, because the ledger already held this reference with this amount."""
+    duplicated: bool = False
+    """True if the ledger, where it was looked up, holds this reference more than once with this amount: the edit was
+    made more than once. A proxy may have repeated the request; correct the balance by hand."""
 
 
 @attrs.frozen(kw_only=True)

@@ -17,6 +17,7 @@ from shopsdk import (
     AuthenticationError,
     DecodeError,
     InvalidRequestError,
+    MultipleCustomersError,
     NotFoundError,
     NotSentError,
     PaginationError,
@@ -72,6 +73,7 @@ def test_the_tree_is_as_documented() -> None:
         ServerError: ResponseError,
         DecodeError: ShopError,
         PaginationError: ShopError,
+        MultipleCustomersError: ShopError,
         ReferenceConflictError: ShopError,
     } == {cls: cls.__base__ for cls in TREE}
 
@@ -110,7 +112,8 @@ def filled(cls: type[ShopError]) -> ShopError:
     for number, (name, parameter) in enumerate(inspect.signature(cls).parameters.items(), 1):
         if name == "message":
             continue
-        samples = {bool: not parameter.default, int: number, float: number + 0.5, str: f"{name} {number}"}
+        samples: dict[type[object], object]
+        samples = {bool: not parameter.default, int: number, float: number + 0.5, str: f"{name} {number}", tuple: (1, 2)}
         given[name] = samples.get(type(parameter.default), {"field": ["line"]} if name == "errors" else f"{name}!")
     error = cls("what happened", **given)
     for name, kind in {

@@ -1,7 +1,9 @@
 """References: an edit that can be asked for again, because the ledger tells whether it was made."""
 
 import asyncio
+import logging
 from decimal import Decimal
+from enum import Enum
 from typing import Any, Literal
 
 import attrs
@@ -419,6 +421,82 @@ async def test_callers_of_different_references_do_not_wait_for_each_other() -> N
     async with raw_server(hold) as server, server.session() as session:
         got = await asyncio.gather(*(edit_customer_balance(session, 7, 1, reference=r) for r in "abc"))
     assert [edit.replayed for edit in got] == [True] * 3
+
+
+async def test_one_run_id_for_sixteen_customers_holds_nobody_up() -> None:
+    """A reference is waited for by its own customer alone: sixteen ledgers are read at once, then all edits made."""
+    all_there = {"GET": asyncio.Barrier(16), "POST": asyncio.Barrier(16)}
+
+    async def serve(heard: Heard, wire: Wire) -> None:
+        await all_there[heard.method].wait()  # for ever, where one customer waits for another
+        wire.send(answer([]) if heard.method == "GET" else EDITED)
+
+    async with raw_server(serve) as server, server.session() as session:
+        edits = (edit_customer_balance(session, customer, 1, reference="run-5") for customer in range(1001, 1017))
+        assert not any(edit.replayed for edit in await asyncio.gather(*edits))
+    assert ["GET"] * 16 + ["POST"] * 16 == [heard.method for heard in server.heard]
+
+
+async def test_a_customer_is_one_however_the_id_is_written(shop: Sandbox) -> None:
+    """1001, "1001" and a subclass of either are served in turn: the second finds what the first has made."""
+
+    class Who(int, Enum):
+        ADA = shop.customers()[0].id
+
+    class Named(str, Enum):  # noqa: UP042 - what prints as its name
+        ADA = str(shop.customers()[0].id)
+
+    ids: list[int | str] = [Who.ADA.value, Named.ADA.value, Who.ADA, Named.ADA]
+    async with shop.session() as session:
+        edits = (edit_customer_balance(session, customer, 1, reference="r") for customer in ids)
+        got = await asyncio.gather(*edits)
+    assert 1 == len([edit for edit in got if not edit.replayed])
+    assert ["GET", "POST", "GET", "GET", "GET"] == [request.method for request in shop.requests]
+
+
+async def test_a_reference_is_waited_for_in_its_own_shop_alone() -> None:
+    """The customers 7 of two shops are two customers."""
+    met = asyncio.Barrier(2)
+
+    async def serve(heard: Heard, wire: Wire) -> None:
+        if heard.method == "GET":
+            await met.wait()
+        wire.send(answer([]) if heard.method == "GET" else EDITED)
+
+    async with raw_server(serve) as server, server.session() as session:
+        await asyncio.gather(*(edit_customer_balance(session, 7, 1, reference="r", shop_id=n) for n in (38, 39)))
+    assert ["POST", "POST"] == [heard.method for heard in server.heard][2:]
+
+
+TWICE = [line(2, "1.00", "a [ref:r]"), line(1, "1", "[ref:r]")]
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["before sending", "after a loss"])
+@pytest.mark.parametrize(("lines", "duplicated"), [(TWICE, True), (TWICE[:1], False)])
+async def test_a_reference_that_stands_twice_is_told(
+    lost: bool, lines: list[dict[str, object]], duplicated: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A proxy that repeats requests shows in the outcome and in the log, which names neither the key nor an address."""
+    script = [answer([]), b"", answer(lines)] if lost else [answer(lines)]
+    with caplog.at_level(logging.WARNING, "shopsdk"):
+        async with raw_server(*script) as server, server.session(clock=InstantClock()) as session:
+            edit = await edit_customer_balance(session, "a@example.com", 1, reference="r")
+    assert (duplicated, not lost) == (edit.duplicated, edit.replayed)
+    told = [record.getMessage() for record in caplog.records if "stands" in record.getMessage()]
+    assert duplicated == bool(told)
+    for text in told:
+        assert text.startswith("reference 'r' stands 2 times with the amount 1")
+        assert "example.com" not in text
+        assert "raw-key" not in text
+
+
+async def test_an_edit_that_was_just_sent_is_not_called_a_duplicate(shop: Sandbox) -> None:
+    """What nobody looked up says nothing, and other references and amounts are no repeats."""
+    customer = shop.customers()[0].id
+    async with shop.session() as session:
+        await edit_customer_balance(session, customer, 1, reference="a")
+        assert not (await edit_customer_balance(session, customer, 1, reference="b")).duplicated
+        assert not (await edit_customer_balance(session, customer, 1, reference="b")).duplicated
 
 
 amounts = st.integers(-500, 500).map(lambda cents: Decimal(cents) / 100)

@@ -16,6 +16,7 @@ from shopsdk import (
     AuthenticationError,
     DecodeError,
     InvalidRequestError,
+    MultipleCustomersError,
     NotFoundError,
     NotSentError,
     PaginationError,
@@ -155,6 +156,7 @@ EITHER: Mapping[type[ShopError], tuple[bool, bool]] = {
     InvalidRequestError: (False, False),
     DecodeError: (False, False),
     PaginationError: (False, False),
+    MultipleCustomersError: (False, False),
     ReferenceConflictError: (False, False),
 }
 

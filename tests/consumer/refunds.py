@@ -4,16 +4,15 @@ import asyncio
 from collections.abc import Mapping
 from decimal import Decimal
 
-from shopsdk import AsyncSession, ShopError, edit_customer_balance, get_customers
+from shopsdk import AsyncSession, ShopError, edit_customer_balance, find_customer
 
 
 async def refund(session: AsyncSession, email: str, amount: Decimal, order: str) -> str:
     """Credit a customer, found by the e-mail address, for an order; calling again does it no second time."""
-    page = await get_customers(session, email=email)
-    found = [customer for customer in page.data if customer.email == email]
-    if len(found) != 1:
+    customer = await find_customer(session, email=email)
+    if customer is None:
         return f"no customer {email}"
-    edit = await edit_customer_balance(session, found[0].id, amount, reference=f"refund-{order}")
+    edit = await edit_customer_balance(session, customer.id, amount, reference=f"refund-{order}")
     return "already refunded" if edit.replayed else "refunded"
 
 

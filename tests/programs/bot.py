@@ -24,9 +24,9 @@ from shopsdk import (
     RateLimitedError,
     ShopError,
     edit_customer_balance,
+    find_customer,
     get_customer,
     get_customer_balance_transactions,
-    get_customers,
 )
 
 HELP = "/customer ID or E-MAIL · /ledger ID · /credit ID AMOUNT [REASON]"
@@ -76,9 +76,8 @@ class Bot:
     async def _customer(self, who: str) -> str:
         if who.isdecimal():
             return describe(await get_customer(self.session, int(who)))
-        page = await get_customers(self.session, email=who)  # matches anywhere in the address, hence the comparison
-        found = [customer for customer in page.data if customer.email.casefold() == who.casefold()]
-        return describe(found[0]) if found else "There is no such customer."
+        found = await find_customer(self.session, email=who)
+        return describe(found) if found else "There is no such customer."
 
     async def _ledger(self, customer_id: int) -> str:
         lines = await get_customer_balance_transactions(self.session, customer_id)

@@ -49,7 +49,7 @@ async def sessions(connector: aiohttp.BaseConnector, trace: aiohttp.TraceConfig)
         retry=RetryPolicy(attempts=4, wait_initial=0.5, wait_max=8, retry_after_max=90),
         rate_limit=RateLimit(5, per_seconds=1),
         max_in_flight=16,
-        list_params="query",
+        list_params="both",
         max_response_bytes=2**20,
         proxy=None,
         connector=connector,
@@ -79,6 +79,9 @@ async def customers(session: AsyncSession) -> None:
     assert_type(customer.last_completed_at, datetime | None)
     assert_type(customer.affiliate_referrer, AffiliateReferrer | None)
     assert_type(attrs.evolve(customer, balance=Decimal(1)), Customer)
+    assert_type(await shopsdk.find_customer(session, email="ada@example.com"), Customer | None)
+    assert_type(await shopsdk.find_customer(session, discord_id=8035, shop_id=38), Customer | None)
+    assert_type(await shopsdk.find_customer(session, discord_username="ada", affiliate_code=None), Customer | None)
 
 
 async def money(session: AsyncSession) -> None:
@@ -87,6 +90,8 @@ async def money(session: AsyncSession) -> None:
     assert_type(edit, BalanceEdit)
     assert_type(edit.transaction, BalanceTransaction | None)
     assert_type(edit.replayed, bool)
+    assert_type(edit.duplicated, bool)
+    assert_type(await shopsdk.find_balance_edit(session, "42", "order-1", shop_id=38), BalanceTransaction | None)
     assert_type(await shopsdk.edit_customer_balance(session, "42", "-12.50", method="PUT"), BalanceEdit)
     assert_type(await shopsdk.edit_customer_balance(session, 42, 5), BalanceEdit)
     lines = await shopsdk.get_customer_balance_transactions(session, 42)
@@ -135,6 +140,8 @@ def errors(error: shopsdk.ShopError) -> None:
             assert_type(error.path, str)
         case shopsdk.PaginationError():
             assert_type((error.asked, error.got), tuple[str, str])
+        case shopsdk.MultipleCustomersError():
+            assert_type(error.customer_ids, tuple[int, ...])
         case shopsdk.ReferenceConflictError():
             assert_type(error.reference, str)
         case _:
@@ -156,5 +163,5 @@ async def shops() -> None:
             assert_type(session, AsyncSession)
 
 
-WAYS: Literal["body", "query"] = "body"
+WAYS: Literal["both", "body", "query"] = "both"
 SLEEP: Callable[[float], object] = Clock().sleep

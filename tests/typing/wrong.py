@@ -34,6 +34,9 @@ async def money(session: AsyncSession) -> None:
     await edit(session, 42, "5", method="PATCH")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await shopsdk.edit_customer_affiliate_code(session, 42)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     await shopsdk.get_customer(session, "42")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await shopsdk.find_customer(session, "x@example.com")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    _ = (await shopsdk.find_customer(session, email="x")).id  # type: ignore[union-attr]  # pyright: ignore[reportOptionalMemberAccess]
+    await shopsdk.find_balance_edit(session, 42, 1187)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     shopsdk.get_customer(session, 42)  # type: ignore[unused-coroutine]  # pyright: ignore[reportUnusedCoroutine]
 
 
