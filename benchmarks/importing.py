@@ -9,7 +9,7 @@ from statistics import median
 from benchmarks._harness import Row
 from benchmarks._table import quick, run
 
-_DEPENDENCIES = "aiohttp, aiolimiter, attrs, cattrs, msgspec"
+_DEPENDENCIES = "aiohttp, attrs, cattrs, msgspec"
 _PROGRAM = "import time; start = time.process_time(); import {}; print(time.process_time() - start)"
 
 

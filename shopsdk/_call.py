@@ -2,7 +2,7 @@
 
 import attrs
 
-from shopsdk._errors import NotSentError, RateLimitedError, ShopError, TransportError, UnknownOutcomeError
+from shopsdk._errors import NotSentError, ResponseError, ShopError, TransportError, UnknownOutcomeError
 from shopsdk._events import RequestDone
 from shopsdk._gate import Budget, Gate
 from shopsdk._wire import Request
@@ -30,7 +30,7 @@ class Call:
         error.maybe_applied = self.maybe_applied
         if isinstance(error, TransportError):
             error.elapsed = self.budget.elapsed
-        if isinstance(error, TransportError | RateLimitedError):
+        if isinstance(error, TransportError | ResponseError):
             error.method, error.path, error.attempts = self.request.method, self.request.path, self.attempts
         return error
 

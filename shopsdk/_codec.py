@@ -70,6 +70,22 @@ def parse(body: bytes, *, label: str = "", changes: bool = False) -> Any:
     raise DecodeError(f"cannot read the answer to {label}: {reason}", maybe_applied=changes)
 
 
+def incomplete(body: bytes, *, label: str, changes: bool) -> DecodeError | None:
+    """Say what is wrong with a body that is no whole JSON: empty, cut short, or a page of a proxy's; else None.
+
+    It is judged by its first and last byte, and parsed only where they are no brackets.
+    """
+    text = body.strip()
+    if text[:1] + text[-1:] in {b"{}", b"[]"}:
+        return None
+    try:
+        parse(text, label=label, changes=changes)
+    except DecodeError as error:
+        error.repeatable = True
+        return error.with_traceback(None)  # this frame holds the body
+    return None
+
+
 def parse_or_none(body: bytes) -> object:
     """Read JSON where there may be none: the body of an error."""
     try:

@@ -42,7 +42,8 @@ class Core:
     @property
     def state(self) -> str:
         """Say where the session is in its life."""
-        return "closed" if self.closed else "open" if self._runtime else "unopened"
+        in_use = self._runtime is not None and not self._runtime.ended
+        return "closed" if self.closed else "open" if in_use else "unopened"
 
     def runtime(self) -> Runtime:
         """Find what belongs to the running event loop.
@@ -54,30 +55,25 @@ class Core:
             raise SessionStateError("this session is closed; make a new AsyncSession")
         runtime = self._runtime
         if runtime is not None:
-            if runtime.loop is asyncio.get_running_loop() and runtime.pid == os.getpid():
+            if _is_here(runtime) and not runtime.ended:
                 return runtime
-            _check_gone(runtime)
-            runtime.abandon()
+            _leave(runtime)
         self._runtime = Runtime(self.options, self.retry, self.rate_limit, self.clock, self.hooks)
         return self._runtime
 
     async def close(self) -> None:
-        """End the walks and the connections.
+        """End the walks and the connections; a second call waits for the first.
 
         Raises:
             SessionStateError: the session is in use on another event loop.
         """
         runtime = self._runtime
-        here = runtime is not None and runtime.loop is asyncio.get_running_loop() and runtime.pid == os.getpid()
+        here = runtime is not None and _is_here(runtime)
         if runtime is not None and not here:
-            _check_gone(runtime)
-        self.closed, self._runtime = True, None
-        if runtime is None:
-            return
-        if here:
+            _leave(runtime)
+        self.closed = True
+        if runtime is not None and here:
             await runtime.close()
-        else:
-            runtime.abandon()
 
     async def fetch(self, request: Request, as_type: type[T]) -> T:
         """Send a request and decode its answer; what is wrong with the type shows before anything is sent."""
@@ -117,8 +113,18 @@ def reader(as_type: type[T], *, label: str) -> Callable[[Response], T]:
     return lambda answer: decode(answer.body, as_type, label=label)
 
 
-def _check_gone(runtime: Runtime) -> None:
-    if runtime.pid == os.getpid() and not runtime.loop.is_closed():
+def _is_here(runtime: Runtime) -> bool:
+    return runtime.loop is asyncio.get_running_loop() and runtime.pid == os.getpid()
+
+
+def _leave(runtime: Runtime) -> None:
+    """Leave what belonged to another loop or process, unless it has ended by itself.
+
+    Raises:
+        SessionStateError: it is still in use there.
+    """
+    if runtime.pid == os.getpid() and not runtime.ended and not runtime.loop.is_closed():
         raise SessionStateError(
             "this session is in use on another event loop; close it there, or make one session for each loop"
         )
+    runtime.abandon()

@@ -55,14 +55,8 @@ def request_of(edit: Edit) -> Request:
 
 
 async def send(edit: Edit, request: Request) -> Response:
-    """Send it once; a cancellation leaves with a note that says what was under way."""
-    try:
-        return await core_of(edit.session).runtime().send(request)
-    except ShopError:
-        raise
-    except BaseException as interrupted:  # a cancellation, or what a trace_configs hook of the caller's raised
-        interrupted.add_note(_interrupted_note(edit.reference))
-        raise
+    """Send it once; a cancellation leaves with a note where the edit may have been made."""
+    return await core_of(edit.session).runtime().send(request, doubt=_interrupted_note(edit.reference))
 
 
 def said(request: Request, response: Response) -> str | None:

@@ -84,10 +84,10 @@ class TransportError(ShopError):
 
 
 class NotSentError(TransportError):
-    """The server could not be connected to (refused, DNS, TLS, connect timeout): surely nothing was applied."""
+    """It failed before the request began to be written (refused, DNS, TLS, timeout, proxy): surely not applied."""
 
     repeatable: bool = True
-    """Could another try fare better? Not with a certificate that does not hold."""
+    """Could another try fare better? Not with a certificate that does not hold, nor a proxy that wants a password."""
 
 
 class UnknownOutcomeError(TransportError):
@@ -194,6 +194,8 @@ class DecodeError(ShopError):
 
     path: str
     """Where in the document, such as ``$.data[3].balance``; ``$`` is the whole."""
+    repeatable: bool = False
+    """Could another try fare better? Where the body was no whole JSON: empty, cut short, or a page of a proxy's."""
 
     def __init__(self, message: str = "", *, path: str = "$", maybe_applied: bool = False) -> None:
         super().__init__(message, maybe_applied=maybe_applied)

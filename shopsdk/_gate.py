@@ -1,23 +1,22 @@
 """Who may send, and when: slots for requests in flight, the optional rate limit, and one gate per operation.
 
-A 429 to one task is news for all that do the same: the gate of that operation closes, nobody passes until the server's
-wait is over, and then they leave one after the other. Limits vary by endpoint, so other operations go on. The gate is
-asked last and again on waking, since it may have closed, or moved, in the meantime.
+A 429 to one task is news for all that do the same, and so is a 503 that says for how long: the gate of that operation
+closes, nobody passes until the server's wait is over, and then they leave one after the other. Limits vary by endpoint,
+so other operations go on. The gate is asked last and again on waking, since it may have closed, or moved, in the
+meantime.
 """
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from math import inf
 from random import random
-from typing import Any
 from weakref import WeakValueDictionary
 
 import attrs
-from aiolimiter import AsyncLimiter
 from attrs.validators import ge, gt
 
-from shopsdk._errors import NotSentError, RateLimitedError
+from shopsdk._errors import NotSentError, RateLimitedError, ResponseError, ServerError
 from shopsdk._settings import finite_number, whole_number
 
 _LONGEST_HOLD = 3600.0
@@ -31,8 +30,6 @@ _SPACING = 0.05
 
 Pause = Callable[[float], Awaitable[object]]
 """Waits so many seconds; what it raises ends the call."""
-WhileOpen = Callable[[Coroutine[Any, Any, None]], Awaitable[object]]
-"""Waits for something else, for as long as the session is open; what it raises ends the call."""
 
 
 @attrs.frozen
@@ -49,7 +46,8 @@ class RateLimit:
 class Clock:
     """Time and chance, one for each session, so that a test can put its own in their place.
 
-    It rules the waits: backoff, Retry-After, deadlines. Timeouts of requests are the event loop's own.
+    It rules the waits: backoff, Retry-After, the session's own rate limit, deadlines. Timeouts of requests are the
+    event loop's own.
     """
 
     now: Callable[[], float] = time.monotonic
@@ -72,12 +70,14 @@ class Gate:
     name: str = ""
     """Of the operation, by verb and route template."""
     _leaves_at: float = 0.0
+    _status: int = 429
 
-    def hold(self, seconds: float) -> None:
-        """Close for at least this long; a gate never opens earlier than it was told before."""
+    def hold(self, seconds: float, status: int = 429) -> None:
+        """Close for at least this long, by an answer of this status; it never opens earlier than it was told before."""
         until = self.clock.now() + min(seconds, _LONGEST_HOLD)
         if until > self.opens_at:
             self.opens_at = self._leaves_at = until
+            self._status = status
 
     @property
     def closed_for(self) -> float:
@@ -89,11 +89,12 @@ class Gate:
 
         Raises:
             RateLimitedError: it stays closed for more than ``longest`` seconds, or the turn comes after ``left()``.
+            ServerError: the same, where a 503 closed it.
         """
         while self.closed_for > 0:
             turn = self._leaves_at - self.clock.now()
             if self.closed_for > longest + _A_MOMENT or turn > left() + _A_MOMENT:
-                raise _refusal(turn)
+                raise _refusal(turn, self._status)
             opens_at, step = self.opens_at, 2 * _SPACING * self.clock.random()
             self._leaves_at += step
             try:
@@ -142,15 +143,12 @@ class Gates:
         rate_limit: RateLimit | None,
         clock: Clock,
         pause: Pause,
-        while_open: WhileOpen,
     ) -> None:
         self._slots = asyncio.Semaphore(max_in_flight)
-        # One at a time: any other form of the limiter lets a double burst through.
-        spacing = None if rate_limit is None else rate_limit.per_seconds / rate_limit.max_requests
-        self._limiter = None if spacing is None else AsyncLimiter(1, spacing)
+        self._spacing = 0.0 if rate_limit is None else rate_limit.per_seconds / rate_limit.max_requests
+        self._next_turn = -inf
         self._clock = clock
         self._pause = pause
-        self._while_open = while_open
         self._gates: WeakValueDictionary[str, Gate] = WeakValueDictionary()
         self._kept: dict[str, Gate] = {}
 
@@ -171,7 +169,8 @@ class Gates:
 
         Raises:
             RateLimitedError: nothing was sent; the operation has to wait for longer than this call may.
-            NotSentError: nothing was sent; the session's own rate limit took longer than this call may.
+            ServerError: the same, where a 503 asked for the wait.
+            NotSentError: nothing was sent; the turn by the session's own rate limit comes later than this call may.
         """
         while True:
             asked_at = self._clock.now()
@@ -179,7 +178,7 @@ class Gates:
             budget.resume(self._clock.now() - asked_at)
             try:
                 if gate.closed_for <= 0:
-                    await self._limited(budget)
+                    await self._take_turn(budget)
                 if gate.closed_for <= 0:
                     return
             except BaseException:
@@ -188,18 +187,21 @@ class Gates:
             self._slots.release()
             await gate.wait(longest, lambda: budget.left)
 
-    async def _limited(self, budget: Budget) -> None:
-        if self._limiter is None:
+    async def _take_turn(self, budget: Budget) -> None:
+        """Wait for a turn by the session's own rate limit; turns are ``_spacing`` apart, with no burst after a lull."""
+        if not self._spacing:
             return
-        try:
-            async with asyncio.timeout(max(0.0, budget.left)):
-                await self._while_open(self._limiter.acquire())
-        except TimeoutError:
-            late = True
-        else:
-            late = False
-        if late:
+        turn = max(self._clock.now(), self._next_turn)
+        if turn - self._clock.now() > budget.left:
             raise NotSentError("not sent: the session's own rate limit takes longer than the deadline")
+        self._next_turn = following = turn + self._spacing
+        try:
+            while (wait := turn - self._clock.now()) > 0:
+                await self._pause(wait)
+        except BaseException:
+            if self._next_turn == following:  # nobody has queued behind: the turn can be given back
+                self._next_turn = turn
+            raise
 
     def leave(self, gate: Gate) -> None:
         """Give the slot back."""
@@ -208,9 +210,10 @@ class Gates:
             self._kept[gate.name] = gate  # it may have been forgotten while this call was under way
 
 
-def _refusal(seconds: float) -> RateLimitedError:
-    error = RateLimitedError(
-        f"not sent: an earlier answer to this operation asks for {seconds:.1f} s more of waiting", status=429
+def _refusal(seconds: float, status: int) -> ResponseError:
+    kind = RateLimitedError if status == 429 else ServerError
+    error = kind(
+        f"not sent: an earlier answer to this operation asks for {seconds:.1f} s more of waiting", status=status
     )
     error.retry_after = seconds
     return error

@@ -1,7 +1,7 @@
 """An answer that is not a success: which error it is, and what of the server's words may be shown."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from shopsdk._errors import (
     AuthenticationError,
@@ -37,7 +37,13 @@ def readable(text: str) -> str:
 
 
 def error_from(
-    request: Request, response: Response, *, said: object, attempts: int, scrub: Callable[[str], str] = str
+    request: Request,
+    response: Response,
+    *,
+    said: object,
+    attempts: int,
+    scrub: Callable[[str], str] = str,
+    hints: Mapping[int, str] | None = None,
 ) -> ResponseError:
     """Turn an answer that is not a success into its error.
 
@@ -47,6 +53,7 @@ def error_from(
         said: the body's JSON, or None.
         attempts: how many times it was asked.
         scrub: blots out what must not be shown of the server's words, wherever they end up.
+        hints: what to add to the message, by status.
     """
     status = response.status
     kind = _ERRORS.get(status) or (ServerError if 500 <= status < 600 else ResponseError)
@@ -54,8 +61,9 @@ def error_from(
     said_message = fields.get("message")
     message = readable(scrub(said_message)) if isinstance(said_message, str) else ""
     request_id = response.headers.get("x-request-id") or response.headers.get("cf-ray") or ""
+    hint = (hints or {}).get(status, "") or _hint(status)
     error = kind(
-        f"{request.label} answered {status}{_hint(status)}{': ' if message else ''}{message}",
+        f"{request.label} answered {status}{hint}{': ' if message else ''}{message}",
         status=status,
         server_message=message,
         errors=_field_messages(fields.get("errors"), scrub),

@@ -14,7 +14,15 @@ from time import time
 import attrs
 from attrs.validators import ge, gt
 
-from shopsdk._errors import NotSentError, RateLimitedError, ResponseError, ServerError, ShopError, TransportError
+from shopsdk._errors import (
+    DecodeError,
+    NotSentError,
+    RateLimitedError,
+    ResponseError,
+    ServerError,
+    ShopError,
+    TransportError,
+)
 from shopsdk._settings import finite_number, whole_number
 
 _NUMBER = re.compile(r"[0-9]{1,300}(\.[0-9]{0,300})?")
@@ -29,7 +37,7 @@ class Timeout:
     """How long to wait for the server, in seconds, each above 0."""
 
     connect: float = attrs.field(default=10, validator=[finite_number, gt(0)])
-    """For a connection: DNS, TCP and TLS. Never more than nine tenths of an attempt's time."""
+    """For a connection: DNS, TCP, TLS, and a proxy's tunnel."""
     total: float = attrs.field(default=30, validator=[finite_number, gt(0)])
     """For one attempt, from its start to the last byte of the answer."""
     deadline: float = attrs.field(default=180, validator=[finite_number, gt(0)])
@@ -78,8 +86,19 @@ def repeatable(error: ShopError, *, idempotent: bool) -> bool:
             return True
         case TransportError() | ServerError():
             return idempotent
+        case DecodeError():
+            return idempotent and error.repeatable
         case _:
             return False
+
+
+def holds_operation(status: int, asked: float | None, policy: RetryPolicy) -> bool:
+    """Say whether an answer speaks for all calls of its operation, which then wait.
+
+    A 429 does. A 503 does where it says for how long, and that is bearable: nginx answers one of its own to what
+    exceeds ``limit_req``. Without a figure it is a failure of one call, as any 5xx.
+    """
+    return status == 429 or (status == 503 and asked is not None and asked <= policy.retry_after_max)
 
 
 def retry_after(headers: Mapping[str, str], *, now: Callable[[], float] = time) -> float | None:

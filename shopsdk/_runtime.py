@@ -4,7 +4,10 @@ import asyncio
 import logging
 import os
 from asyncio import Lock, Task
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Hashable, Mapping, Sequence
+from contextlib import suppress
+from contextvars import ContextVar, copy_context
+from functools import partial
 from itertools import count
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
@@ -12,10 +15,12 @@ from weakref import WeakValueDictionary
 import attrs
 
 from shopsdk._call import Call
-from shopsdk._codec import encode, parse_or_none
+from shopsdk._codec import encode, incomplete, parse_or_none
 from shopsdk._errors import (
     NotSentError,
     RateLimitedError,
+    ResponseError,
+    ServerError,
     SessionStateError,
     ShopError,
 )
@@ -30,7 +35,7 @@ from shopsdk._events import (
 )
 from shopsdk._gate import Budget, Clock, Gates, RateLimit
 from shopsdk._refusal import error_from
-from shopsdk._retry import RetryPolicy, decide, repeatable, retry_after
+from shopsdk._retry import RetryPolicy, decide, holds_operation, repeatable, retry_after
 from shopsdk._transport import Options, Transport
 from shopsdk._wire import Request, Response
 
@@ -38,6 +43,13 @@ T = TypeVar("T")
 
 logger = logging.getLogger("shopsdk")
 logger.addHandler(logging.NullHandler())
+
+_DIGITS_KEY = " (the key is digits alone: a shell may have cut it at a |; quote it)"
+
+_inherited: list[object] = []
+"""What a parent process had, kept from being collected in its child: their sockets and selectors are the same."""
+_within: ContextVar["Runtime | None"] = ContextVar("_within", default=None)
+"""Whose task is running, or a task that such a one has started."""
 
 
 class Runtime:
@@ -60,12 +72,28 @@ class Runtime:
         self._calls = count(1)
         self._transport = Transport(options)
         self._closing = False
-        self._gates = Gates(options.max_in_flight, rate_limit, clock, self.pause, self.while_open)
+        self._closed = asyncio.Event()
+        self._gates = Gates(options.max_in_flight, rate_limit, clock, self.pause)
         self._tasks: set[Task[Any]] = set()
-        self._locks: WeakValueDictionary[str, Lock] = WeakValueDictionary()
+        self._locks: WeakValueDictionary[Hashable, Lock] = WeakValueDictionary()
+        self._end = self._end_with_the_loop()
+        with suppress(StopIteration):  # it stands at its yield now, and the loop knows of it
+            self._end.__anext__().send(None)
+
+    @property
+    def ended(self) -> bool:
+        """Is nothing of it left: by ``close``, or by the end of its loop?"""
+        return self._closed.is_set()
 
     async def close(self) -> None:
-        """Cancel and await the tasks of walks and waits, then close the connections."""
+        """Cancel and await the tasks of walks and waits, then close the connections; a second call waits for the first.
+
+        Except where the first waits for the second: in such a task, or in one that it has started.
+        """
+        if self._closing:
+            if _within.get() is not self:
+                await self._closed.wait()
+            return
         self._closing = True  # from now on nothing is sent, and nothing waits
         me = asyncio.current_task()  # one of them, where a hook of a walk's own request closes the session
         tasks = [task for task in self._tasks if task is not me]
@@ -74,20 +102,36 @@ class Runtime:
         try:
             await asyncio.gather(*tasks, return_exceptions=True)
         finally:
-            await self._transport.close()
+            try:
+                await self._transport.close()
+            finally:
+                self._closed.set()
+                with suppress(RuntimeError):  # the loop ends it already
+                    await self._end.aclose()
+
+    async def _end_with_the_loop(self) -> AsyncGenerator[None, None]:
+        """Close when the loop shuts down its generators, as ``asyncio.run`` does at its end."""
+        try:
+            yield
+        finally:
+            await self.close()
 
     def abandon(self) -> None:
-        """Leave behind what belonged to a closed loop or to the parent process."""
-        self._transport.abandon(forked=self.pid != os.getpid())
+        """Leave behind what belonged to a loop that was closed by hand, or to the parent process."""
+        if self.pid != os.getpid():
+            _inherited.append(self)
+        self._transport.detach()
 
     def spawn(self, work: Coroutine[Any, Any, T]) -> Task[T]:
         """Start a task that ends with the session, if not before."""
-        task = self.loop.create_task(work)
+        context = copy_context()
+        context.run(_within.set, self)
+        task = self.loop.create_task(work, context=context)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def lock(self, name: str) -> Lock:
+    def lock(self, name: Hashable) -> Lock:
         """Find the lock of a name; it exists for as long as somebody holds on to it."""
         lock = self._locks.get(name)
         if lock is None:
@@ -100,20 +144,10 @@ class Runtime:
         Raises:
             SessionStateError: it was closed meanwhile.
         """
-        await self.while_open(_sleep(self._clock, seconds))
-
-    async def while_open(self, work: Coroutine[Any, Any, None]) -> None:
-        """Wait for something that closing the session ends.
-
-        Raises:
-            SessionStateError: it was closed meanwhile.
-        """
         me = asyncio.current_task()
         cancels = me.cancelling() if me else 0
-        if self._closing:  # nobody would be there to end it
-            work.close()
-        else:
-            wait = self.spawn(work)
+        if not self._closing:  # else nobody would be there to end it
+            wait = self.spawn(_sleep(self._clock, seconds))
             try:
                 await wait
             except asyncio.CancelledError:
@@ -127,12 +161,13 @@ class Runtime:
         """Seconds, by the session's clock."""
         return self._clock.now()
 
-    async def send(self, request: Request, *, deadline: float | None = None) -> Response:
+    async def send(self, request: Request, *, deadline: float | None = None, doubt: str = "") -> Response:
         """Send until it succeeds, cannot succeed, or must not be sent again.
 
         Args:
             request: what to send; its body is written once, and every attempt sends the same bytes.
             deadline: seconds for the whole call; None for the session's own.
+            doubt: what a cancellation notes where a change may have been made; absent, that it may have been.
         """
         call = Call(
             number=next(self._calls),
@@ -141,15 +176,18 @@ class Runtime:
             gate=self._gates.of(request.operation),
             budget=Budget(self._clock, self._options.timeout.deadline if deadline is None else deadline),
         )
-        if not self._hooks:
-            return await self._until_done(call)
-        self._tell(RequestStarted(operation=request.operation, call=call.number))
+        if self._hooks:
+            self._tell(RequestStarted(operation=request.operation, call=call.number))
         try:
             response = await self._until_done(call)
         except BaseException as error:
-            self._tell(call.done(getattr(error, "status", None), 0, type(error).__name__))
+            if call.maybe_applied and not isinstance(error, ShopError):
+                error.add_note(doubt or f"shopsdk: {request.label} was under way and may have been carried out")
+            if self._hooks:
+                self._tell(call.done(getattr(error, "status", None), 0, type(error).__name__))
             raise
-        self._tell(call.done(response.status, len(response.body), None))
+        if self._hooks:
+            self._tell(call.done(response.status, len(response.body), None))
         return response
 
     def _tell(self, event: Event) -> None:
@@ -181,8 +219,8 @@ class Runtime:
                     operation=operation, call=call.number, attempt=call.attempts, reason=reason, wait=seconds
                 )
             )
-        if isinstance(error, RateLimitedError):
-            call.gate.hold(seconds)  # waited out there, with everyone else of this operation
+        if isinstance(error, ResponseError) and holds_operation(error.status, error.retry_after, self._retry):
+            call.gate.hold(seconds, error.status)  # waited out there, with everyone else of this operation
             return
         try:
             await self.pause(seconds)
@@ -195,27 +233,38 @@ class Runtime:
             await self._gates.enter(call.gate, call.budget, self._retry.retry_after_max)
         except NotSentError as error:
             raise call.informed(call.last or error) from None
-        except (RateLimitedError, SessionStateError) as error:
+        except (RateLimitedError, ServerError, SessionStateError) as error:
             raise call.informed(error) from None
-        outcome: Response | ShopError
         try:
-            seconds = self._leave_now(call)
-            response = await self._transport.send(
-                call.request,
-                call.body,
-                seconds,
-                lambda status, headers: self._hear(call, status, headers),
-            )
+            outcome = await self._try_once(call)
         except ShopError as error:
             outcome = error
             logger.debug("%s: no answer after %.3f s", call.request.operation, call.budget.elapsed)
-        else:
-            if 200 <= response.status < 300:
-                return response if call.attempts == 1 else attrs.evolve(response, attempts=call.attempts)
-            outcome = self._refused(call, response)
         finally:
             self._gates.leave(call.gate)
-        return call.informed(outcome)
+        return outcome if isinstance(outcome, Response) else call.informed(outcome)
+
+    async def _try_once(self, call: Call) -> Response | ShopError:
+        seconds = self._leave_now(call)
+        attempt = self._transport.attempt(call.request, call.body)
+        try:
+            response = await attempt.send(seconds, partial(self._hear, call))
+        except ShopError:
+            raise
+        except BaseException:  # a cancellation
+            call.maybe_applied = call.maybe_applied or attempt.maybe_applied
+            raise
+        if not 200 <= response.status < 300:
+            return self._refused(call, response)
+        return self._read(call, attrs.evolve(response, attempts=call.attempts))
+
+    @staticmethod
+    def _read(call: Call, response: Response) -> Response | ShopError:
+        """Take a success, unless it is to be asked for again: what may be repeated is, where no whole JSON came."""
+        request = call.request
+        if not request.idempotent or request.method == "HEAD" or response.status in {204, 205}:
+            return response
+        return incomplete(response.body, label=request.label, changes=request.changes) or response
 
     def _leave_now(self, call: Call) -> float:
         """Count an attempt, and say how long it may take: never no time at all, which aiohttp reads as no limit."""
@@ -234,19 +283,27 @@ class Runtime:
         return min(self._options.timeout.total, left)
 
     def _hear(self, call: Call, status: int, headers: Mapping[str, str]) -> None:
-        """Before the body is read: a 429 closes the gate now."""
+        """Before the body is read: what speaks for the whole operation closes its gate now."""
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug("%s: %d after %.3f s", call.request.operation, status, call.budget.elapsed)
-        if status == 429:
-            asked = retry_after(headers)
-            call.gate.hold(min(self._retry.wait_initial, self._retry.retry_after_max) if asked is None else asked)
+        asked = retry_after(headers) if status in {429, 503} else None
+        if holds_operation(status, asked, self._retry):
+            least = min(self._retry.wait_initial, self._retry.retry_after_max)
+            call.gate.hold(least if asked is None else asked, status)
             if self._hooks and not call.gate.announced:
                 call.gate.announced = True
                 self._tell(GateClosed(operation=call.request.operation, seconds=call.gate.closed_for))
 
     def _refused(self, call: Call, response: Response) -> ShopError:
-        said, scrub = parse_or_none(response.body), self._options.key.scrub
-        error = error_from(call.request, response, said=said, attempts=call.attempts, scrub=scrub)
+        key = self._options.key
+        error = error_from(
+            call.request,
+            response,
+            said=parse_or_none(response.body),
+            attempts=call.attempts,
+            scrub=key.scrub,
+            hints={401: _DIGITS_KEY} if key.reveal().isdecimal() else None,
+        )
         error.retry_after = retry_after(response.headers)
         return error
 

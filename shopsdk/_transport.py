@@ -2,22 +2,32 @@
 
 The only place that knows aiohttp's client, and what of it must be kept in check:
 
-- aiohttp resends a PUT, DELETE or GET by itself when the connection dies, on a fresh connection too. It does so on
-  ``ClientOSError`` and ``ServerDisconnectedError``; the guard middleware turns them into another ``ClientError``.
+- aiohttp resends a PUT, DELETE or GET by itself when the connection dies, on a fresh connection too
+  (https://github.com/aio-libs/aiohttp/issues/10790). It does so on ``ClientOSError`` and ``ServerDisconnectedError``;
+  the attempt, which is a middleware, turns them into another ``ClientError``.
+- Whether a request was sent is observed: aiohttp calls ``ClientRequest.send`` once a connection is there, tunnel and
+  TLS included. What fails before that call was surely not sent.
+- A connection that was kept open may be dead, or hold an answer that nobody asked for. A change that must not be
+  repeated leaves on a connection of its own.
 - aiohttp's frames and exceptions hold the request's headers, and so the key. Errors are raised outside the ``except``
   block, and a cancellation leaves aiohttp's frames behind: no traceback leads to the header.
+- aiohttp's messages quote URLs and bytes of the server's. Ours name a class, a number, or the system's own words.
 - A redirect would carry a change to another place; none is followed.
 - ``read()`` has no bound; a small gzip can become a large body. Bytes are counted after decompression.
 """
 
 import asyncio
-import gc
-import warnings
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+import os
+import re
+import ssl
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from typing import Any, cast
 
 import aiohttp
 import attrs
+from aiohttp.client_reqrep import ConnectionKey
+from aiohttp.connector import Connection
 from yarl import URL
 
 from shopsdk._errors import DecodeError, NotSentError, SessionStateError, ShopError, TransportError, UnknownOutcomeError
@@ -31,12 +41,9 @@ _HEADERS = {
     "Content-Type": "application/json",
     "User-Agent": f"shopsdk/{__version__}",
 }
-_CONNECT_SHARE = 0.9
-"""A connect timeout must end before the attempt's own, or nobody could tell that nothing was sent."""
-
-_inherited: list[object] = []
-"""Sessions and connectors of a parent process, kept from being collected in the child."""
-
+_MAX_HEADER_BYTES = 64 * 2**10
+"""Of one header line; aiohttp's own bound is 8,190, and some Content-Security-Policies are longer."""
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 OnStatus = Callable[[int, Mapping[str, str]], None]
 """Hears of an answer, its status and headers, before its body is read."""
@@ -60,84 +67,198 @@ class Options:
     trace_configs: Sequence[aiohttp.TraceConfig]
 
 
+class _ObservedRequest(aiohttp.ClientRequest):
+    """aiohttp's request; notes when it begins to be written, and can have a connection of its own."""
+
+    own_connection = False
+    send_began = False
+
+    @property
+    def connection_key(self) -> ConnectionKey:
+        """What the pool looks connections up by: no kept connection has the key of a request with its own."""
+        key = super().connection_key
+        return key._replace(proxy_headers_hash=id(self)) if self.own_connection else key
+
+    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+        """Write it. aiohttp calls this once the connection is there; for the CONNECT of a tunnel, never."""
+        protocol = conn.protocol
+        if protocol is not None and protocol.should_close:
+            raise _ConnectionLostError("the connection was broken, or held an answer that nobody asked for")
+        self.send_began = True
+        if self.own_connection and protocol is not None:
+            self.headers["Connection"] = "close"
+            protocol.force_close()
+        return await super().send(conn)
+
+
+_traced: ContextVar["Attempt"] = ContextVar("_traced")
+"""The attempt under way, for the trace that goes before the caller's own."""
+
+
+async def _note_entry(*_: object) -> None:
+    _traced.get().sent = False
+
+
+def _traces(callers: Sequence[aiohttp.TraceConfig]) -> list[aiohttp.TraceConfig]:
+    """Put a trace before the caller's: one of theirs may fail before there is a request to be observed."""
+    if not callers:
+        return []
+    first = aiohttp.TraceConfig()
+    first.on_request_start.append(_note_entry)
+    return [first, *callers]
+
+
 class Transport:
     """aiohttp's session, on one event loop."""
 
     def __init__(self, options: Options) -> None:
-        self._options = options
-        self._root = options.base_url
-        self._timeout = _client_timeout(options.timeout, options.timeout.total)
         if options.connector is not None and loop_of(options.connector) is not asyncio.get_running_loop():
             raise SessionStateError("the connector belongs to another event loop than the one that runs now")
-        self._own = None if options.connector else aiohttp.TCPConnector(limit=options.max_in_flight)
-        self._http = aiohttp.ClientSession(
-            connector=options.connector or self._own,
+        self.options = options
+        self.proxy = options.proxy
+        self.connector = options.connector or aiohttp.TCPConnector(
+            limit=options.max_in_flight,
+            # aiodns keeps a channel with its sockets for each loop: https://github.com/aio-libs/aiodns/issues/191
+            resolver=aiohttp.ThreadedResolver(),
+        )
+        self.http = aiohttp.ClientSession(
+            connector=self.connector,
             connector_owner=options.connector is None,
             cookie_jar=aiohttp.DummyCookieJar(),
             headers=_HEADERS,
-            middlewares=(_guard(options.key),),
-            trace_configs=list(options.trace_configs),
+            request_class=_ObservedRequest,
+            trace_configs=_traces(options.trace_configs),
             raise_for_status=False,
+            max_line_size=_MAX_HEADER_BYTES,
+            max_field_size=_MAX_HEADER_BYTES,
         )
+        self._timeout = _client_timeout(options.timeout, options.timeout.total)
 
     async def close(self) -> None:
         """Close the connections; a borrowed connector stays open."""
-        await self._http.close()
+        await self.http.close()
 
-    def abandon(self, *, forked: bool) -> None:
-        """Forget the connections of an event loop that is gone, or of the parent process, without a word.
+    def detach(self) -> None:
+        """Forget the connections of an event loop that is gone, or of the parent process, without a word."""
+        self.http.detach()
 
-        In a forked child they must not even be closed: the parent's selector is shared. Elsewhere no loop is left to
-        close them on, so the collector has to, and the warnings about that are ours to keep quiet.
-        """
-        self._http.detach()
-        own, self._own = self._own, None
-        if forked:
-            _inherited.append((self._http, own))
-        elif own is not None:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ResourceWarning)
-                closing = own.close()
-                with suppress(StopIteration):
-                    closing.send(None)  # on a closed loop there is nothing to await: one step is all of it
-                closing.close()
-                del closing, own
-                gc.collect()
+    def timeout(self, seconds: float) -> aiohttp.ClientTimeout:
+        """Make aiohttp's timeout of an attempt that may take so many seconds."""
+        whole = self.options.timeout.total
+        return self._timeout if seconds >= whole else _client_timeout(self.options.timeout, seconds)
 
-    async def send(self, request: Request, body: bytes | None, seconds: float, on_status: OnStatus) -> Response:
+    def attempt(self, request: Request, body: bytes | None) -> "Attempt":
+        """Make an attempt, to be sent once."""
+        return Attempt(self, request, body)
+
+
+@attrs.define(eq=False, repr=False)
+class Attempt:
+    """One attempt of a request; aiohttp calls it as a middleware."""
+
+    _transport: Transport
+    _request: Request
+    _body: bytes | None
+    sent: bool | None = None
+    """Did it begin to be written? None: nothing was observed, as under a mock in aiohttp's place."""
+    _observed: _ObservedRequest | None = None
+
+    @property
+    def maybe_applied(self) -> bool:
+        """May a change have been made by it?"""
+        return self._request.changes and self.sent is not False
+
+    async def send(self, seconds: float, on_status: OnStatus) -> Response:
         """Send once; ``on_status`` hears of the answer before its body is read.
 
         Raises:
-            NotSentError: no connection came about.
+            NotSentError: it failed before it began to be written.
             UnknownOutcomeError: a change was, or may have been, sent, and no whole answer came.
             TransportError: the same for a read.
+            SessionStateError: somebody closed the connector before it was sent.
             DecodeError: a success whose body is larger than the session allows.
         """
+        task = asyncio.current_task()
+        cancels = task.cancelling() if task else 0
         problem: BaseException
         try:
-            return await self._exchange(request, body, seconds, on_status)
+            return await self._exchange(seconds, on_status)
         except asyncio.CancelledError as cancelled:
-            problem = cancelled.with_traceback(None)
-            problem.__context__ = None
-        except (aiohttp.ClientError, OSError, ValueError, _TooLargeError) as error:
-            problem = _failure(request, error)
+            if task is None or task.cancelling() > cancels:
+                problem = cancelled.with_traceback(None)
+                problem.__context__ = None
+            else:  # nobody asked for it: a connector that is closed cancels what waits for it
+                problem = self._failure(cancelled)
+        except Exception as error:  # noqa: BLE001 - a borrowed connector, and hooks of the caller's, raise what they like
+            problem = self._failure(error)
         raise problem
 
-    async def _exchange(self, request: Request, body: bytes | None, seconds: float, on_status: OnStatus) -> Response:
-        options = self._options
-        timeout = self._timeout if seconds >= options.timeout.total else _client_timeout(options.timeout, seconds)
+    async def __call__(
+        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        """Pass the request on, with the key; aiohttp's own resend is kept from happening."""
+        self._observed = cast(_ObservedRequest, request)
+        self._observed.own_connection = not self._request.idempotent
+        request.headers["Authorization"] = f"Bearer {self._transport.options.key.reveal()}"
+        try:
+            return await handler(request)
+        except aiohttp.ClientConnectorError:
+            raise  # never connected, so never resent
+        except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+            reason = _reason(error)
+        raise _ConnectionLostError(reason)
+
+    async def _exchange(self, seconds: float, on_status: OnStatus) -> Response:
+        transport, request = self._transport, self._request
+        if transport.connector.closed:
+            raise _ConnectorClosedError
+        if transport.options.trace_configs:
+            _traced.set(self)
         query = f"?{request.query}" if request.query else ""
-        async with self._http.request(
-            request.method,
-            URL(f"{self._root}{request.path}{query}", encoded=True),
-            data=body,
-            timeout=timeout,
-            allow_redirects=False,
-            proxy=None if options.proxy is None else options.proxy.reveal(),
-        ) as answer:
-            on_status(answer.status, answer.headers)
-            content = await _read(answer, options.max_response_bytes)
-            return Response(status=answer.status, headers=answer.headers, body=content)
+        try:
+            async with transport.http.request(
+                request.method,
+                URL(f"{transport.options.base_url}{request.path}{query}", encoded=True),
+                data=self._body,
+                headers=request.headers or None,
+                timeout=transport.timeout(seconds),
+                allow_redirects=False,
+                proxy=None if transport.proxy is None else transport.proxy.reveal(),
+                middlewares=(self,),
+            ) as answer:
+                on_status(answer.status, answer.headers)
+                content = await _read(answer, transport.options.max_response_bytes)
+        finally:
+            if self._observed is not None:  # it holds the key, and a traceback's frames hold us
+                self.sent, self._observed = self._observed.send_began, None
+        return Response(status=answer.status, headers=answer.headers, body=content.removeprefix(_BYTE_ORDER_MARK))
+
+    def _failure(self, error: BaseException) -> ShopError:
+        """Say in our terms how far the request got."""
+        label, sent = self._request.label, self.sent
+        if isinstance(error, _TooLargeError):
+            return DecodeError(
+                f"the answer to {label} is larger than max_response_bytes", maybe_applied=self._request.changes
+            )
+        if isinstance(error, _ConnectorClosedError) or (sent is False and self._transport.connector.closed):
+            return SessionStateError(f"{label} was not sent: the session's connector is closed")
+        if sent is False or isinstance(error, _UNSENT):
+            return self._not_sent(error)
+        if self._request.changes:
+            return UnknownOutcomeError(f"{label} may or may not have been carried out: {_reason(error)}")
+        return TransportError(f"{label} got no whole answer: {_reason(error)}")
+
+    def _not_sent(self, error: BaseException) -> NotSentError:
+        way = "" if self._transport.proxy is None else " (by way of the proxy)"
+        not_sent = NotSentError(f"{self._request.label} was not sent: {_reason(error)}{way}")
+        refused = isinstance(error, aiohttp.ClientHttpProxyError) and error.status == 407
+        not_sent.repeatable = not refused and not isinstance(error, _CERTIFICATES)
+        return not_sent
+
+
+_UNSENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
+"""What says by its class that no connection came about, for where nothing was observed."""
+_CERTIFICATES = (aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch)
 
 
 def loop_of(connector: aiohttp.BaseConnector) -> asyncio.AbstractEventLoop:
@@ -147,6 +268,10 @@ def loop_of(connector: aiohttp.BaseConnector) -> asyncio.AbstractEventLoop:
 
 class _TooLargeError(Exception):
     """The body passed its cap."""
+
+
+class _ConnectorClosedError(Exception):
+    """Somebody closed the connector; aiohttp itself says so by a RuntimeError."""
 
 
 async def _read(answer: aiohttp.ClientResponse, most: int) -> bytes:
@@ -167,49 +292,63 @@ async def _read(answer: aiohttp.ClientResponse, most: int) -> bytes:
 
 
 def _client_timeout(timeout: Timeout, seconds: float) -> aiohttp.ClientTimeout:
-    return aiohttp.ClientTimeout(
-        total=seconds, connect=min(timeout.connect, seconds * _CONNECT_SHARE), ceil_threshold=float("inf")
-    )
+    return aiohttp.ClientTimeout(total=seconds, connect=timeout.connect, ceil_threshold=float("inf"))
 
 
-def _guard(key: Secret) -> aiohttp.ClientMiddlewareType:
-    async def guard(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-        request.headers["Authorization"] = f"Bearer {key.reveal()}"
-        try:
-            return await handler(request)
-        except aiohttp.ClientConnectorError:
-            raise  # never connected, so never resent
-        except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-            reason = _reason(error)
-        raise _ConnectionLostError(reason)
-
-    return guard
-
-
-def _failure(request: Request, error: Exception) -> ShopError:
-    """Say in our terms how far the request got."""
-    if isinstance(error, _TooLargeError):
-        return DecodeError(
-            f"the answer to {request.label} is larger than max_response_bytes", maybe_applied=request.changes
-        )
-    unsent = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
-    if isinstance(error, unsent):
-        not_sent = NotSentError(f"{request.label} was not sent: {_reason(error)}")
-        if isinstance(error, aiohttp.ClientConnectorCertificateError):
-            not_sent.repeatable = False
-        return not_sent
-    if request.changes:
-        return UnknownOutcomeError(f"{request.label} may or may not have been carried out: {_reason(error)}")
-    return TransportError(f"{request.label} got no whole answer: {_reason(error)}")
+_MNEMONIC = re.compile(r"[A-Z][A-Z0-9_]{1,60}")
+_BROKEN = (
+    ("ContentEncoding", "its body is damaged, or in an encoding that was not asked for"),
+    ("LineTooLong", f"it has a header line of more than {_MAX_HEADER_BYTES // 1024} KiB"),
+    ("BadStatusLine", "it is not HTTP"),
+    ("InvalidHeader", "it has a header that HTTP does not allow"),
+    ("Too many headers", "it has too many headers"),
+    ("ContentLength", "its body ends before its Content-Length"),
+    ("Content-Length", "its Content-Length is broken or contradicted"),
+    ("TransferEncoding", "its body ends before its last chunk"),
+    ("chunk", "its chunks are broken"),
+)
+"""What is wrong with an answer that aiohttp cannot read: a word of its error's class or message, and ours for it."""
 
 
 def _reason(error: BaseException) -> str:
-    """Describe without quoting what was sent or received: only the kind, and the system's own words."""
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return "the server's certificate does not hold"
-    if isinstance(error, _ConnectionLostError):
-        return str(error)
-    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
-    if isinstance(cause, OSError) and cause.strerror:
-        return f"{type(error).__name__}: {cause.strerror}"
-    return "timed out" if isinstance(error, TimeoutError) else type(error).__name__
+    """Describe without quoting what was sent or received: the kind, and the system's own words by number."""
+    reason = type(error).__name__
+    match error:
+        case _ConnectionLostError():
+            reason = str(error)
+        case aiohttp.ClientConnectorCertificateError():
+            words = getattr(error.certificate_error, "verify_message", "") or type(error.certificate_error).__name__
+            reason = f"certificate verification failed: {words.rstrip('.')}"
+        case aiohttp.ClientConnectorDNSError():
+            reason = "the host's name could not be resolved (DNS)"
+        case aiohttp.ClientConnectorError():
+            reason = f"{reason}: {_system_words(error.os_error)}"
+        case aiohttp.ClientHttpProxyError():
+            reason = f"the proxy answered {error.status} to CONNECT"
+        case TimeoutError():
+            reason = "timed out"
+        case OSError():
+            reason = f"{reason}: {_system_words(error)}"
+        case aiohttp.ClientResponseError() | aiohttp.ClientPayloadError():
+            told = " ".join(f"{type(each).__name__} {each}" for each in _causes(error))
+            reason = next((f"the answer cannot be read: {words}" for word, words in _BROKEN if word in told), reason)
+        case asyncio.CancelledError():
+            reason = "the connector gave up"
+        case _:
+            pass
+    return reason
+
+
+def _system_words(error: OSError) -> str:
+    """The system's words for an error's number: ``strerror`` may hold whatever aiohttp wrote there, a URL among it."""
+    if isinstance(error, ssl.SSLError):
+        reason: Any = error.reason
+        return reason if isinstance(reason, str) and _MNEMONIC.fullmatch(reason) else type(error).__name__
+    return os.strerror(error.errno) if error.errno is not None and error.errno > 0 else type(error).__name__
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    cause = error.__cause__
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__

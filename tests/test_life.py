@@ -283,7 +283,7 @@ async def test_close_ends_calls_that_wait_for_their_turn(status: int) -> None:
 async def test_close_ends_calls_that_wait_for_the_rate_limit() -> None:
     """A bot that limits itself to a request a minute could not end before the minute is over."""
     async with raw_server(answer(CUSTOMER)) as server:
-        session = server.session(rate_limit=RateLimit(1, 3600), timeout=Timeout(deadline=7200))
+        session = server.session(rate_limit=RateLimit(1, 3600), timeout=Timeout(deadline=4 * 3600))
         await get_customer(session, 7)
         calls = [asyncio.create_task(get_customer(session, 7)) for _ in range(3)]
         await until_waiting(session, 3)
@@ -439,7 +439,7 @@ async def test_a_cancelled_close_still_closes() -> None:
         await asyncio.sleep(0)
         closing.cancel()
         await asyncio.gather(closing, return_exceptions=True)
-        assert transport._http.closed
+        assert transport.http.closed
         await left.aclose()
 
 

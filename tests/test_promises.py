@@ -41,7 +41,10 @@ HAPPENS: dict[str, list[Behaviour]] = {
     "a redirect": [
         answer(None, status, headers={"Location": "/v1/shops/38/customers/7"}) for status in (301, 302, 307, 308)
     ],
-    "a success that cannot be read": [answer(raw=b"<html>"), answer(raw=b"")],
+    "a success that is no whole JSON": [
+        answer(raw=raw) for raw in (b"<html>", b"", b" ", b'{"id": 7', b"[1, 2", b"nul")
+    ],
+    "a success of another shape": [answer(raw=b'"' + b"x" * 5000 + b'"')],
     "400, 401, 403, 404, 422": [answer({"message": "no"}, status) for status in (400, 401, 403, 404, 422)],
 }
 
@@ -87,7 +90,7 @@ async def test_the_table_tells_the_truth(row: tuple[str, ...], column: int, call
     for behaviour in HAPPENS[name]:
         async with (
             raw_server(behaviour) as server,
-            server.session(timeout=Timeout(total=1), clock=InstantClock()) as session,
+            server.session(timeout=Timeout(total=1), clock=InstantClock(), max_response_bytes=4096) as session,
         ):
             with pytest.raises(ShopError) as caught:
                 await call(session)

@@ -1,7 +1,7 @@
 """Waits are shared by operation, bounded by what the caller allows, and never early."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
@@ -216,10 +216,7 @@ async def test_the_queue_for_a_slot_between_attempts_is_free() -> None:
 
 
 def gates_of(clock: InstantClock, limit: RateLimit | None) -> Gates:
-    async def while_open(wait: Coroutine[Any, Any, None]) -> None:
-        await wait
-
-    return Gates(1, limit, clock, clock.sleep, while_open)
+    return Gates(1, limit, clock, clock.sleep)
 
 
 async def test_what_the_server_said_is_not_forgotten_over_the_rate_limit() -> None:
