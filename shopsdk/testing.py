@@ -6,8 +6,8 @@ One line in the ``conftest.py`` at the root of the tests switches them on:
 pytest_plugins = ["shopsdk.testing"]
 ```
 
-There is no entry point, so nobody pays for them who does not ask. They need pytest; ``shop_session`` needs
-pytest-asyncio, and is not there without it. A test then reads:
+There is no entry point, so nobody pays for them who does not ask. They need pytest alone. Asynchronous tests need a
+plugin that runs them: pytest-asyncio, at any loop scope, or anyio's. A test then reads:
 
 ```python
 import pytest
@@ -25,13 +25,13 @@ async def test_a_lost_answer_is_looked_up(shop_sandbox, shop_session):
 ```
 
 ``shop_sandbox`` is a shop of the test's own, a real HTTP server on loopback. ``shop_session`` talks to it by the time
-of ``shop_clock``, where no wait between attempts takes any time. What does not go by that clock stays real: the fault
-``slow``, the sandbox's own ``rate_limit`` and ``latency``, and a session's ``rate_limit`` and request timeouts.
+of ``shop_clock``, where no wait between attempts takes any time, nor one for a session's own ``rate_limit``. What does
+not go by that clock stays real: the fault ``slow``, the sandbox's own ``rate_limit`` and ``latency``, and a session's
+request timeouts.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator
-from importlib.util import find_spec
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -42,7 +42,7 @@ from shopsdk import AsyncSession, Clock
 if TYPE_CHECKING:
     from shopsdk.sandbox import Sandbox
 
-__all__ = ["InstantClock", "pytest_configure", "shop_clock", "shop_sandbox"]
+__all__ = ["InstantClock", "pytest_configure", "shop_clock", "shop_sandbox", "shop_session"]
 
 _MARKER = """\
 shop(customers=0, seed=0, faults=(), ...): what the fixture shop_sandbox is made of; the arguments of \
@@ -142,13 +142,16 @@ def shop_sandbox(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
         yield sandbox
 
 
-if find_spec("pytest_asyncio") is not None:
-    import pytest_asyncio
+@pytest.fixture
+def shop_session(shop_sandbox: "Sandbox", shop_clock: InstantClock) -> Generator[AsyncSession, None, None]:
+    """An ``AsyncSession`` on ``shop_sandbox``, by the time of ``shop_clock``; closed at the end of the test.
 
-    __all__ += ["shop_session"]
-
-    @pytest_asyncio.fixture
-    async def shop_session(shop_sandbox: "Sandbox", shop_clock: InstantClock) -> AsyncGenerator[AsyncSession, None]:
-        """An ``AsyncSession`` on ``shop_sandbox``, by the time of ``shop_clock``; closed at the end of the test."""
-        async with shop_sandbox.session(clock=shop_clock) as session:
-            yield session
+    It is handed out unopened and opens in the event loop that uses it first, whichever plugin runs that loop.
+    """
+    loops: set[asyncio.AbstractEventLoop] = set()
+    session = shop_sandbox.session(clock=shop_clock)
+    with session.listening(lambda _: loops.add(asyncio.get_running_loop())):
+        yield session
+    for loop in loops:
+        if not loop.is_closed() and not loop.is_running():  # what used a closed loop, the session let go by itself
+            loop.run_until_complete(session.close())

@@ -85,12 +85,12 @@ LOOP_SCOPE = "--override-ini=asyncio_default_fixture_loop_scope=function"
 @pytest.mark.parametrize(
     ("others", "runs"),
     [
-        (["pytest"], [("5 passed", ["test_script.py"])]),
+        (["pytest"], [("6 passed", ["test_script.py"])]),
         (
             ["pytest", "pytest-asyncio"],
             [
-                ("8 passed", ["--override-ini=asyncio_mode=strict", LOOP_SCOPE]),
-                ("8 passed", ["--override-ini=asyncio_mode=auto", LOOP_SCOPE]),
+                ("9 passed", ["--override-ini=asyncio_mode=strict", LOOP_SCOPE]),
+                ("9 passed", ["--override-ini=asyncio_mode=auto", LOOP_SCOPE]),
             ],
         ),
     ],

@@ -10,16 +10,133 @@ import pytest
 from shopsdk import Customer, RetryPolicy, get_customer
 from shopsdk.sandbox import Sandbox
 from shopsdk.testing import InstantClock
+from tests.support_examples import README, blocks
 
 
-def run_suite(folder: Path, test: str) -> str:
-    """Run a suite of one file as its owner would; gives what pytest said."""
-    (folder / "pytest.ini").write_text("[pytest]\naddopts = --strict-markers\n")
-    (folder / "conftest.py").write_text('pytest_plugins = ["shopsdk.testing"]\n')
-    (folder / "test_it.py").write_text("import os, sys, pytest\n" + test)
-    loop_scope = "--override-ini=asyncio_default_fixture_loop_scope=function"
-    command = [sys.executable, "-m", "pytest", "-W", "error", "-p", "no:cacheprovider", loop_scope]
+def run_suite(folder: Path, test: str, *, conftest: str = "", ini: str = "", **others: str) -> str:
+    """Run a suite of one file, or more, as its owner would; gives what pytest said."""
+    (folder / "pytest.ini").write_text(
+        f"[pytest]\naddopts = --strict-markers\nasyncio_default_fixture_loop_scope = session\n{ini}\n"
+    )
+    (folder / "conftest.py").write_text('pytest_plugins = ["shopsdk.testing"]\n' + conftest)
+    for name, text in ({"it": test} | others).items():
+        (folder / f"test_{name}.py").write_text("import asyncio, os, sys, pytest\n" + text)
+    command = [sys.executable, "-m", "pytest", "-W", "error", "-p", "no:cacheprovider"]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False).stdout
+
+
+README_TEST = next(block for block in blocks(README.read_text(encoding="utf-8"), "python") if "shop_session" in block)
+
+NOTHING_IS_LEFT = """
+import os, threading, pytest
+from pathlib import Path
+
+def held():
+    files = [os.path.realpath(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")]
+    connections = {line.split()[9] for line in Path("/proc/net/tcp").read_text().splitlines()[1:]}
+    return sum(name.partition("socket:")[2].strip("[]") in connections for name in files), threading.active_count()
+
+@pytest.fixture(autouse=True)
+def nothing_is_left():  # the first that is set up, and so the last that ends
+    before = held()
+    yield
+    assert before == held()
+"""
+
+USES = """
+from shopsdk import get_customer, iter_customers
+
+pytestmark = pytest.mark.shop(customers=50)
+
+async def use(shop, session, clock):
+    shop.fail_next("rate_limit", retry_after=60)
+    async for customer in iter_customers(session, per_page=5, concurrency=4):
+        break
+    assert customer == await get_customer(session, customer.id)
+    assert clock.slept[0] >= 60
+"""
+
+SCOPES = """
+@pytest.mark.asyncio
+@pytest.mark.parametrize("time", [1, 2])
+async def test_function(time, shop_sandbox, shop_session, shop_clock):
+    await use(shop_sandbox, shop_session, shop_clock)
+
+@pytest.mark.asyncio(loop_scope="class")
+class TestClass:
+    async def test_class(self, shop_sandbox, shop_session, shop_clock):
+        await use(shop_sandbox, shop_session, shop_clock)
+
+    async def test_class_again(self, shop_sandbox, shop_session, shop_clock):
+        await use(shop_sandbox, shop_session, shop_clock)
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("time", [1, 2])
+async def test_module(time, shop_sandbox, shop_session, shop_clock):
+    await use(shop_sandbox, shop_session, shop_clock)
+
+@pytest.mark.asyncio(loop_scope="session")
+@pytest.mark.parametrize("time", [1, 2])
+async def test_session(time, shop_sandbox, shop_session, shop_clock):
+    await use(shop_sandbox, shop_session, shop_clock)
+"""
+
+ANYIO = """
+@pytest.fixture(scope="module")
+def anyio_backend():
+    return "asyncio"
+
+@MARK
+async def test_loop_of_its_own(shop_sandbox, shop_session, shop_clock):
+    await use(shop_sandbox, shop_session, shop_clock)
+
+@pytest.fixture(scope="module")
+async def kept(anyio_backend):
+    yield asyncio.get_running_loop()
+
+@MARK
+@pytest.mark.parametrize("time", [1, 2])
+async def test_loop_of_the_module(time, kept, shop_sandbox, shop_session, shop_clock):
+    assert kept is asyncio.get_running_loop()
+    await use(shop_sandbox, shop_session, shop_clock)
+"""
+
+BY_HAND = """
+@pytest.mark.parametrize("run", [asyncio.run, asyncio.new_event_loop().run_until_complete])
+def test_by_hand(run, shop_sandbox, shop_session, shop_clock):
+    run(use(shop_sandbox, shop_session, shop_clock))
+
+def test_not_at_all(shop_session):
+    assert "unopened" in repr(shop_session)
+"""
+
+
+def test_the_session_serves_every_loop_scope(tmp_path: Path) -> None:
+    """``shop_session`` serves every loop scope of pytest-asyncio, anyio's plugin and bare loops; nothing is left.
+
+    The README's own test is among them, where fixtures run on the loop of the whole session by default.
+    """
+    said = run_suite(
+        tmp_path,
+        USES + SCOPES,
+        conftest=NOTHING_IS_LEFT,
+        readme=README_TEST,
+        anyio=USES + ANYIO.replace("MARK", "pytest.mark.anyio"),
+        by_hand=USES + BY_HAND,
+    )
+    assert " 15 passed in " in said, said
+
+
+def test_the_session_serves_anyio_s_auto_mode(tmp_path: Path) -> None:
+    """``shop_session`` works where anyio's plugin runs every coroutine, the README's own test included."""
+    said = run_suite(
+        tmp_path,
+        USES + ANYIO.replace("@MARK", ""),
+        conftest=NOTHING_IS_LEFT,
+        ini="anyio_mode = auto",
+        readme=README_TEST,
+    )
+    assert " 4 passed in " in said, said
 
 
 async def test_waits_take_no_time_and_are_told() -> None:

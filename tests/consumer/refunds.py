@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from decimal import Decimal
 
-from shopsdk import AsyncSession, ShopError, edit_customer_balance, find_customer
+from shopsdk import AsyncSession, RetryPolicy, ShopError, edit_customer_balance, find_customer
 
 
 async def refund(session: AsyncSession, email: str, amount: Decimal, order: str) -> str:
@@ -16,12 +16,12 @@ async def refund(session: AsyncSession, email: str, amount: Decimal, order: str)
     return "already refunded" if edit.replayed else "refunded"
 
 
-def refund_all(orders: Mapping[str, tuple[str, Decimal]]) -> dict[str, str]:
+def refund_all(orders: Mapping[str, tuple[str, Decimal]], attempts: int = 4) -> dict[str, str]:
     """Refund many orders, one after the other, as a script does: the shop comes from the environment."""
 
     async def work() -> dict[str, str]:
         said: dict[str, str] = {}
-        async with AsyncSession() as session:
+        async with AsyncSession(retry=RetryPolicy(attempts=attempts)) as session:
             for order, (email, amount) in orders.items():
                 try:
                     said[order] = await refund(session, email, amount, order)

@@ -1,13 +1,14 @@
 """A consumer's tests of a synchronous script: they need nothing but pytest."""
 
+import asyncio
 from decimal import Decimal
 
 import pytest
 
-from shopsdk import Customer
+from shopsdk import AsyncSession, Customer
 from shopsdk.sandbox import Fault, Sandbox
 
-from .refunds import refund_all
+from .refunds import refund, refund_all
 
 ADA = Customer(id=7, email="ada@example.com", balance=Decimal(0))
 
@@ -29,11 +30,20 @@ def test_an_order_is_refunded_once(shop_sandbox: Sandbox) -> None:
 
 @pytest.mark.shop(customers=[ADA])
 def test_one_failure_is_one_line(shop_sandbox: Sandbox) -> None:
-    """A fault could not be put in front of a script."""
-    shop_sandbox.fail_next("ignore_body")
-    said = refund_all({"41": (ADA.email, Decimal(5)), "42": (ADA.email, Decimal(1))})
+    """An order that fails is one line of what the script says, and the next order is made."""
+    shop_sandbox.fail_next("error_500")
+    orders = {"41": (ADA.email, Decimal(5)), "42": (ADA.email, Decimal(1))}
+    said = refund_all(orders, attempts=1)
     assert ["not refunded", "refunded"] == [line.partition(":")[0] for line in said.values()]
     assert [Decimal(1)] == [line.amount for line in shop_sandbox.transactions(7)]
+
+
+@pytest.mark.shop(customers=[ADA])
+def test_the_session_needs_no_plugin(shop_sandbox: Sandbox, shop_session: AsyncSession) -> None:
+    """A test may run its coroutines itself, one after the other, on the session of the fixture."""
+    said = [asyncio.run(refund(shop_session, ADA.email, Decimal("5.00"), "41")) for _ in range(2)]
+    assert ["refunded", "already refunded"] == said
+    assert 1 == len(shop_sandbox.transactions(7))
 
 
 @pytest.mark.shop(customers=50, seed=1)
