@@ -168,6 +168,9 @@ class Attempt:
         """May a change have been made by it?"""
         return self._request.changes and self.sent is not False
 
+    def __deepcopy__(self, _: object) -> "Attempt":
+        return self  # aioresponses copies what a request is given, and would begin to copy the event loop
+
     async def send(self, seconds: float, on_status: OnStatus) -> Response:
         """Send once; ``on_status`` hears of the answer before its body is read.
 
