@@ -4,6 +4,7 @@ aioresponses patches ``ClientSession._request``: no middleware runs, so the Auth
 library's adds, is not seen here; and no sending is observed, so nothing tells whether a request has left.
 """
 
+import asyncio
 import errno
 import re
 from collections.abc import Awaitable, Callable, Iterator
@@ -169,6 +170,25 @@ async def test_a_lost_edit_is_in_doubt_under_a_mock(
             await edit_customer_balance(session, 7, 5, method=method)
     assert caught.value.maybe_applied
     assert 1 == len(sent(mocked))
+
+
+async def test_a_cancelled_edit_tells_its_reference_under_a_mock(mocked: aioresponses) -> None:
+    """Where nothing is observed, an edit that is cancelled counts as maybe sent, and a note names its reference."""
+    under_way = asyncio.Event()
+
+    async def stuck(*_: object, **__: object) -> None:
+        under_way.set()
+        await asyncio.Event().wait()
+
+    mocked.get(ANYWHERE, payload=[], response_class=MockedResponse)
+    mocked.post(ANYWHERE, callback=stuck)
+    async with AsyncSession("key", shop_id=38) as session:
+        edit = asyncio.create_task(edit_customer_balance(session, 7, 5, reference="order-1187"))
+        await under_way.wait()
+        edit.cancel()
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await edit
+    assert "order-1187" in " ".join(caught.value.__notes__)
 
 
 async def test_an_edit_without_a_connection_is_surely_unsent_under_a_mock(mocked: aioresponses) -> None:
