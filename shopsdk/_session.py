@@ -56,10 +56,13 @@ class AsyncSession:
             With the query, filters (e-mail addresses among them) stand in URLs, and so in the access logs of servers
             and proxies and in what trace_configs record.
         max_response_bytes: the largest answer that is read, after decompression; at least 1.
-        proxy: the URL of an HTTP proxy, such as ``http://proxy.example:3128``; it may hold a password.
-        connector: an aiohttp connector to borrow; it is never closed here. Its own limit should be no lower than
-            max_in_flight: a wait for it counts as connecting.
-        trace_configs: aiohttp's tracing hooks; they see the wire, the Authorization header included.
+        proxy: the URL of an HTTP proxy, such as ``http://proxy.example:3128``; it may hold a password. Only with an
+            https base_url: over plain http the proxy would see the key.
+        connector: an aiohttp connector to borrow; it is never closed here. Its ``limit`` should be no lower than
+            max_in_flight: a wait for it counts as connecting. Its ``limit_per_host`` does not count changes that must
+            not be repeated, since each has a connection of its own.
+        trace_configs: aiohttp's tracing hooks; they see the wire, the Authorization header included. What one raises
+            counts like any failure at that place: before a request is written it was not sent.
         on_event: told of calls, attempts, retries and rate limits as they happen (see ``Event``), on the event loop, so
             it must be quick; what it raises is logged and breaks no call.
         clock: what the waits between attempts are slept by, for tests; None: the real one.
@@ -100,14 +103,15 @@ class AsyncSession:
         for each in trace_configs:
             check_kinds({"trace_configs": (each, aiohttp.TraceConfig)}, None)
         check_kinds(named, on_event)
+        url = check_base_url(root)
         self._core = Core(
             options=Options(
-                base_url=check_base_url(root),
+                base_url=url,
                 key=check_api_key(key, missing=missing),
                 timeout=timeout,
                 max_in_flight=check_int("max_in_flight", max_in_flight, 1),
                 max_response_bytes=check_int("max_response_bytes", max_response_bytes, 1),
-                proxy=None if place is None else check_proxy(place),
+                proxy=None if place is None else check_proxy(place, url),
                 connector=connector,
                 trace_configs=tuple(trace_configs),
             ),
@@ -136,7 +140,9 @@ class AsyncSession:
         await self.close()
 
     async def close(self) -> None:
-        """End the walks still open on this session, then close its connections; again, it does nothing.
+        """End the walks still open on this session, then close its connections. A second call waits for the first.
+
+        From a task that the first call waits for, or a hook that runs in one, a second call returns at once.
 
         Raises:
             SessionStateError: called from another event loop than the session's own, which is still open.

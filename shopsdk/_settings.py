@@ -52,6 +52,10 @@ class Secret:
     def __repr__(self) -> str:
         return "<secret>"
 
+    def __reduce__(self) -> str:
+        # Of every pickler: cloudpickle would take the function apart that holds the value.
+        raise TypeError("a key cannot be pickled or copied: make the session where it is used")
+
 
 def check_base_url(url: Secret) -> str:
     """Normalise a base URL; refuse one that would leak the key or lose the path. The URL itself is never echoed."""
@@ -70,12 +74,14 @@ def check_base_url(url: Secret) -> str:
     return text.reveal()
 
 
-def check_proxy(proxy: Secret) -> Secret:
-    """Check a proxy's URL, which may hold a password."""
+def check_proxy(proxy: Secret, base_url: str) -> Secret:
+    """Check a proxy's URL, which may hold a password, and that the proxy will not see the key."""
     if not isinstance(proxy.reveal(), str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError("proxy must be a str")
     plain = Secret(str.__str__(proxy.reveal()))
     _split_url("proxy", plain, "http://proxy.example:3128")
+    if urlsplit(base_url).scheme == "http":
+        raise ValueError("proxy goes with an https base_url: over plain http the proxy would see the key")
     return plain
 
 

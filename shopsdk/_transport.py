@@ -325,13 +325,13 @@ def _reason(error: BaseException) -> str:
         case aiohttp.ClientConnectorDNSError():
             reason = "the host's name could not be resolved (DNS)"
         case aiohttp.ClientConnectorError():
-            reason = f"{reason}: {_system_words(error.os_error)}"
+            reason += _system_words(error.os_error)
         case aiohttp.ClientHttpProxyError():
             reason = f"the proxy answered {error.status} to CONNECT"
         case TimeoutError():
             reason = "timed out"
         case OSError():
-            reason = f"{reason}: {_system_words(error)}"
+            reason += _system_words(error)
         case aiohttp.ClientResponseError() | aiohttp.ClientPayloadError():
             told = " ".join(f"{type(each).__name__} {each}" for each in _causes(error))
             reason = next((f"the answer cannot be read: {words}" for word, words in _BROKEN if word in told), reason)
@@ -346,8 +346,8 @@ def _system_words(error: OSError) -> str:
     """The system's words for an error's number: ``strerror`` may hold whatever aiohttp wrote there, a URL among it."""
     if isinstance(error, ssl.SSLError):
         reason: Any = error.reason
-        return reason if isinstance(reason, str) and _MNEMONIC.fullmatch(reason) else type(error).__name__
-    return os.strerror(error.errno) if error.errno is not None and error.errno > 0 else type(error).__name__
+        return f": {reason}" if isinstance(reason, str) and _MNEMONIC.fullmatch(reason) else ""
+    return f": {os.strerror(error.errno)}" if error.errno is not None and error.errno > 0 else ""
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

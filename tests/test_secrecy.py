@@ -351,16 +351,15 @@ PROXY_FAULTS: dict[str, Behaviour] = {
 
 
 @pytest.mark.parametrize("fault", [*PROXY_FAULTS, "refused"])
-@pytest.mark.parametrize("base_url", ["https://shop.invalid/v1", "http://127.0.0.1:9/v1"])
 @pytest.mark.parametrize("call", ["read", "edit"])
 async def test_a_failing_proxy_shows_neither_the_key_nor_its_password(
-    fault: str, base_url: str, call: str, closed_port: int, caplog: pytest.LogCaptureFixture
+    fault: str, call: str, closed_port: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The proxy's password, or the key that it was to carry, would stand in the log."""
     async with raw_server(PROXY_FAULTS.get(fault, b"")) as server:
         port = closed_port if fault == "refused" else server.port
         proxy = f"http://user:hunter2@127.0.0.1:{port}"
-        async with session_on(base_url, proxy=proxy, clock=InstantClock()) as session:
+        async with session_on("https://shop.invalid/v1", proxy=proxy, clock=InstantClock()) as session:
             async with watching(caplog) as seen:
                 await CALLS[call](session)
             assert isinstance(seen.caught, ShopError)

@@ -1,0 +1,103 @@
+"""A shop behind TLS, and an HTTP proxy with a tunnel before it, for the tests of what was sent and of what is left."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import attrs
+import trustme
+
+from tests.support import Heard, RawServer, Wire, listening, read_request, stop_accepting
+
+_AUTHORITY = trustme.CA()
+
+
+def server_tls() -> ssl.SSLContext:
+    """The certificate of a shop on loopback."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    _AUTHORITY.issue_cert("localhost", "127.0.0.1").configure_cert(context)
+    return context
+
+
+def client_tls() -> ssl.SSLContext:
+    """A context that trusts it."""
+    context = ssl.create_default_context()
+    _AUTHORITY.configure_trust(context)
+    return context
+
+
+@asynccontextmanager
+async def tls_server(*behaviours: object) -> AsyncIterator[RawServer]:
+    """A raw server that speaks TLS."""
+    server = RawServer(behaviours)  # type: ignore[arg-type]
+    async with listening(server.serve, ssl=server_tls()) as listener:
+        server.listener = listener
+        server.port = listener.sockets[0].getsockname()[1]
+        try:
+            yield server
+        finally:
+            await stop_accepting(listener)
+            await server.stop()
+
+
+@attrs.define
+class Tunnel:
+    """An HTTP proxy that knows CONNECT alone; ``refuse`` may do something else with a request for a tunnel."""
+
+    refuse: Callable[[Heard, Wire], object] | None = None
+    heard: list[Heard] = attrs.Factory(list)
+    url: str = ""
+    _tasks: "set[asyncio.Task[None]]" = attrs.Factory(set)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            heard = await read_request(reader, 0)
+            if heard is None:
+                return
+            self.heard.append(heard)
+            if self.refuse is not None:
+                result = self.refuse(heard, Wire(reader, writer))
+                if asyncio.iscoroutine(result):
+                    await result
+                return
+            host, _, port = heard.target.rpartition(":")
+            there_in, there_out = await asyncio.open_connection(host, int(port))
+            writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            try:
+                await asyncio.gather(_pump(reader, there_out), _pump(there_in, writer))
+            finally:
+                there_out.close()
+        except (OSError, asyncio.CancelledError):
+            pass  # the client has gone, or the test is over
+        finally:
+            self._tasks.discard(task)
+            writer.close()
+
+    async def stop(self) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(65536):
+        writer.write(data)
+        await writer.drain()
+    writer.close()
+
+
+@asynccontextmanager
+async def tunnel(refuse: Callable[[Heard, Wire], object] | None = None) -> AsyncIterator[Tunnel]:
+    """Serve a proxy on loopback."""
+    proxy = Tunnel(refuse)
+    async with listening(proxy.serve) as listener:
+        proxy.url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+        try:
+            yield proxy
+        finally:
+            await stop_accepting(listener)
+            await proxy.stop()
