@@ -12,7 +12,7 @@ from shopsdk.export._checkpoint import Mark, write_all
 from shopsdk.export._file import Job, fill, pump, whole
 from shopsdk.export._plan import Layout, Query, layout, target_of
 from shopsdk.export._report import OnProgress, Report
-from shopsdk.export._rows import Format, customer_rows
+from shopsdk.export._rows import Format, customer_rows, plain_value
 from shopsdk.export._sink import CustomerSink
 from shopsdk.export._summary import ExportSummary
 from shopsdk.export._tally import Tally, counting
@@ -99,7 +99,7 @@ async def export_customers(
     report = Report(query.shop_id, on_progress)
     with Worker() as worker, counting(session, report.wait) as tally:
         if isinstance(destination, str | os.PathLike):
-            how = layout(os.fspath(destination), format, columns, bom=bom)
+            how = layout(plain_value(os.fspath(destination)), format, columns, bom=bom)
             return await to_file(
                 query, destination, how, worker=worker, report=report, tally=tally, resume=resume, if_exists=if_exists
             )
@@ -126,6 +126,7 @@ async def to_file(
     keep_checkpoint: bool = False,
 ) -> ExportSummary:
     """Export into a file of its own; with ``keep_checkpoint``, the checkpoint stays, to tell that it is finished."""
+    if_exists = plain_value(if_exists)
     if if_exists not in ("refuse", "same", "replace"):  # pyright: ignore[reportUnnecessaryContains]
         raise ValueError(f"if_exists must be 'refuse', 'same' or 'replace', not {if_exists!r}")
     target = target_of(destination, query.shop_id)

@@ -3,6 +3,7 @@
 import os
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
+from typing import cast
 from urllib.parse import urlsplit
 
 import attrs
@@ -10,7 +11,7 @@ import attrs
 from shopsdk import AsyncSession, Customer, CustomerFilters, OrderColumn, OrderDirection, Page, iter_customer_pages
 from shopsdk.export._arrow import arrow_encoder
 from shopsdk.export._compress import Compression, compressor
-from shopsdk.export._rows import FORMATS, Format, check_columns
+from shopsdk.export._rows import FORMATS, Format, check_columns, plain_value
 from shopsdk.export._text import Encoder, csv_encoder, ndjson_encoder
 
 _ENDINGS: dict[str, Format] = {".ndjson": "ndjson", ".jsonl": "ndjson", ".csv": "csv", ".parquet": "parquet"}
@@ -48,14 +49,23 @@ class Query:
         )
 
     async def checked(self) -> "Query":
-        """Check the arguments, and fill in the session's shop.
+        """Check the arguments, reduce them to plain values, and fill in the session's shop.
 
         Raises:
             ValueError: an argument out of its bounds.
             TypeError: an argument of the wrong type, or an unknown filter.
         """
         await self.pages().aclose()
-        return self if self.shop_id is not None else attrs.evolve(self, shop_id=self.session.shop_id)
+        filters = {plain_value(name): plain_value(value) for name, value in self.filters.items()}
+        return Query(
+            session=self.session,
+            shop_id=self.session.shop_id if self.shop_id is None else plain_value(self.shop_id),
+            concurrency=plain_value(self.concurrency),
+            per_page=plain_value(self.per_page),
+            order_column=plain_value(self.order_column),
+            order_direction=plain_value(self.order_direction),
+            filters=cast("CustomerFilters", filters),
+        )
 
     def parameters(self) -> dict[str, object]:
         """Say what decides which rows come, as a checkpoint keeps it."""
@@ -112,6 +122,7 @@ def layout(
         ValueError: no known format, or settings that do not go with it.
     """
     stem, compression = _uncompressed(name or "")
+    form = plain_value(form)
     if form is None:
         form = _ENDINGS.get(os.path.splitext(stem)[1].lower()) if name is not None else "ndjson"
     if form is None:
@@ -135,7 +146,7 @@ def layout(
 
 def target_of(destination: str | os.PathLike[str], shop_id: int | None) -> Path:
     """Find the file that is meant: ``{shop_id}`` in its name is the shop, and a link is what it points to."""
-    name = os.fspath(destination)
+    name = plain_value(os.fspath(destination))
     if "{shop_id}" in name:
         if shop_id is None:
             raise ValueError("the name has {shop_id} in it, and no shop is known: give shop_id")

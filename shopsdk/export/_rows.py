@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from operator import attrgetter, itemgetter
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, cast, get_args
 
 import attrs
 import cattrs
@@ -20,6 +20,7 @@ Format = Literal["ndjson", "csv", "parquet"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
 Row = dict[str, Any]
+V = TypeVar("V")
 
 FIELDS: tuple[str, ...] = tuple(field.name for field in attrs.fields(Customer))
 _NESTED = "affiliate_referrer"
@@ -81,6 +82,16 @@ def json_rows(customers: Sequence[Customer]) -> list[Row]:
     return [_json_customer(customer) for customer in customers]
 
 
+def plain_value(value: V) -> V:
+    """Reduce a subclass of str or int, such as an Enum, to its plain value: it may print as anything."""
+    reduced: object = value
+    if isinstance(value, str):
+        reduced = str.__str__(value)
+    elif isinstance(value, int) and not isinstance(value, bool):
+        reduced = int.__int__(value)
+    return cast("V", reduced)
+
+
 def check_columns(columns: Sequence[str] | None, form: Format, *, with_shop: bool) -> tuple[str, ...]:
     """Decide the columns of a file.
 
@@ -94,6 +105,7 @@ def check_columns(columns: Sequence[str] | None, form: Format, *, with_shop: boo
     if columns is None:
         return (SHOP_ID, *known) if with_shop else known
     every = dict.fromkeys((*known, _FLAT, SHOP_ID))
+    columns = [plain_value(name) for name in columns]
     for name in columns:
         if name not in every:
             raise ValueError(f"columns: {name!r} is not a column of {form}; there are {', '.join(every)}")

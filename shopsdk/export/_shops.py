@@ -15,7 +15,7 @@ from shopsdk.export._file import Job, fill, whole
 from shopsdk.export._part import checkpoint_path, part_path
 from shopsdk.export._plan import Layout, Query, layout, target_of
 from shopsdk.export._report import OnProgress, Report
-from shopsdk.export._rows import Format
+from shopsdk.export._rows import Format, plain_value
 from shopsdk.export._summary import ExportSummary
 from shopsdk.export._tally import counting
 from shopsdk.export._target import IfExists, check_target, forget, put_in_place
@@ -107,8 +107,8 @@ async def export_shops(
         raise ValueError("shop_ids must name at least one shop")
     if shops_at_once < 1:
         raise ValueError(f"shops_at_once must be at least 1, not {shops_at_once!r}")
-    queries = {
-        shop_id: await Query(
+    checked = [
+        await Query(
             session=session,
             shop_id=shop_id,
             concurrency=concurrency,
@@ -118,11 +118,19 @@ async def export_shops(
             filters=filters,
         ).checked()
         for shop_id in shop_ids
-    }
-    name = os.fspath(destination)
+    ]
+    queries = {query.shop_id: query for query in checked if query.shop_id is not None}
+    name = plain_value(os.fspath(destination))
     each = "{shop_id}" in name
     how = layout(name, format, columns, bom=bom, with_shop=not each)
-    many = _Many(name=name, how=how, resume=resume, if_exists=if_exists, on_progress=on_progress, at_once=shops_at_once)
+    many = _Many(
+        name=name,
+        how=how,
+        resume=resume,
+        if_exists=plain_value(if_exists),
+        on_progress=on_progress,
+        at_once=shops_at_once,
+    )
     return await (_a_file_each if each else _one_file)(queries, many)
 
 

@@ -6,6 +6,8 @@ from typing import Any, Literal, get_args
 
 import attrs
 
+from shopsdk.sandbox._message import plain_value
+
 FaultKind = Literal[
     "drop_before", "drop_after", "error_500", "html_502", "truncate", "slow", "rate_limit", "ignore_body"
 ]
@@ -13,7 +15,7 @@ _MAY_APPLY = ("error_500", "html_502")
 
 
 def _known(_: object, attribute: "attrs.Attribute[FaultKind]", value: str) -> None:
-    if value not in get_args(FaultKind):
+    if plain_value(value) not in get_args(FaultKind):
         raise ValueError(f"{attribute.name} must be one of {', '.join(get_args(FaultKind))}, not {value!r}")
 
 
@@ -62,6 +64,8 @@ class Fault:
     """For ``rate_limit``: the header's value, sent as it is (a date, too); None leaves the header out."""
 
     def __attrs_post_init__(self) -> None:
+        for name in ("kind", "every", "first", "method", "path", "retry_after"):
+            object.__setattr__(self, name, plain_value(getattr(self, name)))
         if self.every is not None and self.first is not None:
             raise ValueError("give every or first, not both")
         if self.applied and self.kind not in _MAY_APPLY:

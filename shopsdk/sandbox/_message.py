@@ -3,8 +3,21 @@
 import html
 import json
 from collections.abc import Mapping, Sequence
+from typing import TypeVar, cast
 
 import attrs
+
+V = TypeVar("V")
+
+
+def plain_value(value: V) -> V:
+    """Reduce a subclass of str or int, such as an Enum, to its plain value: it may print as anything."""
+    reduced: object = value
+    if isinstance(value, str):
+        reduced = str.__str__(value)
+    elif isinstance(value, int) and not isinstance(value, bool):
+        reduced = int.__int__(value)
+    return cast("V", reduced)
 
 
 @attrs.frozen

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from shopsdk import AffiliateReferrer, Customer
+from shopsdk.sandbox._message import plain_value
 from shopsdk.sandbox._rows import to_money
 
 FIRST_ID = 1001
@@ -53,7 +54,7 @@ def check_count(count: int) -> int:
     """Check how many customers are to be made up, and give it back."""
     if isinstance(count, bool) or count < 0:
         raise ValueError(f"customers must be 0 or more, not {count!r}")
-    return count
+    return plain_value(count)
 
 
 def person(customer_id: int, rng: random.Random, affiliates: Sequence[AffiliateReferrer] = ()) -> Customer:

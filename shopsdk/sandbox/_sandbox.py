@@ -13,6 +13,7 @@ import attrs
 from shopsdk import AsyncSession, BalanceTransaction, Customer, RateLimit
 from shopsdk.sandbox._faults import Fault, FaultKind, FaultPlan
 from shopsdk.sandbox._front import Front
+from shopsdk.sandbox._message import plain_value
 from shopsdk.sandbox._people import check_count, newcomer, people
 from shopsdk.sandbox._record import RecordedRequest
 from shopsdk.sandbox._shop import Shop
@@ -74,11 +75,12 @@ class Sandbox:
         port: int = 0,
         seed: int = 0,
     ) -> None:
+        host = plain_value(host)
         check_host(host)
         if not 0 <= latency < math.inf:
             raise ValueError(f"latency must be 0 or more seconds, not {latency!r}")
-        self.api_key = api_key
-        self.shop_id = shop_id
+        self.api_key = plain_value(api_key)
+        self.shop_id = plain_value(shop_id)
         self.requests = []
         self._customers = check_count(customers) if isinstance(customers, int) else list(customers)
         self._rate_limit = rate_limit
@@ -86,7 +88,7 @@ class Sandbox:
         self._plan = FaultPlan(faults)
         self._database = database
         self._address = (host, port)
-        self._seed = seed
+        self._seed = plain_value(seed)
         self._lifecycle = threading.Lock()
         self._running: ExitStack | None = None
         self._books: Store | None = None
@@ -183,7 +185,7 @@ class Sandbox:
         store = self._store()
         with store.lock:
             if customer is None:
-                customer = newcomer(fields.get("id", store.next_id()), self._seed)
+                customer = newcomer(plain_value(fields.get("id", store.next_id())), self._seed)
                 if (referrer := fields.get("affiliate_referrer")) is not None:
                     fields.setdefault("affiliate_referrer_id", referrer.id)
             return store.add(attrs.evolve(customer, **fields))
