@@ -43,6 +43,8 @@ _HEADERS = {
 }
 _MAX_HEADER_BYTES = 64 * 2**10
 """Of one header line; aiohttp's own bound is 8,190, and some Content-Security-Policies are longer."""
+_GOODBYE = 0.5
+"""Seconds in which connections that close by TLS's own rules may do so, before they are cut off."""
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 OnStatus = Callable[[int, Mapping[str, str]], None]
@@ -72,6 +74,7 @@ class _ObservedRequest(aiohttp.ClientRequest):
 
     own_connection = False
     send_began = False
+    watch: Callable[[Connection], None]
 
     @property
     def connection_key(self) -> ConnectionKey:
@@ -84,6 +87,7 @@ class _ObservedRequest(aiohttp.ClientRequest):
         protocol = conn.protocol
         if protocol is not None and protocol.should_close:
             raise _ConnectionLostError("the connection was broken, or held an answer that nobody asked for")
+        self.watch(conn)
         self.send_began = True
         if self.own_connection and protocol is not None:
             self.headers["Connection"] = "close"
@@ -108,6 +112,23 @@ def _traces(callers: Sequence[aiohttp.TraceConfig]) -> list[aiohttp.TraceConfig]
     return [first, *callers]
 
 
+class _OwnConnector(aiohttp.TCPConnector):
+    """The session's own. Once its loop is gone, it leaves its sockets to the collector, without a word.
+
+    In a forked child it leaves them alone: closing them would take them out of the selector, which is the parent's too.
+    """
+
+    def __init__(self, limit: int) -> None:
+        # aiodns keeps a channel with its sockets for each loop: https://github.com/aio-libs/aiodns/issues/191
+        super().__init__(limit=limit, resolver=aiohttp.ThreadedResolver())  # pyright: ignore[reportUnknownMemberType]
+        self._made_on = asyncio.get_running_loop()
+        self._made_in = os.getpid()
+
+    def __del__(self, getpid: Callable[[], int] = os.getpid) -> None:
+        if self._made_in == getpid() and not self._made_on.is_closed():
+            super().__del__()
+
+
 class Transport:
     """aiohttp's session, on one event loop."""
 
@@ -116,11 +137,9 @@ class Transport:
             raise SessionStateError("the connector belongs to another event loop than the one that runs now")
         self.options = options
         self.proxy = options.proxy
-        self.connector = options.connector or aiohttp.TCPConnector(
-            limit=options.max_in_flight,
-            # aiodns keeps a channel with its sockets for each loop: https://github.com/aio-libs/aiodns/issues/191
-            resolver=aiohttp.ThreadedResolver(),
-        )
+        self.connector = options.connector or _OwnConnector(options.max_in_flight)
+        self.connections: dict[asyncio.Future[None], asyncio.Transport] = {}
+        """What has carried a request and is not closed yet, by what tells of its end."""
         self.http = aiohttp.ClientSession(
             connector=self.connector,
             connector_owner=options.connector is None,
@@ -137,6 +156,24 @@ class Transport:
     async def close(self) -> None:
         """Close the connections; a borrowed connector stays open."""
         await self.http.close()
+        leaving = [closed for closed, transport in self.connections.items() if transport.is_closing()]
+        if leaving:
+            _, late = await asyncio.wait(leaving, timeout=_GOODBYE)
+            for closed in late:
+                self.connections[closed].abort()
+            await asyncio.gather(*late, return_exceptions=True)
+
+    def watch(self, connection: Connection) -> None:
+        """Remember a connection until it has ended: the pool forgets it as soon as it begins to close it."""
+        closed = None if connection.protocol is None else connection.protocol.closed
+        if closed is not None and connection.transport is not None and closed not in self.connections:
+            self.connections[closed] = connection.transport
+            closed.add_done_callback(self._forget)
+
+    def _forget(self, closed: "asyncio.Future[None]") -> None:
+        del self.connections[closed]
+        if not closed.cancelled():
+            closed.exception()  # seen: what the connection ended with is told to the request, if there is one
 
     def detach(self) -> None:
         """Forget the connections of an event loop that is gone, or of the parent process, without a word."""
@@ -202,6 +239,7 @@ class Attempt:
         """Pass the request on, with the key; aiohttp's own resend is kept from happening."""
         self._observed = cast(_ObservedRequest, request)
         self._observed.own_connection = not self._request.idempotent
+        self._observed.watch = self._transport.watch
         request.headers["Authorization"] = f"Bearer {self._transport.options.key.reveal()}"
         try:
             return await handler(request)

@@ -4,6 +4,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import attrs
 import trustme
@@ -18,6 +19,13 @@ def server_tls() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     _AUTHORITY.issue_cert("localhost", "127.0.0.1").configure_cert(context)
     return context
+
+
+def certificate_file(folder: Path) -> str:
+    """The authority's certificate in a file, for SSL_CERT_FILE."""
+    path = folder / "authority.pem"
+    _AUTHORITY.cert_pem.write_to_path(path)
+    return str(path)
 
 
 def client_tls() -> ssl.SSLContext:
