@@ -1,18 +1,23 @@
 """What a checkpoint promises to an export that is killed, torn or interrupted again and again."""
 
+import asyncio
+import io
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, BinaryIO, cast
 
 import pytest
 
 from shopsdk import AsyncSession
-from shopsdk.export import ExportProgress, export_customers, export_shops
-from shopsdk.export._part import checkpoint_path, part_path
+from shopsdk.export import CheckpointError, ExportProgress, _file, _part, export_customers, export_shops
+from shopsdk.export._checkpoint import Journal, Mark
+from shopsdk.export._part import PartFile, checkpoint_path, part_path
 from shopsdk.sandbox import Sandbox
 from tests.support import Heard, RawServer, Wire, answer, page_of, raw_server
 from tests.support_export import StopHereError, read_rows, stop_at
@@ -163,3 +168,233 @@ async def test_a_finished_list_is_asked_for_nothing_however_often_its_name_is_re
         assert len(shop.requests) == 3
         assert read_rows(tmp_path / name) == shop.customers()
         shop.requests.clear()
+
+
+@pytest.fixture
+def killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An export that ends early ends as if killed: nothing is put in order, the files are as they are."""
+
+    def let_go(part: PartFile) -> None:
+        part._file.close()
+        part._journal.close()
+
+    monkeypatch.setattr(PartFile, "park", let_go)
+
+
+async def test_what_follows_a_synced_line_is_believed_too(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """Pages that were written after the last sync, before a kill, are not asked for again."""
+    await asked_by(tmp_path / "c.csv", stop_at(3))  # put aside, so synced
+    request.getfixturevalue("killed")
+    await asked_by(tmp_path / "c.csv", stop_at(5))
+    assert [6, 7, 8] == await asked_by(tmp_path / "c.csv")
+
+
+@pytest.mark.parametrize("damaged", [1, 2, 3])
+async def test_a_page_that_the_disk_scrambled_is_asked_for_again(damaged: int, killed: None, tmp_path: Path) -> None:
+    """Bytes that were never synced are believed by their checksum alone, and the journal forgets what followed them."""
+    target = tmp_path / "c.csv"
+    await asked_by(tmp_path / "whole.csv")
+    await asked_by(target, stop_at(4))
+    content = bytearray(part_path(target).read_bytes())
+    content[content.index(f"c{2 * damaged}@example.com".encode())] ^= 1
+    part_path(target).write_bytes(content)
+    again = await asked_by(target, stop_at(damaged))
+    assert damaged == again[0]
+    assert 2 + damaged == len(checkpoint_path(target).read_bytes().splitlines())
+    assert [*range(damaged + 1, 9)] == await asked_by(target)
+    assert target.read_bytes() == (tmp_path / "whole.csv").read_bytes()
+
+
+async def test_lines_say_whether_they_are_synced(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Every few seconds, and at the end, bytes are synced, then a line says so, and is synced itself."""
+    order: list[str] = []
+    add = Journal.add
+    now = time.monotonic()
+
+    def clock() -> float:  # a second and a half pass between two looks at it
+        nonlocal now
+        now += 1.5
+        return now
+
+    def told(journal: Journal, mark: Mark) -> None:
+        order.append("line, synced" if mark.synced else "line")
+        add(journal, mark)
+
+    monkeypatch.setattr(Journal, "add", told)
+    monkeypatch.setattr(os, "fsync", lambda _: order.append("sync"))
+    monkeypatch.setattr(_part, "time", SimpleNamespace(monotonic=clock))
+    await asked_by(tmp_path / "c.csv", stop_at(4))
+    # The file and its folder, then the line, then the journal: for every other page, and when it is put aside.
+    synced = ["sync", "sync", "line, synced", "sync"]
+    assert order == [*(["line", *synced] * 2), "line", *synced]
+
+
+@pytest.mark.parametrize("name", ["c.csv", "c.parquet", "all.csv", "all.parquet"])
+async def test_a_name_is_given_to_synced_bytes_alone(
+    name: str, session: AsyncSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file has its final name only once all of its bytes are on the disk."""
+    synced: dict[int, int] = {}
+    named: list[str] = []
+    replace = os.replace
+
+    def sync(descriptor: int) -> None:
+        state = os.fstat(descriptor)
+        synced[state.st_ino] = state.st_size
+
+    def put(source: Path, target: Path) -> None:
+        state = os.stat(source)
+        assert state.st_size == synced[state.st_ino]
+        named.append(target.name)
+        replace(source, target)
+
+    for module in (os, _file):
+        monkeypatch.setattr(module, "fsync", sync)
+    monkeypatch.setattr(os, "replace", put)
+    if name.startswith("all"):
+        await export_shops(session, tmp_path / name, [38])
+    else:
+        await export_customers(session, tmp_path / name)
+    assert [name] == named
+
+
+async def test_rows_that_slip_again_and_again_are_found(tmp_path: Path) -> None:
+    """A walk that went back for rows that slipped is gone on with where it was, not further on."""
+    with Sandbox(60) as shop:
+        ids = [customer.id for customer in shop.customers()]
+        options: dict[str, Any] = {"per_page": 10, "concurrency": 1, "resume": True}
+        async with shop.session() as session:
+            with pytest.raises(StopHereError):
+                await export_customers(session, tmp_path / "c.csv", on_progress=stop_at(4), **options)
+            for number in ids[:20]:
+                shop.remove_customer(number)
+
+            def stop(progress: ExportProgress) -> None:
+                if progress.stage == "reading" and progress.rows > 40:
+                    raise StopHereError
+
+            with pytest.raises(StopHereError):
+                await export_customers(session, tmp_path / "c.csv", on_progress=stop, **options)
+            summary = await export_customers(session, tmp_path / "c.csv", **options)
+    assert 50 == summary.resumed
+    assert ids == [customer.id for customer in read_rows(tmp_path / "c.csv")]
+
+
+async def stopped(target: Path, session: AsyncSession, **options: Any) -> None:
+    with pytest.raises(StopHereError):
+        await export_customers(session, target, per_page=10, on_progress=stop_at(5), **options)
+
+
+async def test_a_checkpoint_without_its_file_does_not_pass_for_the_old_file(
+    session: AsyncSession, shop: Sandbox, tmp_path: Path
+) -> None:
+    """An old file, and the checkpoint of an unfinished one whose bytes are gone, are no finished export."""
+    (tmp_path / "c.csv").write_text("old")
+    await stopped(tmp_path / "c.csv", session, if_exists="replace")
+    part_path(tmp_path / "c.csv").unlink()
+    await export_customers(session, tmp_path / "c.csv", per_page=10, resume=True, if_exists="replace")
+    assert read_rows(tmp_path / "c.csv") == shop.customers()
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+async def test_what_is_kept_of_finished_shops(suffix: str, tmp_path: Path) -> None:
+    """Until all shops are finished, a finished one keeps its file and its mark; both hold until they are taken away."""
+    names = str(tmp_path / f"c-{{shop_id}}.{suffix}")
+    options: dict[str, Any] = {"per_page": 10, "resume": True}
+    async with mall() as shops, shops.session() as session:
+        shops.closed.add(22)
+        await export_shops(session, names, SHOPS, **options)
+        kept = {f"c-{shop}.{suffix}{end}" for shop in (11, 33) for end in ("", ".part.checkpoint")}
+        assert kept == set(os.listdir(tmp_path))
+        with pytest.raises(CheckpointError, match="columns"):
+            await export_shops(session, names, SHOPS, columns=["id"], **options)
+        (tmp_path / f"c-33.{suffix}").unlink()  # somebody has fetched it
+        shops.closed.clear()
+        shops.server.heard.clear()
+        made = await export_shops(session, names, SHOPS, **options)
+        assert {"22", "33"} == {heard.target.split("/")[3] for heard in shops.server.heard}
+    assert (132, {}) == (made.rows, made.failed)
+    assert {f"c-{shop}.{suffix}" for shop in SHOPS} == set(os.listdir(tmp_path))
+
+
+async def test_an_empty_shop_is_finished_too(tmp_path: Path) -> None:
+    """A shop without customers is asked for nothing again, as any other that was finished."""
+
+    def empty_but_two(heard: Heard, wire: Wire) -> None:
+        if "/22/" in heard.target:
+            wire.send(answer({"message": "no such shop"}, 404))
+        else:
+            wire.send(answer(page_of([], per_page=heard.json["perPage"])))
+
+    async with raw_server(empty_but_two) as server, server.session() as session:
+        for _ in range(3):
+            server.heard.clear()
+            made = await export_shops(session, tmp_path / "c-{shop_id}.csv", [11, 22], resume=True)
+            assert [11] == list(made.shops)
+        assert {"22"} == {heard.target.split("/")[3] for heard in server.heard}
+
+
+async def test_the_order_counts(session: AsyncSession, tmp_path: Path) -> None:
+    """An export is not gone on with in another order."""
+    await stopped(tmp_path / "c.csv", session)
+    with pytest.raises(CheckpointError, match="other parameters: order_column"):
+        await export_customers(session, tmp_path / "c.csv", per_page=10, resume=True, order_column="email")
+
+
+@pytest.mark.parametrize(
+    ("written", "instead", "named"), [('"bom":', '"another":1,"bom":', "another"), ('"per_page":10,', "", "per_page")]
+)
+async def test_a_parameter_that_one_version_alone_knows_counts(
+    written: str, instead: str, named: str, session: AsyncSession, tmp_path: Path
+) -> None:
+    """A checkpoint that knows a parameter more, or one less, than this version is not gone on with."""
+    await stopped(tmp_path / "c.csv", session)
+    journal = checkpoint_path(tmp_path / "c.csv")
+    journal.write_text(journal.read_text().replace(written, instead, 1))
+    with pytest.raises(CheckpointError, match=f"other parameters: {named} "):
+        await export_customers(session, tmp_path / "c.csv", per_page=10, resume=True)
+
+
+class Trickle(io.RawIOBase):
+    """A stream that takes a few bytes at a time, as a pipe or a full disk does."""
+
+    def __init__(self) -> None:
+        self.taken = bytearray()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self.taken += bytes(data[:7])
+        return min(7, len(data))
+
+
+async def test_a_stream_that_takes_little_at_a_time_gets_all(session: AsyncSession, tmp_path: Path) -> None:
+    """All bytes of an export reach a stream that takes a few of them at a time."""
+    stream = Trickle()
+    await export_customers(session, cast(BinaryIO, stream), format="csv")
+    await export_customers(session, tmp_path / "c.csv")
+    assert bytes(stream.taken) == (tmp_path / "c.csv").read_bytes()
+
+
+async def test_an_export_that_is_cancelled_while_it_opens_lets_go(
+    session: AsyncSession, shop: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An export that is cancelled while its files are being opened holds them no longer once it has ended."""
+    await stopped(tmp_path / "c.csv", session)
+    loop, open_part = asyncio.get_running_loop(), _part.open_part
+    with monkeypatch.context() as slow:
+
+        def open_and_cancel(*args: Any, **options: Any) -> PartFile:
+            part = open_part(*args, **options)
+            loop.call_soon_threadsafe(export.cancel)
+            return part
+
+        slow.setattr(_file, "open_part", open_and_cancel)
+        export = asyncio.ensure_future(export_customers(session, tmp_path / "c.csv", per_page=10, resume=True))
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await export
+    summary = await export_customers(session, tmp_path / "c.csv", per_page=10, resume=True)
+    assert caught.value.__traceback__ is not None  # which holds on to all that was not let go
+    assert 50 == summary.resumed
+    assert read_rows(tmp_path / "c.csv") == shop.customers()

@@ -46,7 +46,13 @@ async def fill(job: Job) -> PartFile:
     Whatever goes wrong, what was read stays for a later run, unless it is not even one page.
     """
     worker, report = job.worker, job.report
-    part = await finished(worker.start(open_part, job.target, job.parameters, job.prefix, resume=job.resume))
+    opening = worker.start(open_part, job.target, job.parameters, job.prefix, resume=job.resume)
+    try:
+        part = await finished(opening)
+    except asyncio.CancelledError:
+        if opening.exception() is None:  # it was opened all the same, and is locked until somebody lets go of it
+            await finished(worker.start(opening.result().park))
+        raise
     report.begin(part.mark)
     try:
         report.tell("reading")
