@@ -33,8 +33,6 @@ class PartFile:
     """The name that the file will have; nothing is written there."""
     mark: Mark
     """How far it is."""
-    resumed: int
-    """Rows that an earlier run had written."""
     seen: frozenset[int]
     """The ids that its marks name."""
     _file: IO[bytes]
@@ -113,7 +111,7 @@ def open_part(target: Path, parameters: dict[str, object], prefix: bytes, *, res
         file = part_path(target).open("w+b", buffering=0)
         try:
             journal.begin(parameters)
-            part = PartFile(target, Mark(offset=0), 0, frozenset(), file, journal)
+            part = PartFile(target, Mark(offset=0), frozenset(), file, journal)
             part.add(prefix, part.mark)
         except BaseException:
             file.close()
@@ -147,7 +145,7 @@ def _reopen(target: Path, journal: Journal, parameters: dict[str, object]) -> Pa
         file.close()
         raise
     seen = frozenset(number for earlier in found.marks[: place + 1] for number in earlier.ids)
-    return PartFile(target, mark, mark.rows, seen, file, journal)
+    return PartFile(target, mark, seen, file, journal)
 
 
 def check_parameters(target: Path, earlier: dict[str, object], now: dict[str, object]) -> None:
