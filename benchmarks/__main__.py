@@ -4,12 +4,25 @@ import argparse
 import sys
 import time
 
-from benchmarks import chart, decoding, exporting, fairness, growth, importing, link, memory, shapes, single, streaming
+from benchmarks import (
+    chart,
+    decoding,
+    editing,
+    exporting,
+    fairness,
+    growth,
+    importing,
+    link,
+    memory,
+    shapes,
+    single,
+    streaming,
+)
 from benchmarks._harness import Row
 from benchmarks._table import QUICK, show
 from benchmarks.peers import unpinned
 
-_ALL = (streaming, decoding, link, memory, importing, single, fairness, exporting, growth, shapes)
+_ALL = (streaming, decoding, link, memory, importing, single, editing, fairness, exporting, growth, shapes)
 
 
 def main() -> None:

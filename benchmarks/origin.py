@@ -18,12 +18,14 @@ from functools import cache
 from typing import Any
 
 from benchmarks._machine import origin_core, pin
+from benchmarks._relay import Near
 
 FIRST_ID = 1_000_000
 """Ids start here, so that all of them have as many digits, and every page as many bytes."""
 PATH = "/v1/shops/38/customers"
 _LENGTH = re.compile(rb"content-length: *([0-9]+)", re.IGNORECASE)
 _TARGET = re.compile(rb"GET " + PATH.encode() + rb"(?:/([0-9]+))?(?:\?([^ ]*))? ")
+_EDIT = re.compile(rb"(?:POST|PUT) " + PATH.encode() + rb"/[0-9]+/balance ")
 _PLACE = "%d"
 
 
@@ -115,6 +117,8 @@ class Shop:
             headers = f"Retry-After: {seconds}\r\nX-RateLimit-Limit: {self._limit}\r\nX-RateLimit-Remaining: 0\r\n"
             return _answer("429 Too Many Requests", b'{"message":"Too Many Attempts."}', headers)
         target = _TARGET.match(head)
+        if target is None and _EDIT.match(head):
+            return _answer("200 OK", b'{"message":"Customer balance updated successfully."}')
         if target is None:
             return _answer("404 Not Found", b'{"message":"The route could not be found."}')
         if target[1]:
@@ -179,26 +183,37 @@ def _stay_awake(loop: asyncio.AbstractEventLoop) -> None:
     loop.call_soon(_stay_awake, loop)
 
 
-async def _serve(shop: Shop, certificate: str, *, awake: bool) -> None:
+async def _serve(shop: Shop, certificate: str, round_trip: float, *, awake: bool) -> None:
     loop = asyncio.get_running_loop()
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH) if certificate else None
     if tls is not None:
         tls.load_cert_chain(certificate)
     server = await loop.create_server(lambda: _Connection(shop), "127.0.0.1", 0, ssl=tls)
+    port = server.sockets[0].getsockname()[1]
+    relay = await loop.create_server(lambda: Near(port, round_trip), "127.0.0.1", 0) if round_trip else server
     if awake:
         _stay_awake(loop)
-    print(server.sockets[0].getsockname()[1], flush=True)
+    print(relay.sockets[0].getsockname()[1], flush=True)
     await loop.run_in_executor(None, sys.stdin.read)
+    relay.close()
     server.close()
 
 
 @contextmanager
 def serving(
-    customers: int = 100_000, *, latency: float = 0.0, rate_limit: tuple[int, float] = (0, 1.0), certificate: str = ""
+    customers: int = 100_000,
+    *,
+    latency: float = 0.0,
+    rate_limit: tuple[int, float] = (0, 1.0),
+    certificate: str = "",
+    round_trip: float = 0.0,
 ) -> Iterator[str]:
-    """Run an origin for the length of a block; gives its base URL."""
+    """Run an origin for the length of a block; gives its base URL.
+
+    ``latency`` holds back answers alone; ``round_trip`` puts a link in front, on which handshakes take their time too.
+    """
     arguments = ["--customers", customers, "--latency", latency, "--limit", rate_limit[0], "--window", rate_limit[1]]
-    arguments += ["--certificate", certificate]
+    arguments += ["--certificate", certificate, "--round-trip", round_trip]
     command = [sys.executable, "-m", "benchmarks.origin", *map(str, arguments)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -219,11 +234,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--limit", type=int, default=0, help="requests to a window; 0: no limit")
     parser.add_argument("--window", type=float, default=1.0, help="seconds")
     parser.add_argument("--certificate", default="", help="a file with certificate and key: serve https")
+    parser.add_argument("--round-trip", type=float, default=0.0, help="seconds, of a link in front")
     options = parser.parse_args(arguments)
     core = origin_core()
     pin(core)
     shop = Shop(options.customers, options.latency, options.limit, options.window)
-    asyncio.run(_serve(shop, options.certificate, awake=core is not None))
+    asyncio.run(_serve(shop, options.certificate, options.round_trip, awake=core is not None))
 
 
 if __name__ == "__main__":

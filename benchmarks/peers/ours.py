@@ -13,7 +13,12 @@ from shopsdk import AsyncSession
 
 
 def _run(
-    work: Callable[[AsyncSession], Coroutine[Any, Any, int]], url: str, certificate: str = "", *, uvloop: bool = False
+    work: Callable[[AsyncSession], Coroutine[Any, Any, int]],
+    url: str,
+    certificate: str = "",
+    *,
+    max_in_flight: int = 64,
+    uvloop: bool = False,
 ) -> int:
     async def whole() -> int:
         async with AsyncExitStack() as stack:
@@ -21,7 +26,9 @@ def _run(
             if certificate:
                 tls = ssl.create_default_context(cafile=certificate)
                 connector = await stack.enter_async_context(aiohttp.TCPConnector(ssl=tls))
-            session = AsyncSession("bench-key", shop_id=38, base_url=url, max_in_flight=64, connector=connector)
+            session = AsyncSession(
+                "bench-key", shop_id=38, base_url=url, max_in_flight=max_in_flight, connector=connector
+            )
             return await work(await stack.enter_async_context(session))
 
     if uvloop:
@@ -55,3 +62,14 @@ def one_by_one(url: str, ids: list[int]) -> int:
         return rows
 
     return _run(work, url)
+
+
+def edits(url: str, certificate: str, ids: list[int], *, at_once: bool) -> int:
+    """Edit the balance of each of these customers, one after the other or all at once, 16 in flight."""
+
+    async def work(session: AsyncSession) -> int:
+        edits = (shopsdk.edit_customer_balance(session, number, 5) for number in ids)
+        made = await asyncio.gather(*edits) if at_once else [await edit for edit in edits]
+        return sum(edit.message is not None for edit in made)
+
+    return _run(work, url, certificate, max_in_flight=16)
