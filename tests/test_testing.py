@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from shopsdk import Customer, RetryPolicy, get_customer
+from shopsdk import Customer, RateLimit, RetryPolicy, Timeout, get_customer
 from shopsdk.sandbox import Sandbox
 from shopsdk.testing import InstantClock
 from tests.support_examples import README, blocks
@@ -155,6 +155,17 @@ async def test_waits_take_no_time_and_are_told() -> None:
     assert [60.0, 0.25, 0.5, 1.0, 2.0, 4.0, 4.0] == clock.slept
     assert (71.75, 71.75) == (clock.time, clock.now())
     assert f"<InstantClock at 71.75 s, slept {clock.slept}>" == repr(clock)
+
+
+async def test_turns_of_a_session_s_own_rate_limit_take_no_time() -> None:
+    """A session's own rate limit is paced on its clock."""
+    clock = InstantClock()
+    with Sandbox([Customer(id=7, email="x@example.com")]) as shop:
+        hourly, patient = RateLimit(max_requests=1, per_seconds=3600), Timeout(deadline=7200)
+        async with shop.session(clock=clock, rate_limit=hourly, timeout=patient) as session:
+            for _ in range(3):
+                await get_customer(session, 7)
+    assert [3600.0, 3600.0] == clock.slept
 
 
 async def test_sleepers_wake_in_the_order_of_their_times() -> None:
