@@ -17,15 +17,16 @@ from urllib.parse import parse_qsl, urlsplit
 
 import attrs
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 import shopsdk
 import shopsdk.export
-from shopsdk import AsyncSession, Customer
+from shopsdk import AsyncSession, Customer, PaginationError
 from shopsdk._arguments import balance_amount, customer_filters
 from shopsdk._session import core_of
 from shopsdk._wire import make_request, plain_json
+from shopsdk.export._plan import Query
 from shopsdk.sandbox import Fault, Sandbox
 from tests.support import CUSTOMER, Heard, Wire, answer, page_of, raw_server
 
@@ -209,7 +210,7 @@ def on_the_wire(values: Values, v: Disguise) -> list[tuple[str, str, dict[str, s
     ]
 
 
-@settings(max_examples=12)
+@settings(max_examples=12, phases=[Phase.explicit, Phase.reuse, Phase.generate])  # to shrink takes minutes
 @given(VALUES, st.sampled_from(DISGUISES))
 def test_a_subclass_is_sent_as_its_plain_value(values: Values, disguise: Disguise) -> None:
     """Whatever a value prints, compares or hashes as, every function sends byte for byte what the plain value does."""
@@ -336,6 +337,30 @@ def test_a_sessions_secrets_are_plain(disguise: Disguise) -> None:
     made = [options.key.reveal(), options.base_url, options.proxy.reveal()]
     assert ["key", "https://api.example.com/v1", "http://u:p@proxy.example:3128"] == made
     assert {str} == {type(text) for text in made}
+
+
+@pytest.mark.parametrize("disguise", DISGUISES)
+async def test_a_walk_holds_the_server_to_the_order_that_it_was_told(disguise: Disguise) -> None:
+    """Rows out of order are refused, whatever the words for the order compare as."""
+    rows = [{"id": 2, "email": "b@example.com"}, {"id": 1, "email": "a@example.com"}]
+    order: dict[str, Any] = {"order_column": disguise("id"), "order_direction": disguise("asc")}
+    async with raw_server(answer(page_of(rows))) as server, server.session() as session:
+        with pytest.raises(PaginationError, match="in another order"):
+            await carry_out(shopsdk.iter_customers(session, **order))
+
+
+@pytest.mark.parametrize("disguise", DISGUISES)
+async def test_a_checkpoint_keeps_plain_values(disguise: Disguise) -> None:
+    """An export that began with one form of a filter goes on with another."""
+    async with raw_server(answer({})) as server, server.session() as session:
+
+        async def parameters(v: Disguise) -> dict[str, object]:
+            how: Any = {"shop_id": v(38), "concurrency": v(1), "per_page": v(50)}
+            order: Any = {"order_column": v("email"), "order_direction": v("desc")}
+            filters: Any = {"email": v("a"), "id": v(7), "subscribed": True}
+            return (await Query(session=session, filters=filters, **how, **order).checked()).parameters()
+
+        assert json.dumps(await parameters(plain)) == json.dumps(await parameters(disguise))
 
 
 # --- the sandbox

@@ -202,7 +202,7 @@ async def test_our_line_is_found_beside_another_process_s(amounts: tuple[str, st
         with pytest.raises(ReferenceConflictError):
             await edit_customer_balance(session, 7, 1, reference="r")
     assert edit.transaction is not None
-    assert edit.transaction.amount == 1
+    assert (1, False) == (edit.transaction.amount, edit.duplicated)
 
 
 @pytest.mark.parametrize("lost", [b"", answer(None, 500), answer(raw=b"<html>")], ids=["cut", "500", "unreadable"])
@@ -442,13 +442,15 @@ async def test_a_customer_is_one_however_the_id_is_written(shop: Sandbox) -> Non
 
     class Who(int, Enum):
         ADA = shop.customers()[0].id
+        SHOP = shop.shop_id
 
     class Named(str, Enum):  # noqa: UP042 - what prints as its name
         ADA = str(shop.customers()[0].id)
 
-    ids: list[int | str] = [Who.ADA.value, Named.ADA.value, Who.ADA, Named.ADA]
+    ids: list[tuple[int | str, int]] = [(Who.ADA.value, 38), (Named.ADA.value, 38), (Who.ADA, Who.SHOP)]
+    ids.append((Named.ADA, Who.SHOP))
     async with shop.session() as session:
-        edits = (edit_customer_balance(session, customer, 1, reference="r") for customer in ids)
+        edits = (edit_customer_balance(session, customer, 1, reference="r", shop_id=number) for customer, number in ids)
         got = await asyncio.gather(*edits)
     assert 1 == len([edit for edit in got if not edit.replayed])
     assert ["GET", "POST", "GET", "GET", "GET"] == [request.method for request in shop.requests]
