@@ -1,24 +1,38 @@
 """OpenTelemetry: the recipe in tests/programs/tracing.py, with an exporter that keeps the spans in memory."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from shopsdk import AsyncSession, find_balance_edit, find_customer
 from shopsdk.sandbox import Sandbox
 from tests.programs.tracing import look_up, traced_session
 
+Traced = tuple[AsyncSession, TracerProvider, InMemorySpanExporter]
 
-async def test_each_request_is_a_span(shop: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Traces would end at our door; or carry the key out of the program."""
+
+@asynccontextmanager
+async def traced(shop: Sandbox, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Traced]:
+    """A session of the program's on this shop, and where its spans go."""
     monkeypatch.setenv("SHOPSDK_API_KEY", shop.api_key)
     monkeypatch.setenv("SHOPSDK_SHOP_ID", str(shop.shop_id))
     monkeypatch.setenv("SHOPSDK_BASE_URL", shop.base_url)
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    shop.fail_next("error_500")
     async with traced_session(provider) as session:
+        yield session, provider, exporter
+    provider.shutdown()
+
+
+async def test_each_request_is_a_span(shop: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each attempt of a call is a span under the caller's own, and none holds the key."""
+    shop.fail_next("error_500")
+    async with traced(shop, monkeypatch) as (session, provider, exporter):
         await look_up(session, shop.customers()[0].id, provider)
     first, second, whole = exporter.get_finished_spans()
     assert ("look up a customer", None) == (whole.name, whole.parent)
@@ -27,4 +41,14 @@ async def test_each_request_is_a_span(shop: Sandbox, monkeypatch: pytest.MonkeyP
     statuses = [dict(span.attributes or {}).get("http.status_code") for span in (first, second)]
     assert [500, 200] == statuses
     assert shop.api_key not in "".join(span.to_json() for span in (first, second, whole))
-    provider.shutdown()
+
+
+async def test_no_filter_stands_in_a_span(shop: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a customer is looked for by stands in the URL and in no span; the path does."""
+    async with traced(shop, monkeypatch) as (session, _, exporter):
+        assert await find_customer(session, email="secret-person@example.com") is None
+        await find_balance_edit(session, shop.customers()[0].id, "r")
+    assert "secret-person" in str(shop.requests[0].query)
+    urls = [dict(span.attributes or {}).get("http.url") for span in exporter.get_finished_spans()]
+    assert [f"{shop.base_url}{request.path.removeprefix('/v1')}" for request in shop.requests] == urls
+    assert "secret-person" not in "".join(span.to_json() for span in exporter.get_finished_spans())
