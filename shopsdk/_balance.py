@@ -10,7 +10,13 @@ whether the edit was made, before anything is sent and after an answer was lost.
 still on its way: an edit that is not found may be carried out in the next moment, by a server that is slow or a proxy
 that held it back. So "not found" after a loss is no "not made", but ``UnknownOutcomeError``; and calling again with the
 same reference is safe only once the earlier request can no longer be running at the server. Two processes that use one
-reference at one time may both look, find nothing, and both send; within a session such calls are served in turn.
+reference at one time may both look, find nothing, and both send; within a session, calls that share customer and
+reference are served in turn.
+
+A ledger that a cache kept would show none of that, so each request for one carries a nonce in its query, and
+``Cache-Control: no-cache``. Against a proxy that repeats a request on its own the client can do nothing but tell of it:
+where the ledger shows one reference twice with one amount, the log warns, and ``BalanceEdit.duplicated`` is true.
+Proxies repeat a PUT sooner than a POST.
 """
 
 from decimal import Decimal
@@ -58,8 +64,8 @@ async def edit_customer_balance(
     With a ``reference``, calling again is safe once the earlier request can no longer be running at the server, and
     while no other process uses that reference: the ledger is searched for it first, and where it stands with the same
     amount, nothing is sent. After a lost answer the ledger is searched again, for up to 15 seconds (queues for a slot
-    not counted). Calls that share a reference are served in turn within a session. Why, and what remains:
-    ``shopsdk._balance``.
+    not counted). Calls that share a reference and a customer are served in turn within a session; others do not wait.
+    Why, and what remains: ``shopsdk._balance``.
 
     ```python
     try:
