@@ -202,7 +202,7 @@ async def test_our_line_is_found_beside_another_process_s(amounts: tuple[str, st
         with pytest.raises(ReferenceConflictError):
             await edit_customer_balance(session, 7, 1, reference="r")
     assert edit.transaction is not None
-    assert (1, False) == (edit.transaction.amount, edit.duplicated)
+    assert (Decimal(1), False) == (edit.transaction.amount, edit.duplicated)
 
 
 @pytest.mark.parametrize("lost", [b"", answer(None, 500), answer(raw=b"<html>")], ids=["cut", "500", "unreadable"])
