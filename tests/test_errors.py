@@ -112,8 +112,8 @@ def filled(cls: type[ShopError]) -> ShopError:
     for number, (name, parameter) in enumerate(inspect.signature(cls).parameters.items(), 1):
         if name == "message":
             continue
-        samples: dict[type[object], object]
-        samples = {bool: not parameter.default, int: number, float: number + 0.5, str: f"{name} {number}", tuple: (1, 2)}
+        samples: dict[type[object], object] = {bool: not parameter.default, tuple: (1, 2)}
+        samples |= {int: number, float: number + 0.5, str: f"{name} {number}"}
         given[name] = samples.get(type(parameter.default), {"field": ["line"]} if name == "errors" else f"{name}!")
     error = cls("what happened", **given)
     for name, kind in {
