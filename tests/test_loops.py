@@ -14,15 +14,11 @@ import pytest
 
 from shopsdk import (
     AsyncSession,
-    Customer,
     SessionStateError,
     get_customer,
-    iter_customer_pages,
     iter_customers,
-    paginate,
 )
 from shopsdk._session import core_of
-from shopsdk.sandbox import Sandbox
 from tests.support import CUSTOMER, Heard, Wire, answer, page_of, raw_server, silence
 from tests.support_proxy import certificate_file, tls_server
 
@@ -329,25 +325,3 @@ async def test_a_close_in_a_generator_of_the_users_ends_with_the_loop() -> None:
     async with raw_server(shop) as server:
         await asyncio.to_thread(asyncio.run, use(server.base_url))
     assert [] == problems
-
-
-# --- what a walk lets go
-
-
-@pytest.mark.parametrize("concurrency", [1, 4])
-async def test_the_pages_that_a_walk_has_read_are_let_go(concurrency: int) -> None:
-    """A stream of fifty pages leaves none of its finished tasks on the session."""
-    with Sandbox(500) as books:
-        async with books.session() as session:
-            most = 0
-            walks = (
-                iter_customer_pages(session, per_page=10, concurrency=concurrency),
-                paginate(session, ["shops", 38, "customers"], Customer, per_page=10, concurrency=concurrency),
-            )
-            for walk in walks:
-                async for page in walk:
-                    tasks = core_of(session).runtime()._tasks
-                    most = max(most, sum(task.done() for task in tasks))
-                    assert page.last_page == 50
-            assert set() == core_of(session).runtime()._tasks
-            assert most <= 2 * concurrency  # done, and not delivered yet

@@ -4,9 +4,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from itertools import pairwise
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from shopsdk import (
     AsyncSession,
@@ -434,28 +437,114 @@ async def test_no_more_are_in_flight_than_allowed() -> None:
     assert most == 3
 
 
+class Agenda:
+    """A clock that moves when told to, to the next moment for which somebody sleeps; its timers may ring early."""
+
+    def __init__(self, early: float) -> None:
+        self.time = 0.0
+        self._early = early
+        self._wakes: list[tuple[float, asyncio.Future[None]]] = []
+        self.clock = Clock(now=lambda: self.time, sleep=self._sleep)
+
+    async def _sleep(self, seconds: float) -> None:
+        early = self._early if seconds > 2 * self._early else 0.0
+        wake = self.time + max(0.0, seconds - early), asyncio.get_running_loop().create_future()
+        self._wakes.append(wake)
+        try:
+            await wake[1]
+        finally:
+            self._wakes.remove(wake)
+
+    async def pass_to(self, moment: float) -> None:
+        """Let time pass, and everybody have their turn who wakes meanwhile."""
+        while True:
+            for _ in range(10):
+                await asyncio.sleep(0)
+            due = min((wake for wake in self._wakes if not wake[1].done()), key=lambda wake: wake[0], default=None)
+            if due is None or due[0] > moment:
+                break
+            self.time = max(self.time, due[0])
+            due[1].set_result(None)
+        self.time = max(self.time, moment)
+
+
+async def started(calls: list[tuple[float, float, int]], limit: RateLimit, early: float = 0.0) -> list[float]:
+    """When calls start that come after so many seconds each, have so many for all of it, and cancel one before."""
+
+    async def one(deadline: float) -> None:
+        began = agenda.time
+        await gates.enter(gates.of("a"), Budget(agenda.clock, deadline), 100)
+        assert agenda.time <= began + deadline + 1e-6
+        starts.append(agenda.time)
+        gates.leave(gates.of("a"))
+
+    starts: list[float] = []
+    agenda = Agenda(early)
+    gates = Gates(100, limit, agenda.clock, agenda.clock.sleep)
+    tasks = []
+    for gap, deadline, cancels in calls:
+        await agenda.pass_to(agenda.time + gap)
+        tasks.append(asyncio.create_task(one(deadline)))
+        await asyncio.sleep(0)
+        if cancels:
+            tasks[-min(cancels, len(tasks))].cancel()
+    await agenda.pass_to(1e9)
+    for error in await asyncio.gather(*tasks, return_exceptions=True):
+        assert error is None or isinstance(error, NotSentError | asyncio.CancelledError), error
+    return starts
+
+
 async def test_the_sessions_own_rate_limit_spaces_requests() -> None:
-    """A burst would pass at once, and the shop would refuse it."""
-    times: list[float] = []
-    loop = asyncio.get_running_loop()
-
-    def behave(_heard: Heard, wire: Wire) -> None:
-        times.append(loop.time())
-        wire.send(answer(CUSTOMER))
-
-    async with raw_server(behave) as server, server.session(rate_limit=RateLimit(100, 1)) as session:
-        await asyncio.gather(*(get_customer(session, n) for n in range(1, 6)))
-    assert times[-1] - times[0] >= 0.035
+    """Requests leave as far apart as the session's rate limit says, the first at once, and a lull saves up no burst."""
+    calls = [(0.0, 99.0, 0)] * 4 + [(100.0, 99.0, 0)] + [(0.0, 99.0, 0)] * 2
+    assert [0, 0.1, 0.2, 0.3, 100, 100.1, 100.2] == pytest.approx(await started(calls, RateLimit(10, 1)))
 
 
-async def test_a_rate_limit_slower_than_the_deadline_says_so() -> None:
-    """A call would wait in the queue of its own session past all that its caller allowed."""
+@given(
+    st.lists(st.tuples(st.floats(0, 3), st.floats(0.01, 20), st.integers(0, 4)), max_size=12),
+    st.integers(1, 5),
+    st.floats(0.1, 3),
+    st.sampled_from([0.0, 0.01]),
+)
+def test_no_more_start_than_the_rate_limit_allows(
+    calls: list[tuple[float, float, int]], most: int, seconds: float, early: float
+) -> None:
+    """However calls come, are cancelled or run out of time, any two starts are a turn apart, and none is late."""
+    starts = asyncio.run(started(calls, RateLimit(most, seconds), early))
+    assert all(later - earlier >= seconds / most - 1e-6 for earlier, later in pairwise(starts))
+
+
+async def test_a_turn_behind_the_deadline_is_told_at_once() -> None:
+    """A call whose turn by the session's own rate limit comes too late fails without having waited, or been sent."""
+    clock = InstantClock()
     async with raw_server(answer(CUSTOMER)) as server:
-        async with server.session(rate_limit=RateLimit(1, 60), timeout=Timeout(deadline=0.05)) as session:
+        session = server.session(rate_limit=RateLimit(1, 60), timeout=Timeout(deadline=90), clock=clock)
+        async with session:
             await get_customer(session, 1)
-            with pytest.raises(NotSentError, match="rate limit"):
-                await get_customer(session, 2)
-    assert len(server.heard) == 1
+            second = asyncio.create_task(get_customer(session, 2))
+            await asyncio.sleep(0)
+            with pytest.raises(NotSentError, match="rate limit") as caught:
+                await edit_customer_balance(session, 3, 1)
+            assert 0 == clock.time
+            await second
+            assert 60 == clock.time
+            await get_customer(session, 4)
+    assert not caught.value.maybe_applied
+    assert 3 == len(server.heard)
+
+
+async def test_a_turn_that_is_cancelled_is_given_back() -> None:
+    """Whoever leaves the end of the queue for the session's own rate limit costs nobody a turn."""
+    clock = InstantClock()
+    gates = gates_of(clock, RateLimit(1, 60))
+    gates._slots = asyncio.Semaphore(9)
+    await gates.enter(gates.of("a"), Budget(clock, 1000), 100)
+    leaving = asyncio.create_task(gates.enter(gates.of("a"), Budget(clock, 1000), 100))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    await asyncio.gather(leaving, return_exceptions=True)
+    await gates.enter(gates.of("a"), Budget(clock, 1000), 100)
+    assert 60 == clock.time
 
 
 async def in_a_wait(session: AsyncSession) -> Any:
