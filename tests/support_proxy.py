@@ -4,6 +4,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 
 import attrs
@@ -14,10 +15,10 @@ from tests.support import Heard, RawServer, Wire, listening, read_request, stop_
 _AUTHORITY = trustme.CA()
 
 
-def server_tls() -> ssl.SSLContext:
-    """The certificate of a shop on loopback."""
+def server_tls(*names: str, **validity: datetime) -> ssl.SSLContext:
+    """The certificate of a shop on loopback, or of another one."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    _AUTHORITY.issue_cert("localhost", "127.0.0.1").configure_cert(context)
+    _AUTHORITY.issue_cert(*(names or ("localhost", "127.0.0.1")), **validity).configure_cert(context)
     return context
 
 

@@ -15,12 +15,13 @@ import pytest
 from shopsdk import (
     AsyncSession,
     SessionStateError,
+    edit_customer_balance,
     get_customer,
     iter_customers,
 )
 from shopsdk._session import core_of
 from tests.support import CUSTOMER, Heard, Wire, answer, page_of, raw_server, silence
-from tests.support_proxy import certificate_file, tls_server
+from tests.support_proxy import certificate_file, client_tls, tls_server
 
 
 def shop(heard: Heard, wire: Wire) -> None:
@@ -188,6 +189,62 @@ async def test_a_loop_that_is_closed_by_hand_is_followed_by_another() -> None:
     async with raw_server(shop) as server:
         ended = await run(CLOSED_BY_HAND, URL=server.base_url)
     assert Ended(0, "7\n7\n7\n", "") == ended
+
+
+FORKED = """
+    import asyncio, gc, os
+    from shopsdk import *
+
+    session = AsyncSession("key", shop_id=38, base_url=os.environ["URL"])
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(get_customer(session, 7))
+
+    def watched():
+        with open(f"/proc/self/fdinfo/{loop._selector.fileno()}") as kernel:
+            return sorted(line for line in kernel if line.startswith("tfd"))
+
+    before = watched()
+    child = os.fork()
+    if child == 0:
+        del session
+        gc.collect()
+        os._exit(0)
+    os.waitpid(child, 0)
+    print(len(before), before == watched())
+    loop.run_until_complete(get_customer(session, 7))
+    loop.run_until_complete(session.close())
+    loop.close()
+"""
+
+
+@pytest.mark.slow
+async def test_a_forked_child_that_drops_the_session_leaves_its_parents_selector_alone() -> None:
+    """A child that never used the session, and lets it go, takes no socket of its parent's out of the selector."""
+    async with raw_server(shop) as server:
+        ended = await run(FORKED, URL=server.base_url)
+    assert (0, "2 True\n") == (ended.code, ended.out)
+    assert 1 == server.connections
+
+
+async def test_a_goodbye_that_nobody_answers_is_cut_off() -> None:
+    """A TLS connection that is being closed, to a server that has fallen silent, is gone when the session is."""
+    over = asyncio.Event()
+
+    async def fall_silent(_heard: Heard, wire: Wire) -> None:
+        wire.send(answer({}))
+        wire.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await over.wait()
+
+    def descriptors() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    async with tls_server(fall_silent) as server, aiohttp.TCPConnector(ssl=client_tls()) as connector:
+        before = descriptors()
+        session = AsyncSession("key", shop_id=38, base_url=f"https://localhost:{server.port}/v1", connector=connector)
+        await edit_customer_balance(session, 7, 1)
+        await session.close()
+        assert before + 1 == descriptors()  # the server's end
+        over.set()
 
 
 # --- closing

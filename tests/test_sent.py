@@ -1,7 +1,9 @@
 """What was sent is observed: what fails before it is surely unsent, and an edit has a connection of its own."""
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
@@ -24,7 +26,7 @@ from shopsdk import (
 )
 from shopsdk.testing import InstantClock
 from tests.support import CUSTOMER, Heard, Wire, answer, close_after, listening, page_of, raw_server, silence
-from tests.support_proxy import client_tls, tls_server, tunnel
+from tests.support_proxy import client_tls, server_tls, tls_server, tunnel
 
 EDITED = answer({"message": "ok"})
 
@@ -167,6 +169,43 @@ async def test_whatever_a_connector_raises_ends_in_the_tree(error: BaseException
     assert "hunter2" not in str(caught.value)
 
 
+CERTIFICATES: dict[str, tuple[Callable[[], ssl.SSLContext], str]] = {
+    "another host": (
+        lambda: server_tls("other.example"),
+        r"Hostname mismatch, certificate is not valid for 'localhost'$",
+    ),
+    "expired": (
+        lambda: server_tls(
+            "localhost", not_before=datetime(2020, 1, 1, tzinfo=UTC), not_after=datetime(2021, 1, 1, tzinfo=UTC)
+        ),
+        r"certificate has expired$",
+    ),
+    "not yet": (
+        lambda: server_tls(
+            "localhost", not_before=datetime(2090, 1, 1, tzinfo=UTC), not_after=datetime(2091, 1, 1, tzinfo=UTC)
+        ),
+        r"certificate is not yet valid$",
+    ),
+}
+
+
+@pytest.mark.parametrize("call", ["read", "post"])
+@pytest.mark.parametrize("name", CERTIFICATES)
+async def test_a_certificate_that_does_not_hold_says_why(name: str, call: str) -> None:
+    """What is wrong with a certificate is told in OpenSSL's words for it; nothing was sent, and nothing is repeated."""
+    make, words = CERTIFICATES[name]
+    async with (
+        listening(lambda _r, w: w.close(), ssl=make()) as server,
+        aiohttp.TCPConnector(ssl=client_tls()) as connector,
+    ):
+        port = server.sockets[0].getsockname()[1]
+        session = AsyncSession("key", shop_id=38, base_url=f"https://localhost:{port}/v1", connector=connector)
+        async with session:
+            with pytest.raises(NotSentError, match="certificate verification failed: " + words) as caught:
+                await CALLS[call](session)
+    assert (1, False, False) == (caught.value.attempts, caught.value.repeatable, caught.value.maybe_applied)
+
+
 # --- a connector that somebody closes
 
 
@@ -195,7 +234,7 @@ async def test_a_connector_that_closes_under_a_waiting_request_is_told_as_such(c
 
     async with raw_server(behave) as server:
         connector = aiohttp.TCPConnector(limit=1)
-        async with server.session(connector=connector) as session:
+        async with server.session(connector=connector, retry=RetryPolicy(attempts=1)) as session:
             first = asyncio.create_task(get_customer(session, 8))
             await arrived.wait()
             second = asyncio.ensure_future(CALLS[call](session))
