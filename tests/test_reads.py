@@ -151,6 +151,13 @@ async def test_an_answer_without_a_body_by_nature_is_not_asked_for_again(status:
     assert 1 == len(server.heard)
 
 
+async def test_a_head_has_no_body_and_is_asked_for_once() -> None:
+    """The answer to a HEAD has no body, whatever length it tells."""
+    async with raw_server(b"HTTP/1.1 200 X\r\nContent-Length: 5\r\n\r\n") as server, server.session() as session:
+        assert None is await session.request("HEAD", ["x"])
+    assert 1 == len(server.heard)
+
+
 # --- refused
 
 
