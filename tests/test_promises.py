@@ -37,6 +37,7 @@ assert ROWS, "the table has gone from the README"
 HAPPENS: dict[str, list[Behaviour]] = {
     "429": [answer({"message": "Too Many Attempts."}, 429, headers={"Retry-After": "3"})],
     "no answer": [b"", answer({"id": 7}, headers={"Content-Length": "9999"})[:-2], close_after(b"not HTTP\r\n\r\n")],
+    "503 with": [answer(None, 503, headers={"Retry-After": "3"})],
     "5xx": [answer(None, status) for status in (500, 502, 503, 504, 520, 527)],
     "a redirect": [
         answer(None, status, headers={"Location": "/v1/shops/38/customers/7"}) for status in (301, 302, 307, 308)

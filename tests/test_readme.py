@@ -79,7 +79,14 @@ async def two_shops(readers_shop: Sandbox, monkeypatch: pytest.MonkeyPatch) -> A
             yield
 
 
-@pytest.mark.parametrize("number", range(2, len(SHELL)))
+async def test_the_key_is_quoted_where_it_is_set() -> None:
+    """A reader who pastes the line has a key with its pipe in it, not the digits before."""
+    words = 'printf "%s %s" "$SHOPSDK_API_KEY" "$SHOPSDK_SHOP_ID"'
+    process = await asyncio.create_subprocess_exec("bash", "-euc", SHELL[2] + words, stdout=PIPE, stderr=PIPE)
+    assert (b"12345|the rest of the key 38", b"") == await process.communicate()
+
+
+@pytest.mark.parametrize("number", range(3, len(SHELL)))
 async def test_shell_blocks_run(number: int, two_shops: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A command that a reader pastes would fail, or leave something else than the text beside it says."""
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
