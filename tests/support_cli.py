@@ -1,6 +1,7 @@
 """How the tests run the command: in this process where that is enough, as a process of its own where it is not."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from shopsdk.cli import main
 from shopsdk.sandbox import Sandbox
 
 COMMAND = (sys.executable, "-m", "shopsdk.cli")
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def environment(shop: Sandbox, **more: str) -> dict[str, str]:
@@ -55,10 +57,14 @@ class Shell:
         """Run ``shopsdk`` with these words."""
         self.patch.setattr(sys, "argv", ["shopsdk", *words])
         self.capture.readouterr()
+        handlers = {number: signal.getsignal(number) for number in SIGNALS}
         try:
             main()
         except SystemExit as end:
             code = end.code
+        finally:  # a command that has changed something ignores them to the end of its process
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
         said = self.capture.readouterr()
         if isinstance(code, str):  # what Python itself would print
             return Ended(1, said.out, said.err + code)

@@ -260,4 +260,4 @@ def test_without_its_extra_the_command_says_so(shell: Shell) -> None:
             shell.patch.delitem(sys.modules, name)
     shell.patch.setitem(sys.modules, "typer", None)
     ended = shell.run("customers")
-    assert (ended.code, ended.err) == (1, "shopsdk: the command needs typer and rich: pip install 'shopsdk[cli]'")
+    assert (ended.code, ended.err) == (1, "shopsdk: the command needs typer and rich: pip install 'shopsdk[cli]'\n")

@@ -128,7 +128,7 @@ def test_ctrl_c_stops_at_a_page_and_says_how_to_go_on(tmp_path: Path) -> None:
 
 def test_ctrl_c_on_a_money_edit_says_that_nobody_knows(tmp_path: Path) -> None:
     """Money that may have been moved, and an exit code and a last word that speak only of stopping."""
-    shop, wire = watched(1, 1, faults=[Fault("slow", method="POST", seconds=60)])
+    shop, wire = watched(1, 2, faults=[Fault("slow", method="POST", seconds=60)])  # the balance before it is read first
     with shop, running(shop, "balance", "1001", "-5.00", "--yes", cwd=tmp_path) as process:
         wire.reached.wait()
         process.send_signal(signal.SIGINT)

@@ -1,8 +1,10 @@
-"""Asking on the terminal, outside of any event loop: there, Ctrl-C ends a question at once."""
+"""Asking on the terminal, outside of any event loop: there, a signal ends a question at once."""
 
 import sys
 
-from shopsdk.cli._reach import FAILED, STOPPED, Quit, say
+from shopsdk.cli._reach import FAILED, Quit
+from shopsdk.cli._signals import signals
+from shopsdk.cli._stdio import say
 
 
 def ask(question: str) -> None:
@@ -15,7 +17,7 @@ def ask(question: str) -> None:
         answer = _answer(question)
     except KeyboardInterrupt:
         say("\nshopsdk: stopped, nothing was changed")
-        raise Quit(STOPPED) from None
+        raise Quit(signals.code) from None
     if answer is None:
         say("\nshopsdk: there was no answer, and nothing was changed")
         raise Quit(FAILED)
@@ -29,6 +31,7 @@ def _answer(question: str) -> str | None:
     while True:
         sys.stderr.write(f"{question} [y/N]: ")
         sys.stderr.flush()
+        signals.wait(sys.stdin)
         line = sys.stdin.readline()
         answer = line.strip().lower()
         if not line or answer in {"", "y", "yes", "n", "no"}:

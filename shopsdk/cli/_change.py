@@ -11,6 +11,7 @@ import attrs
 import typer
 
 from shopsdk import (
+    AffiliateCodeEdit,
     AsyncSession,
     BalanceEdit,
     SessionStateError,
@@ -22,22 +23,57 @@ from shopsdk import (
 from shopsdk.cli import _options as given
 from shopsdk.cli._ask import ask
 from shopsdk.cli._look import CustomerId
-from shopsdk.cli._reach import UNKNOWN, Quit, Reach, ending, say, usage
+from shopsdk.cli._reach import Reach, ending, usage
 from shopsdk.cli._show import show_json
+from shopsdk.cli._stdio import put, say
+
+_READ_SECONDS = 10.0
+"""What reading the balance before an edit, or after it, may take: the edit must not wait for it for long."""
 
 
-@attrs.frozen(kw_only=True)
-class _Edit:
-    """A balance edit, as it was asked for."""
+@attrs.define(kw_only=True)
+class _BalanceChange:
+    """A balance edit: as it was asked for, and what became of it."""
 
     customer_id: int
     amount: str
     description: str | None
     reference: str | None
     shop_id: int | None
+    as_json: bool
+    made: str = ""
+    _edit: BalanceEdit | None = None
+    _before: Decimal | None = None
+    _after: Decimal | None = None
 
-    async def make(self, session: AsyncSession, shop: int) -> BalanceEdit:
-        """Make it."""
+    async def make(self, session: AsyncSession, shop: int) -> None:
+        """Make it, and read the balance before and after."""
+        await self.check(session, shop)
+        self._before = await self._read_balance(session, shop)
+        self._edit = await self._send(session, shop)
+        self.made = "the balance had been changed already" if self._edit.replayed else "the balance was changed"
+        self._after = await self._read_balance(session, shop)
+
+    async def check(self, session: AsyncSession, shop: int) -> None:
+        """Check the arguments as the library does, and send nothing.
+
+        Raises:
+            ValueError: one is out of its bounds.
+        """
+        closed = AsyncSession("unused", base_url=session.base_url)
+        await closed.close()
+        with suppress(SessionStateError):  # it sends nothing any more; that it refuses only what is sound
+            await self._send(closed, shop)
+
+    async def question(self, session: AsyncSession, shop: int) -> str:
+        """Say whose money it is, once it is known to be a question that makes sense."""
+        await self.check(session, shop)
+        who = await get_customer(session, self.customer_id, shop_id=shop)
+        email = "".join(c if c.isprintable() else "?" for c in who.email)
+        change = "" if who.balance is None else f", balance {who.balance}, to {who.balance + Decimal(self.amount)}"
+        return f"Change the balance of customer {who.id} ({email}{change}) of shop {shop} by {self.amount}?"
+
+    async def _send(self, session: AsyncSession, shop: int) -> BalanceEdit:
         return await edit_customer_balance(
             session,
             self.customer_id,
@@ -47,42 +83,69 @@ class _Edit:
             shop_id=shop,
         )
 
-    async def check(self, shop: int) -> None:
-        """Check the arguments as the library does, and send nothing.
+    async def _read_balance(self, session: AsyncSession, shop: int) -> Decimal | None:
+        """Read the balance; None where that fails, since the edit does not depend on it."""
+        try:
+            async with asyncio.timeout(_READ_SECONDS):
+                return (await get_customer(session, self.customer_id, shop_id=shop)).balance
+        except (ShopError, TimeoutError):
+            return None
 
-        Raises:
-            ValueError: one is out of its bounds.
-        """
-        closed = AsyncSession()
-        await closed.close()
-        with suppress(SessionStateError):  # it sends nothing any more; that it refuses only what is sound
-            await self.make(closed, shop)
+    def tell(self) -> None:
+        """Print the answer."""
+        edit = self._edit
+        if edit is None:
+            return
+        if edit.duplicated:
+            say(
+                f"shopsdk: reference {self.reference} stands more than once in the ledger with this amount:"
+                " a proxy may have repeated the request"
+            )
+        if self._after is None:
+            say("shopsdk: the balance after it could not be read")
+        before = None if edit.replayed else self._before  # that edit was made before this was read
+        if self.as_json:
+            show_json(edit, balance_before=_text(before), balance_after=_text(self._after))
+            return
+        done = "had been changed already, nothing was sent:" if edit.replayed else "was changed by"
+        put(f"The balance of customer {self.customer_id} {done} {self.amount}{_from_to(before, self._after)}\n")
 
-    def command(self) -> str:
-        """The command that asks for the same again."""
-        words = ["shopsdk", "balance", str(self.customer_id), self.amount]
-        for name, value in (
-            ("--description", self.description),
-            ("--reference", self.reference),
-            ("--shop-id", self.shop_id),
-        ):
-            words += [] if value is None else [name, str(value)]
-        return shlex.join([*words, "--yes"])
-
-    def what_is_known(self) -> str:
+    def in_doubt(self) -> str:
         """Say what is known when nobody knows whether the edit was made."""
         change = f"whether the balance of customer {self.customer_id} was changed by {self.amount}"
         if self.reference is not None:
             return (
                 f"It is not known {change}.\nIts reference is {self.reference}. Running this again is safe once a"
-                f" moment has passed; if the ledger has the reference by then, nothing is sent:\n  {self.command()}"
+                f" moment has passed; if the ledger has the reference by then, nothing is sent:\n  {self._command()}"
             )
-        shop = [] if self.shop_id is None else ["--shop-id", str(self.shop_id)]
-        look = shlex.join(["shopsdk", "transactions", str(self.customer_id), *shop])
+        look = shlex.join(["shopsdk", "transactions", str(self.customer_id), *_shop_option(self.shop_id)])
         return (
             f"It is not known {change}.\nIt had no --reference, so look for it in the ledger before you do anything"
-            f" again:\n  {look}\nand only if it is not there after a while:\n  {self.command()}"
+            f" again:\n  {look}\nand only if it is not there after a while:\n  {self._command()}"
         )
+
+    def _command(self) -> str:
+        """The command that asks for the same again."""
+        words = ["shopsdk", "balance", str(self.customer_id), self.amount]
+        for name, value in (("--description", self.description), ("--reference", self.reference)):
+            words += [] if value is None else [name, value]
+        return shlex.join([*words, *_shop_option(self.shop_id), "--yes"])
+
+
+def _shop_option(shop_id: int | None) -> list[str]:
+    return [] if shop_id is None else ["--shop-id", str(shop_id)]
+
+
+def _text(money: Decimal | None) -> str | None:
+    return None if money is None else f"{money:f}"
+
+
+def _from_to(before: Decimal | None, after: Decimal | None) -> str:
+    if before is not None and after is not None:
+        return f": from {before:f} to {after:f}"
+    if after is not None:
+        return f"; it is {after:f} now"
+    return "" if before is None else f"; it was {before:f} before"
 
 
 def balance(
@@ -107,35 +170,27 @@ def balance(
     as_json: given.AsJson = False,
     debug: given.Debug = False,
 ) -> None:
-    """Add to a customer's balance, or deduct from it. Sent at most once; asks before it moves money."""
-    edit = _Edit(customer_id=customer_id, amount=amount, description=description, reference=reference, shop_id=shop_id)
+    """Add to a customer's balance, or deduct from it. Sent at most once; asks before it moves money.
+
+    The exit code is 0 once the balance is known to be changed, whatever fails after that.
+    """
     _check_amount(amount)
-    reach = Reach(shop_id=shop_id, sandbox=sandbox, debug=debug)
     asks = not (yes or sandbox)
     if asks and not sys.stdin.isatty():
         usage("this moves money, and there is no terminal to ask on: say --yes if it is meant")
-
-    async def work(session: AsyncSession, shop: int) -> None:
-        try:
-            made = await edit.make(session, shop)
-        except asyncio.CancelledError as stopped:
-            if getattr(stopped, "__notes__", None):  # it had been sent, or may have been
-                say(f"shopsdk: stopped. {edit.what_is_known()}")
-                raise Quit(UNKNOWN) from None
-            raise
-        except ShopError as error:
-            if error.maybe_applied:
-                error.add_note(edit.what_is_known())
-            raise
-        if as_json:
-            show_json(made)
-        else:
-            done = "had been changed already, nothing was sent:" if made.replayed else "was changed by"
-            typer.echo(f"The balance of customer {customer_id} {done} {amount}")
-
-    if asks:
-        _ask(reach, edit)
-    reach.run(work)
+    change = _BalanceChange(
+        customer_id=customer_id,
+        amount=amount,
+        description=description,
+        reference=reference,
+        shop_id=shop_id,
+        as_json=as_json,
+    )
+    reach = Reach(shop_id=shop_id, sandbox=sandbox)
+    with ending(debug=debug):
+        if asks:
+            ask(reach.run(change.question))
+        reach.change(change)
 
 
 def _check_amount(amount: str) -> None:
@@ -150,20 +205,39 @@ def _check_amount(amount: str) -> None:
         usage(f"AMOUNT must be a plain number such as 12.50 or -5, not {amount!r}")
 
 
-def _ask(reach: Reach, edit: _Edit) -> None:
-    """Show whose money it is, and ask, once it is known to be a question that makes sense."""
-    found: list[str] = []
+@attrs.define(kw_only=True)
+class _CodeChange:
+    """A new affiliate code, or None to clear it."""
 
-    async def look(session: AsyncSession, shop: int) -> None:
-        await edit.check(shop)
-        who = await get_customer(session, edit.customer_id, shop_id=shop)
-        email = "".join(c if c.isprintable() else "?" for c in who.email)
-        now = "" if who.balance is None else f", balance {who.balance}"
-        found.append(f"Change the balance of customer {who.id} ({email}{now}) of shop {shop} by {edit.amount}?")
+    customer_id: int
+    code: str | None
+    shop_id: int | None
+    as_json: bool
+    made: str = ""
+    _edit: AffiliateCodeEdit | None = None
 
-    reach.run(look)
-    with ending(debug=reach.debug):
-        ask(found[0])
+    async def make(self, session: AsyncSession, shop: int) -> None:
+        """Set it."""
+        self._edit = await edit_customer_affiliate_code(session, self.customer_id, self.code, shop_id=shop)
+        self.made = f"the affiliate code was {'cleared' if self.code is None else 'set'}"
+
+    def tell(self) -> None:
+        """Print the answer."""
+        if self.as_json:
+            show_json(self._edit)
+        else:
+            put(f"The affiliate code of customer {self.customer_id} was {self._now()}\n")
+
+    def in_doubt(self) -> str:
+        """Say what is known when nobody knows whether it was set."""
+        words = ["shopsdk", "affiliate", str(self.customer_id), *(["--clear"] if self.code is None else [self.code])]
+        return (
+            f"It is not known whether the affiliate code of customer {self.customer_id} was {self._now()}.\n"
+            f"It sets a value, so running it again is safe:\n  {shlex.join([*words, *_shop_option(self.shop_id)])}"
+        )
+
+    def _now(self) -> str:
+        return "cleared" if self.code is None else f"set to {self.code}"
 
 
 def affiliate(
@@ -179,20 +253,6 @@ def affiliate(
     """Set a customer's affiliate code, or clear it."""
     if (code is None) != clear:
         usage("give either a CODE or --clear" + (", not both" if clear else ""))
-
-    async def work(session: AsyncSession, shop: int) -> None:
-        try:
-            made = await edit_customer_affiliate_code(session, customer_id, code, shop_id=shop)
-        except ShopError as error:
-            if error.maybe_applied:
-                again = ["shopsdk", "affiliate", str(customer_id), *(["--clear"] if code is None else [code])]
-                again += [] if shop_id is None else ["--shop-id", str(shop_id)]
-                error.add_note(f"It sets a value, so running it again is safe:\n  {shlex.join(again)}")
-            raise
-        if as_json:
-            show_json(made)
-        else:
-            now = "cleared" if code is None else f"set to {code}"
-            typer.echo(f"The affiliate code of customer {customer_id} was {now}")
-
-    Reach(shop_id=shop_id, sandbox=sandbox, debug=debug).run(work)
+    change = _CodeChange(customer_id=customer_id, code=code, shop_id=shop_id, as_json=as_json)
+    with ending(debug=debug):
+        Reach(shop_id=shop_id, sandbox=sandbox).change(change)

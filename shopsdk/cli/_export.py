@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from shopsdk.cli import _options as given
-from shopsdk.cli._reach import Reach, sentence, usage
+from shopsdk.cli._reach import Reach, ending, sentence, usage
 from shopsdk.cli._run import STDOUT, Run
 from shopsdk.export import IfExists
 
@@ -55,7 +55,7 @@ def export(
     subscribed: given.Subscribed = None,
     affiliate_code: given.ByCode = None,
     affiliate_referrer_email: given.ByReferrer = None,
-    list_params: given.ListParams = "body",
+    list_params: given.ListParams = "both",
     rate_limit: given.Limit = None,
     sandbox: given.InSandbox = False,
     sandbox_customers: Annotated[
@@ -96,15 +96,19 @@ def export(
     # A list in a file gives the same kind of file and summary, however many shops it names today.
     many = len(shops) > 1 or (shop_ids_file is not None and out != STDOUT)
     run = Run(out=out, shops=shops, quiet=quiet, json_summary=json_summary, debug=debug, options=options | files)
-    Reach(
+    reach = Reach(
         shop_id=shops[0] if shops else None,
         sandbox=sandbox,
         sandbox_customers=sandbox_customers,
-        debug=debug,
         list_params=list_params,
         rate_limit=given.rate_limit_of(rate_limit),
         max_in_flight=max(16, concurrency * min(len(shops) or 1, shops_at_once)),
-    ).run(run.many(shops_at_once) if many else run.one)
+    )
+    with ending(debug=debug):
+        if many:
+            run.tell_many(reach.run(run.many(shops_at_once)))
+        else:
+            run.tell_one(reach.run(run.one))
 
 
 def _check_sandbox(*, sandbox: bool, customers: int | None, file: Path | None) -> None:

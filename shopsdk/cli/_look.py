@@ -4,10 +4,20 @@ from typing import Annotated
 
 import typer
 
-from shopsdk import AsyncSession, get_customer, get_customer_balance_transactions, get_customers
+from shopsdk import (
+    AsyncSession,
+    BalanceTransaction,
+    Customer,
+    Page,
+    find_customer,
+    get_customer,
+    get_customer_balance_transactions,
+    get_customers,
+)
 from shopsdk.cli import _options as given
-from shopsdk.cli._reach import Reach, say
+from shopsdk.cli._reach import REFUSED, Quit, Reach, ending, usage
 from shopsdk.cli._show import show_json, show_record, show_table
+from shopsdk.cli._stdio import say
 
 CustomerId = Annotated[int, typer.Argument(metavar="ID", min=1, help="The customer's id.")]
 
@@ -30,7 +40,7 @@ def customers(
     affiliate_code: given.ByCode = None,
     affiliate_referrer_email: given.ByReferrer = None,
     shop_id: given.ShopId = None,
-    list_params: given.ListParams = "body",
+    list_params: given.ListParams = "both",
     sandbox: given.InSandbox = False,
     as_json: given.AsJson = False,
     debug: given.Debug = False,
@@ -46,8 +56,8 @@ def customers(
         affiliate_referrer_email=affiliate_referrer_email,
     )
 
-    async def work(session: AsyncSession, shop: int) -> None:
-        found = await get_customers(
+    async def read(session: AsyncSession, shop: int) -> Page[Customer]:
+        return await get_customers(
             session,
             shop_id=shop,
             page=page,
@@ -56,6 +66,9 @@ def customers(
             order_direction=order_direction,
             **filters,
         )
+
+    with ending(debug=debug):
+        found = Reach(shop_id=shop_id, sandbox=sandbox, list_params=list_params).run(read)
         last = max(found.last_page, 1)
         past_the_end = f"there is no page {page}: the last is page {last}, {found.total:,} customers in all"
         if as_json:
@@ -69,24 +82,35 @@ def customers(
         if left_out:
             say(f"for want of room, without {', '.join(left_out)}; --json shows every field")
 
-    Reach(shop_id=shop_id, sandbox=sandbox, debug=debug, list_params=list_params).run(work)
-
 
 def customer(
     *,
-    customer_id: CustomerId,
+    who: Annotated[str, typer.Argument(metavar="ID_OR_EMAIL", help="The customer's id, or the whole e-mail address.")],
     shop_id: given.ShopId = None,
     sandbox: given.InSandbox = False,
     as_json: given.AsJson = False,
     debug: given.Debug = False,
 ) -> None:
     """Show one customer."""
+    by_email = "@" in who
+    if not by_email and not _is_id(who):
+        usage(f"ID_OR_EMAIL must be a customer's id, a whole number from 1, or an e-mail address, not {who!r}")
 
-    async def work(session: AsyncSession, shop: int) -> None:
-        found = await get_customer(session, customer_id, shop_id=shop)
+    async def read(session: AsyncSession, shop: int) -> Customer | None:
+        if by_email:
+            return await find_customer(session, email=who, shop_id=shop)
+        return await get_customer(session, int(who), shop_id=shop)
+
+    with ending(debug=debug):
+        found = Reach(shop_id=shop_id, sandbox=sandbox).run(read)
+        if found is None:
+            say(f"shopsdk: no customer has the e-mail address {who}")
+            raise Quit(REFUSED)
         (show_json if as_json else show_record)(found)
 
-    Reach(shop_id=shop_id, sandbox=sandbox, debug=debug).run(work)
+
+def _is_id(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 20 and int(text) > 0
 
 
 def transactions(
@@ -99,13 +123,14 @@ def transactions(
 ) -> None:
     """Show a customer's balance transactions, newest first."""
 
-    async def work(session: AsyncSession, shop: int) -> None:
-        lines = await get_customer_balance_transactions(session, customer_id, shop_id=shop)
+    async def read(session: AsyncSession, shop: int) -> list[BalanceTransaction]:
+        return await get_customer_balance_transactions(session, customer_id, shop_id=shop)
+
+    with ending(debug=debug):
+        lines = Reach(shop_id=shop_id, sandbox=sandbox).run(read)
         if as_json:
             show_json(lines)
             return
         show_table(lines, ("id", "created_at", "amount", "description"))
         if not lines:
             say("no balance transactions")
-
-    Reach(shop_id=shop_id, sandbox=sandbox, debug=debug).run(work)

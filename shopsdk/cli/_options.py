@@ -17,8 +17,11 @@ InSandbox = Annotated[
 Debug = Annotated[bool, typer.Option("--debug", help="On failure, show the traceback.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ListParams = Annotated[
-    Literal["body", "query"],
-    typer.Option(help="Where lists carry their parameters; 'query' passes proxies that drop the body of a GET."),
+    Literal["both", "body", "query"],
+    typer.Option(
+        help="Where lists carry their parameters. In the query, filters stand in URLs, and so in access logs; in the"
+        " body alone, some proxies and caches drop or overlook them."
+    ),
 ]
 Limit = Annotated[
     str | None,

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, Tex
 from rich.table import Column
 from rich.text import Text
 
-from shopsdk.cli._reach import say
+from shopsdk.cli._stdio import say
 from shopsdk.export import ExportProgress
 
 _LINE_SECONDS = 10.0

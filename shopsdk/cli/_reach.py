@@ -1,22 +1,31 @@
 """How a command reaches a shop, and how it ends: every failure is one sentence and an exit code."""
 
 import asyncio
-import os
 import sys
 import traceback
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, Protocol, TypeVar
 
 import attrs
 import typer
 
-from shopsdk import AsyncSession, AuthenticationError, RateLimit, ResponseError, ShopError
+from shopsdk import (
+    AsyncSession,
+    AuthenticationError,
+    MultipleCustomersError,
+    RateLimit,
+    ResponseError,
+    ShopError,
+)
+from shopsdk.cli._signals import signals
+from shopsdk.cli._stdio import say
 from shopsdk.cli._words import in_words_of_the_command
 
-FAILED, USAGE, REFUSED, UNKNOWN, STOPPED, NO_READER = 1, 2, 3, 4, 130, 141
+FAILED, USAGE, REFUSED, UNKNOWN, NO_READER = 1, 2, 3, 4, 141
 
-Work = Callable[[AsyncSession, int], Coroutine[Any, Any, None]]
+T = TypeVar("T")
+Work = Callable[[AsyncSession, int], Coroutine[Any, Any, T]]
 
 
 class Quit(Exception):  # noqa: N818 - not an error: the word has been said already
@@ -35,39 +44,81 @@ class WrongCommandError(typer.BadParameter):
         return self.message
 
 
+class Change(Protocol):
+    """A change that a command makes."""
+
+    made: str
+    """What was changed, in words, as soon as it is known to be; empty until then."""
+
+    async def make(self, session: AsyncSession, shop: int) -> None:
+        """Make it, and set ``made`` at once; what is read after that may fail."""
+        ...
+
+    def tell(self) -> None:
+        """Print the answer."""
+        ...
+
+    def in_doubt(self) -> str:
+        """Say what is known where nobody knows whether it was made."""
+        ...
+
+
 @attrs.frozen(kw_only=True)
 class Reach:
     """Which shop, and by what way."""
 
     shop_id: int | None
     sandbox: bool
-    debug: bool
     sandbox_customers: int | None = None
-    list_params: Literal["body", "query"] = "body"
+    list_params: Literal["both", "body", "query"] = "both"
     rate_limit: RateLimit | None = None
     max_in_flight: int = 16
     needs_shop: bool = True
 
-    def run(self, work: Work) -> None:
-        """Open a session, do the work with it and the shop's id, and exit.
+    def run(self, work: Work[T]) -> T:
+        """Open a session, and do the work with it and the shop's id.
+
+        Print data after it, not in it: while a write waits for a reader, a signal can end it only there.
+        """
+        if not self.sandbox:
+            session = AsyncSession(shop_id=self.shop_id, **self._settings())
+            if self.needs_shop and session.shop_id is None:
+                raise ValueError("which shop? Give --shop-id, or set SHOPSDK_SHOP_ID")
+            return signals.run(_with(session, session.shop_id or 0, work))
+        if self.shop_id is not None:
+            raise ValueError("--shop-id is for real shops: the sandbox has one of its own")
+        from shopsdk.sandbox import Sandbox  # noqa: PLC0415 - a server that only this needs
+
+        with Sandbox(250 if self.sandbox_customers is None else self.sandbox_customers) as shop:
+            say("This is a sandbox, an embedded shop with made-up customers: nothing in it is real.")
+            return signals.run(_with(shop.session(**self._settings()), shop.shop_id, work))
+
+    def change(self, change: Change) -> NoReturn:
+        """Make a change, tell of it, and end the command.
+
+        From the moment the change is known to be made, the exit code is 0, whatever fails after it: a script that sees
+        a failure makes the change again.
 
         Raises:
-            SystemExit: always, unless it went well.
+            Quit: it was made; or the command was stopped, and nobody knows whether it was.
         """
-        with ending(debug=self.debug):
-            if not self.sandbox:
-                session = AsyncSession(shop_id=self.shop_id, **self._settings())
-                if self.needs_shop and session.shop_id is None:
-                    raise ValueError("which shop? Give --shop-id, or set SHOPSDK_SHOP_ID")
-                asyncio.run(self._with(session, session.shop_id or 0, work))
-                return
-            if self.shop_id is not None:
-                raise ValueError("--shop-id is for real shops: the sandbox has one of its own")
-            from shopsdk.sandbox import Sandbox  # noqa: PLC0415 - a server that only this needs
 
-            with Sandbox(250 if self.sandbox_customers is None else self.sandbox_customers) as shop:
-                say("This is a sandbox, an embedded shop with made-up customers: nothing in it is real.")
-                asyncio.run(self._with(shop.session(**self._settings()), shop.shop_id, work))
+        async def work(session: AsyncSession, shop: int) -> None:
+            await _make(change, session, shop)
+
+        try:
+            try:
+                with _no_failure_once_made(change, "but what came after it failed"):
+                    self.run(work)
+                with _no_failure_once_made(change, "but it could not be written to stdout"):
+                    change.tell()
+            finally:
+                if change.made:
+                    signals.ignore()
+        except KeyboardInterrupt:  # between those two
+            if not change.made:
+                raise
+        raise Quit(0)
 
     def _settings(self) -> dict[str, Any]:
         return {
@@ -76,16 +127,41 @@ class Reach:
             "max_in_flight": self.max_in_flight,
         }
 
-    @staticmethod
-    async def _with(session: AsyncSession, shop_id: int, work: Work) -> None:
-        async with session:
-            await work(session, shop_id)
+
+async def _with(session: AsyncSession, shop_id: int, work: Work[T]) -> T:
+    async with session:
+        return await work(session, shop_id)
 
 
-def say(text: str) -> None:
-    """Tell something that is not data."""
-    sys.stderr.write(f"{text}\n")
-    sys.stderr.flush()
+async def _make(change: Change, session: AsyncSession, shop: int) -> None:
+    """Make a change; where it is left in doubt, say what is known."""
+    try:
+        await change.make(session, shop)
+    except asyncio.CancelledError as stopped:
+        # The library notes on it that a change had been sent, or may have been.
+        if change.made or not getattr(stopped, "__notes__", None):
+            raise
+        say(f"shopsdk: stopped. {change.in_doubt()}")
+        raise Quit(UNKNOWN) from None
+    except ShopError as error:
+        if error.maybe_applied and not change.made:
+            error.add_note(change.in_doubt())
+        raise
+
+
+@contextmanager
+def _no_failure_once_made(change: Change, but: str) -> Generator[None]:
+    """Turn whatever goes wrong after a change was made into a sentence."""
+    try:
+        yield
+    except BaseException as error:
+        if not change.made:
+            raise
+        if isinstance(error, KeyboardInterrupt):
+            say(f"shopsdk: stopped; {change.made}")
+        else:
+            why = sentence(error) if isinstance(error, ShopError | OSError) else type(error).__name__
+            say(f"shopsdk: {change.made}, {but}: {why}")
 
 
 @contextmanager
@@ -97,13 +173,15 @@ def ending(*, debug: bool) -> Generator[None]:
     """
     code = 0
     try:
-        yield
-        sys.stdout.flush()
+        try:
+            yield
+        finally:
+            signals.hold()
     except Quit as end:
         code = end.code
     except KeyboardInterrupt:
         say("shopsdk: stopped")
-        code = STOPPED
+        code = signals.code
     except BrokenPipeError:
         code = NO_READER
     except (ShopError, OSError, ValueError, TypeError) as error:
@@ -115,7 +193,6 @@ def ending(*, debug: bool) -> Generator[None]:
             say(note)
         code = exit_code(error)
     if code:
-        _settle_stdout()
         sys.exit(code)
 
 
@@ -140,6 +217,8 @@ def sentence(error: BaseException) -> str:
     said = said or type(error).__name__
     if isinstance(error, AuthenticationError):
         said = f"{said.removesuffix('.')}; is SHOPSDK_API_KEY the key of this shop?"
+    if isinstance(error, MultipleCustomersError):
+        said = f"{said}, with the ids {', '.join(map(str, error.customer_ids))}"
     return f"at page {page}: {said}" if page else said
 
 
@@ -150,11 +229,3 @@ def usage(message: str) -> NoReturn:
         WrongCommandError: always.
     """
     raise WrongCommandError(message)
-
-
-def _settle_stdout() -> None:
-    """Write what is left; where nothing takes it any more, Python must not complain of that at the end."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -13,7 +13,9 @@ import msgspec
 
 from shopsdk import AsyncSession
 from shopsdk.cli._progress import view
-from shopsdk.cli._reach import Quit, Work, exit_code, say, sentence
+from shopsdk.cli._reach import Quit, Work, exit_code, sentence
+from shopsdk.cli._signals import signals
+from shopsdk.cli._stdio import put, say
 from shopsdk.export import ExportProgress, ExportSummary, ShopsSummary, export_customers, export_shops
 
 STDOUT = "-"
@@ -31,7 +33,7 @@ class Run:
     options: dict[str, Any]
     _written: dict[int | None, int] = attrs.Factory(dict[int | None, int])
 
-    async def one(self, session: AsyncSession, shop_id: int) -> None:
+    async def one(self, session: AsyncSession, shop_id: int) -> ExportSummary:
         """Export one shop."""
         with view(quiet=self.quiet) as shown, self._resumable():
 
@@ -40,31 +42,38 @@ class Run:
                 shown.show(progress)
 
             with _stdout() if self.out == STDOUT else nullcontext(self.out) as destination:
-                made = await export_customers(session, destination, shop_id=shop_id, on_progress=show, **self.options)
+                return await export_customers(session, destination, shop_id=shop_id, on_progress=show, **self.options)
+
+    def tell_one(self, made: ExportSummary) -> None:
+        """Sum up an export of one shop."""
         self._sum_up(_facts(made))
         if not self.quiet:
             where = "stdout" if made.path is None else str(made.path)
             say(f"{_count(made)} in {_effort(made)}: {where} ({_size(made.bytes)})")
 
-    def many(self, shops_at_once: int) -> Work:
+    def many(self, shops_at_once: int) -> Work[ShopsSummary]:
         """Export many shops."""
 
-        async def work(session: AsyncSession, _: int) -> None:
+        async def work(session: AsyncSession, _: int) -> ShopsSummary:
             with view(quiet=self.quiet) as shown, self._resumable():
 
                 def show(progress: ExportProgress) -> None:
                     self._written[progress.shop_id] = progress.rows
                     shown.show(progress)
 
-                made = await export_shops(
+                return await export_shops(
                     session, self.out, self.shops, shops_at_once=shops_at_once, on_progress=show, **self.options
                 )
-            self._sum_up(_many_facts(made))
-            self._tell_many(made)
 
         return work
 
-    def _tell_many(self, made: ShopsSummary) -> None:
+    def tell_many(self, made: ShopsSummary) -> None:
+        """Sum up an export of many shops.
+
+        Raises:
+            Quit: some of them failed.
+        """
+        self._sum_up(_many_facts(made))
         if not self.quiet:
             for shop_id, summary in made.shops.items():
                 kept = "read" if summary.path is None else str(summary.path)
@@ -97,9 +106,10 @@ class Run:
     def _sum_up(self, facts: dict[str, Any]) -> None:
         if self.json_summary:
             line = msgspec.json.encode(facts).decode()
-            stream = sys.stderr if self.out == STDOUT else sys.stdout
-            stream.write(f"{line}\n")
-            stream.flush()
+            if self.out == STDOUT:
+                say(line)
+            else:
+                put(f"{line}\n")
 
 
 class _Resumable:
@@ -119,7 +129,7 @@ class _Resumable:
             return
         if isinstance(error, asyncio.CancelledError):
             say(f"shopsdk: stopped. {hint}")
-            raise Quit(130) from None
+            raise Quit(signals.code) from None
         error.add_note(hint)
 
 

@@ -1,7 +1,7 @@
 """The command ``sandbox``: a shop to try things on, until Ctrl-C."""
 
 import os
-import threading
+import signal
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from shopsdk.cli import _options as given
-from shopsdk.cli._reach import ending, say
+from shopsdk.cli._reach import Quit, ending
+from shopsdk.cli._signals import signals
+from shopsdk.cli._stdio import put, say
 
 if TYPE_CHECKING:
     from shopsdk.sandbox import Sandbox
@@ -49,14 +51,16 @@ def sandbox(
             database=":memory:" if database is None else database,
         )
         with _served(shop, port):
-            typer.echo(f"export SHOPSDK_API_KEY={shop.api_key}")
-            typer.echo(f"export SHOPSDK_SHOP_ID={shop.shop_id}")
-            typer.echo(f"export SHOPSDK_BASE_URL={shop.base_url}")
+            put(f"export SHOPSDK_API_KEY={shop.api_key}\n")
+            put(f"export SHOPSDK_SHOP_ID={shop.shop_id}\n")
+            put(f"export SHOPSDK_BASE_URL={shop.base_url}\n")
             say("Serving an embedded shop; nothing in it is real. Paste the lines above elsewhere. Ctrl-C ends it.")
             try:
-                threading.Event().wait()
+                signals.wait()
             except KeyboardInterrupt:
                 say("")
+                if signals.received != signal.SIGINT:  # Ctrl-C is how it is meant to end
+                    raise Quit(signals.code) from None
 
 
 @contextmanager

@@ -1,27 +1,30 @@
 """How data is shown: tables for people, JSON for programs. What customers wrote reaches no terminal as it is."""
 
+import json
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from shopsdk import Page
+from shopsdk.cli._stdio import put
 from shopsdk.export import plain
 
 _UNLIMITED = 10_000
 
 
-def show_json(value: object) -> None:
-    """Print a model, or a list or page of them, as JSON."""
+def show_json(value: object, **more: object) -> None:
+    """Print a model, or a list or page of them, as JSON; ``more`` are fields to add to a model's own."""
     data = plain(value)
+    if more:
+        data |= more
     if isinstance(value, Page):
         data = {name: data[name] for name in ("current_page", "last_page", "per_page", "total", "data")}
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(data), indent=2).decode() + "\n")
+    put(f"{json.dumps(data, indent=2, ensure_ascii=False)}\n")  # msgspec would refuse a lone surrogate
 
 
 def show_table(rows: Sequence[object], columns: Sequence[str], *, spare: Sequence[str] = ()) -> list[str]:
@@ -76,4 +79,4 @@ def _print(table: Table) -> None:
     console = Console(file=sys.stdout, width=width, highlight=False, markup=False, emoji=False)
     with console.capture() as drawn:
         console.print(table)
-    sys.stdout.write(drawn.get())
+    put(drawn.get())
