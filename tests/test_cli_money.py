@@ -1,0 +1,343 @@
+"""The command never tells of a made change as a failure, and a signal leaves nothing open, whatever the streams do."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shopsdk import Customer
+from shopsdk.sandbox import Fault, RecordedRequest, Sandbox
+from tests.support_cli import COMMAND, Shell, environment, running
+
+pytestmark = pytest.mark.slow
+
+PEOPLE = [
+    Customer(id=7, email="ada@example.com", discord_username="Ärger 😀 €", balance=Decimal(0)),
+    Customer(id=8, email="ada@example.com.example"),
+]
+
+
+class Watched(list[RecordedRequest]):
+    """Says when a request that a test waits for has arrived."""
+
+    def __init__(self, method: str, count: int) -> None:
+        super().__init__()
+        self._wanted = (method, count)
+        self.arrived = threading.Event()
+
+    def append(self, request: RecordedRequest) -> None:
+        super().append(request)
+        method, count = self._wanted
+        if sum(each.method == method for each in self) >= count:
+            self.arrived.set()
+
+
+@contextmanager
+def shop_of_two(method: str = "POST", count: int = 1, **options: Any) -> Iterator[tuple[Sandbox, Watched]]:
+    shop, watched = Sandbox(PEOPLE, **options), Watched(method, count)
+    shop.requests = watched
+    with shop:
+        yield shop, watched
+
+
+def shell(line: str, shop: Sandbox, **more: str) -> "subprocess.CompletedProcess[bytes]":
+    """Run a line of a shell in which ``shopsdk`` is the command."""
+    command = " ".join(COMMAND)
+    return subprocess.run(
+        ["bash", "-c", line.replace("shopsdk", command)],
+        env=environment(shop, **more),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+
+
+# --- the output fails
+
+BALANCE = "shopsdk balance 7 5 --yes"
+OUTPUTS = {
+    "a full disk": (
+        f"{BALANCE} >/dev/full",
+        b"the balance was changed, but it could not be written to stdout: No sp",
+    ),
+    "stdout closed": (f"{BALANCE} >&-", b"the balance was changed, but it could not be written to stdout: Bad file"),
+    "both full": (f"{BALANCE} >/dev/full 2>/dev/full", b""),
+    "both closed": (f"{BALANCE} >&- 2>&-", b""),
+    "stderr full": (f"{BALANCE} 2>/dev/full", b""),
+    "nobody reads": (f"set -o pipefail; {BALANCE} | sleep 0", b""),
+    "JSON to a full disk": (f"{BALANCE} --json >/dev/full", b"the balance was changed, but"),
+    "with a reference": (f"{BALANCE} --reference r-1 >/dev/full", b"the balance was changed, but"),
+    "a code": ("shopsdk affiliate 7 SPRING >/dev/full", b"the affiliate code was set, but it could not be written"),
+    "no code": ("shopsdk affiliate 7 --clear >&-", b"the affiliate code was cleared, but it could not be written"),
+}
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_a_change_that_was_made_is_exit_code_0_whatever_becomes_of_the_output(name: str) -> None:
+    """A full disk, a closed stream or a reader that has gone does not turn a change that was made into a failure."""
+    line, words = OUTPUTS[name]
+    with shop_of_two() as (shop, _):
+        ended = shell(line, shop)
+        assert 0 == ended.returncode, ended.stderr
+        assert words in ended.stderr
+        assert b"Traceback" not in ended.stderr
+        assert ("code" in name) or 1 == len(shop.transactions(7))
+
+
+def test_a_loop_of_a_shell_stops_at_the_first_success_though_the_disk_is_full() -> None:
+    """``until`` the command succeeds: the money moves once."""
+    with shop_of_two() as (shop, _):
+        ended = shell(f"for n in 1 2 3; do {BALANCE} >/dev/full && break; done", shop)
+        assert (0, 1) == (ended.returncode, len(shop.transactions(7)))
+
+
+def test_an_edit_that_was_made_before_is_exit_code_0_too() -> None:
+    """A reference that stands in the ledger is a change that was made, and a closed stdout does not undo it."""
+    with shop_of_two() as (shop, _):
+        assert 0 == shell(f"{BALANCE} --reference r-1", shop).returncode
+        again = shell(f"{BALANCE} --reference r-1 >&-", shop)
+        assert 0 == again.returncode
+        assert b"the balance had been changed already, but it could not be written" in again.stderr
+        assert 1 == len(shop.transactions(7))
+
+
+@pytest.mark.parametrize(
+    "line", ["shopsdk customer 7 >/dev/full", "shopsdk customers >&-", "shopsdk transactions 7 >&-"]
+)
+def test_a_read_that_nobody_gets_is_a_failure(line: str) -> None:
+    """Data that could not be written is told as such: nothing was changed, and doing it again is right."""
+    with shop_of_two() as (shop, _):
+        ended = shell(line, shop)
+    assert 1 == ended.returncode
+    assert ended.stderr.startswith(b"shopsdk: ")
+    assert b"Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_text_that_a_code_page_lacks_is_escaped(encoding: str) -> None:
+    """A name outside the stream's code page is written as JSON escapes it, and JSON stays JSON."""
+    with shop_of_two() as (shop, _):
+        ended = shell("shopsdk customer 7; shopsdk customers --json", shop, PYTHONIOENCODING=encoding)
+        assert 0 == ended.returncode, ended.stderr
+        record, _, listed = ended.stdout.decode(encoding).partition("\n{")
+        assert "Ärger 😀 €" == json.loads("{" + listed)["data"][0]["discord_username"]
+        assert ("\\u20ac" in record) is (encoding == "ascii")
+        assert ("\\ud83d\\ude00" in record) is (encoding != "utf-8")
+        told = shell('shopsdk affiliate 7 "Ä€"', shop, PYTHONIOENCODING=encoding)
+        assert 0 == told.returncode, told.stderr
+
+
+# --- signals
+
+STOPS = [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)]
+
+
+@pytest.mark.parametrize(("number", "code"), STOPS)
+def test_a_signal_while_an_edit_is_in_doubt_is_exit_code_4(number: int, code: int, tmp_path: Path) -> None:
+    """A command that is stopped while its edit may be carried out says so, and how to find out."""
+    with shop_of_two(faults=[Fault("slow", method="POST", seconds=60)]) as (shop, watched):
+        with running(shop, "balance", "7", "5", "--yes", "--reference", "r-1", cwd=tmp_path) as process:
+            watched.arrived.wait()
+            process.send_signal(number)
+            _, said = process.communicate()
+    assert 4 == process.returncode
+    assert said.startswith(b"shopsdk: stopped. It is not known whether the balance of customer 7 was changed by 5")
+    assert b"Its reference is r-1." in said
+
+
+@pytest.mark.parametrize(("number", "code"), STOPS)
+@pytest.mark.parametrize(
+    ("words", "method", "count"),
+    [
+        (("balance", "7", "5", "--yes"), "GET", 1),  # the balance before is being read
+        (("customers",), "GET", 1),
+        (("export", "-"), "GET", 1),
+        (("balance", "7", "5", "--yes", "--reference", "r-1"), "GET", 2),  # the ledger is being read
+    ],
+)
+def test_a_signal_while_nothing_was_sent_is_its_own_exit_code(
+    words: tuple[str, ...], method: str, count: int, number: int, code: int, tmp_path: Path
+) -> None:
+    """A command that is stopped before it changed anything exits as shells expect of that signal."""
+    path = "balance-transactions" if "--reference" in words else None
+    faults = [Fault("slow", method="GET", path=path, seconds=60)]
+    with shop_of_two(method, count, faults=faults) as (shop, watched):
+        with running(shop, *words, cwd=tmp_path) as process:
+            watched.arrived.wait()
+            process.send_signal(number)
+            _, said = process.communicate()
+        assert [] == shop.transactions(7)
+    assert code == process.returncode
+    assert said == b"shopsdk: stopped\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_after_the_edit_was_made_is_exit_code_0(number: int, tmp_path: Path) -> None:
+    """A command that is stopped while it reads the balance after the edit has made it, and says so."""
+    faults = [Fault("slow", method="GET", path="/customers/7", every=2, seconds=60)]
+    with shop_of_two("GET", 2, faults=faults) as (shop, watched):
+        with running(shop, "balance", "7", "5", "--yes", cwd=tmp_path) as process:
+            watched.arrived.wait()
+            process.send_signal(number)
+            out, said = process.communicate()
+        assert 1 == len(shop.transactions(7))
+    assert (0, b"The balance of customer 7 was changed by 5; it was 0.00 before\n") == (process.returncode, out)
+    assert b"shopsdk: stopped; the balance was changed\n" in said
+
+
+def test_a_code_that_is_in_doubt_is_exit_code_4(tmp_path: Path) -> None:
+    """An affiliate code that may have been set is told as such; setting it again is safe, and said to be."""
+    with shop_of_two("PUT", faults=[Fault("slow", method="PUT", seconds=60)]) as (shop, watched):
+        with running(shop, "affiliate", "7", "SPRING", cwd=tmp_path) as process:
+            watched.arrived.wait()
+            process.send_signal(signal.SIGTERM)
+            _, said = process.communicate()
+    assert 4 == process.returncode
+    assert b"running it again is safe:\n  shopsdk affiliate 7 SPRING\n" in said
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_at_the_question_changes_nothing(number: int, code: int, tmp_path: Path) -> None:
+    """A question that is stopped is no yes."""
+    leader, follower = pty.openpty()
+    with shop_of_two() as (shop, _):
+        process = subprocess.Popen(
+            [*COMMAND, "balance", "7", "5"],
+            env=environment(shop),
+            cwd=tmp_path,
+            stdin=follower,
+            stdout=follower,
+            stderr=follower,
+            start_new_session=True,
+        )
+        os.close(follower)
+        drawn = b""
+        try:
+            while b"[y/N]: " not in drawn:
+                drawn += os.read(leader, 65536)
+            process.send_signal(number)
+            assert code == process.wait()
+        finally:
+            process.kill()
+            process.wait()
+        assert b"stopped, nothing was changed" in os.read(leader, 65536)
+        os.close(leader)
+        assert [] == shop.transactions(7)
+    assert b"balance 0.00, to 5.00" in drawn
+
+
+def test_a_stopped_export_says_how_to_go_on_and_does(tmp_path: Path) -> None:
+    """SIGTERM keeps what an export has read, and it goes on to the same bytes."""
+    shop, watched = Sandbox(300), Watched("GET", 10)
+    shop.requests = watched
+    with shop:
+        with running(shop, "export", "c.csv", "--per-page", "10", "--concurrency", "1", cwd=tmp_path) as process:
+            watched.arrived.wait()
+            process.send_signal(signal.SIGTERM)
+            _, said = process.communicate()
+        assert 143 == process.returncode
+        assert b"customers are kept. To go on from there:\n  shopsdk export c.csv" in said
+        for words in (("c.csv", "--per-page", "10", "--concurrency", "1", "--resume"), ("whole.csv",)):
+            with running(shop, "export", *words, cwd=tmp_path) as process:
+                process.communicate()
+            assert 0 == process.returncode
+    assert (tmp_path / "c.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+
+
+def test_sigterm_ends_a_job_in_the_background_that_ignores_ctrl_c() -> None:
+    """SIGTERM ends a command for which Ctrl-C is ignored, as in a background job, and SIGHUP, as under nohup."""
+    with shop_of_two("GET", faults=[Fault("slow", method="GET", seconds=60)]) as (shop, watched):
+        line = "trap '' INT HUP; exec shopsdk customers".replace("shopsdk", " ".join(COMMAND))
+        process = subprocess.Popen(
+            ["bash", "-c", line], env=environment(shop), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        try:
+            watched.arrived.wait()
+            process.send_signal(signal.SIGINT)
+            process.send_signal(signal.SIGHUP)
+            process.send_signal(signal.SIGTERM)
+            _, said = process.communicate()
+        finally:
+            process.kill()
+    assert (143, b"shopsdk: stopped\n") == (process.returncode, said)
+
+
+def test_the_sandbox_ends_by_sigterm(tmp_path: Path) -> None:
+    """A served shop that is stopped as services are stopped ends at once."""
+    with shop_of_two() as (shop, _), running(shop, "sandbox", "--customers", "1", cwd=tmp_path) as process:
+        assert process.stdout is not None
+        while b"SHOPSDK_BASE_URL" not in process.stdout.readline():
+            pass
+        process.send_signal(signal.SIGTERM)
+        assert 143 == process.wait()
+
+
+# --- what is said
+
+
+def test_the_answer_tells_the_balance_before_and_after(shell: Shell, shop: Sandbox) -> None:
+    """The answer to an edit has the balance before it and after it, in words and in JSON."""
+    who = shop.customers()[0]
+    told = shell.run("balance", str(who.id), "5", "--yes")
+    assert f"was changed by 5: from {who.balance} to {who.balance + 5}\n" in told.out  # type: ignore[operator]
+    told = shell.run("balance", str(who.id), "-5", "--yes", "--json", "--reference", "r-1")
+    answer = json.loads(told.out)
+    assert (str(who.balance + 5), str(who.balance)) == (answer["balance_before"], answer["balance_after"])  # type: ignore[operator]
+    told = shell.run("balance", str(who.id), "-5", "--yes", "--reference", "r-1")
+    assert f"had been changed already, nothing was sent: -5; it is {who.balance} now\n" in told.out
+
+
+@pytest.mark.parametrize("fails", ["after", "both"])
+def test_a_balance_that_cannot_be_read_stops_no_edit(fails: str, shell: Shell, shop: Sandbox) -> None:
+    """With --yes an edit is made, and told as made, though the balance before it or after it cannot be read."""
+    who = shop.customers()[0].id
+    if fails == "after":
+        shop.fail_next("slow", method="GET", seconds=0.0)  # which lets the first one through
+    shop.fail_next("rate_limit", method="GET", retry_after=100_000)
+    told = shell.run("balance", str(who), "5", "--yes")
+    assert 0 == told.code, told.err
+    assert "was changed by 5" in told.out
+    assert (fails == "after") is ("before" in told.out)
+    assert "could not be read" in told.err
+    assert 1 == len(shop.transactions(who))
+
+
+def test_a_reference_that_stands_twice_is_told(shell: Shell, shop: Sandbox) -> None:
+    """A reference that a proxy has repeated is told of on stderr, and is no failure."""
+    who = str(shop.customers()[0].id)
+    for _ in range(2):
+        shell.run("balance", who, "5", "--yes", "--description", "x [ref:r-1]")
+    told = shell.run("balance", who, "5", "--yes", "--reference", "r-1")
+    assert 0 == told.code
+    assert "stands more than once in the ledger" in told.err
+
+
+def test_a_customer_is_found_by_the_whole_address(shell: Shell, tmp_path: Path) -> None:
+    """``customer EMAIL`` shows who has that address, and nobody with a longer one."""
+    with shop_of_two() as (shop, _):
+        shell.enter(shop)
+        assert 7 == json.loads(shell.run("customer", "ADA@example.com", "--json").out)["id"]
+        assert "8" in shell.run("customer", "ada@example.com.example").out
+        nobody = shell.run("customer", "da@example.com")
+        assert (3, "shopsdk: no customer has the e-mail address da@example.com\n") == (nobody.code, nobody.err)
+        shop.add_customer(id=9, email="Ada@Example.com")
+        several = shell.run("customer", "ada@example.com")
+        assert (1, True) == (several.code, "with the ids 7, 9" in several.err)
+
+
+@pytest.mark.parametrize("who", ["0", "-1", "seven", "7.5", "", " ", "\N{FULLWIDTH DIGIT ONE}"])
+def test_who_is_neither_an_id_nor_an_address_is_a_wrong_command(who: str, shell: Shell) -> None:
+    """A word that names no customer is refused in plain words before anything is sent."""
+    told = shell.run("customer", "--", who)
+    assert 2 == told.code
+    assert "ID_OR_EMAIL must be a customer's id" in told.err
