@@ -16,6 +16,8 @@ from shopsdk.sandbox import Sandbox
 from tests.support_cli import COMMAND, environment, running
 from tests.support_export import read_rows
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_reader_that_goes_away_ends_it_quietly(tmp_path: Path) -> None:
     """``| head`` that ends in a traceback, or in an export that goes on for nobody."""

@@ -24,6 +24,8 @@ from shopsdk.sandbox import Fault, Sandbox
 from tests.support_cli import COMMAND, environment, run, running
 from tests.support_export import read_rows
 
+pytestmark = pytest.mark.slow
+
 
 class Tripwire(list[Any]):
     """What a shop remembers of its requests; tells when there are so many."""

@@ -16,6 +16,8 @@ from shopsdk.export import ExportProgress
 from shopsdk.sandbox import Fault, Sandbox
 from tests.support_cli import COMMAND, environment, run
 
+pytestmark = pytest.mark.slow
+
 
 def started(shop: Sandbox, *words: str, cwd: Path, columns: int = 140) -> tuple["subprocess.Popen[bytes]", int]:
     """Start a command on a terminal of its own; gives the other end of it."""

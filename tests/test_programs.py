@@ -17,6 +17,8 @@ from shopsdk.testing import InstantClock
 from tests.programs import bot, mirror
 from tests.support_programs import run
 
+pytestmark = pytest.mark.slow
+
 
 def say(*said: tuple[str, str, str]) -> str:
     """Write messages as the bot reads them."""

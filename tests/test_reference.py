@@ -24,6 +24,8 @@ EXPLANATIONS = {
     "_balance": "at most once",
     "_wire": "A GET with a body",
 }
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("reference")]
+
 VOID = {"br", "col", "hr", "img", "input", "link", "meta"}
 
 

@@ -16,7 +16,7 @@ QUIETED = re.compile(r"  # type: ignore\[([\w-]+)\]  # pyright: ignore\[(\w+)\]$
 Found = dict[int, str]
 """The errors of a file: by line, which."""
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 def mypy(path: Path) -> Found:

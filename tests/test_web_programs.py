@@ -14,7 +14,10 @@ import pytest
 from shopsdk.sandbox import Fault, Sandbox
 from tests.support_programs import PROGRAMS, environment
 
-pytestmark = pytest.mark.parametrize("name", ["web_app_aiohttp.py", "web_app_fastapi.py"])
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.parametrize("name", ["web_app_aiohttp.py", "web_app_fastapi.py"]),
+]
 
 
 @attrs.define
