@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 CONSUMER = Path(__file__).parent / "consumer"
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("archives"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def run(*command: str | Path, cwd: Path) -> str:

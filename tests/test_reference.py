@@ -24,7 +24,7 @@ EXPLANATIONS = {
     "_balance": "at most once",
     "_wire": "A GET with a body",
 }
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("reference")]
+pytestmark = pytest.mark.slow
 
 VOID = {"br", "col", "hr", "img", "input", "link", "meta"}
 
