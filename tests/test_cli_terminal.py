@@ -1,6 +1,7 @@
 """The command on a terminal of its own, driven through a pseudo-tty; and without one."""
 
 import contextlib
+import io
 import os
 import pty
 import re
@@ -10,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
-from shopsdk.cli._progress import Lines
+from shopsdk.cli._progress import Bars, Lines
 from shopsdk.export import ExportProgress
 from shopsdk.sandbox import Fault, Sandbox
 from tests.support_cli import COMMAND, environment, run
@@ -63,24 +65,54 @@ def test_a_terminal_sees_a_bar(tmp_path: Path) -> None:
 
 
 def test_a_terminal_sees_what_is_waited_for(tmp_path: Path) -> None:
-    """A bar that stands still for the rate limit, and nobody knows why."""
-    with Sandbox(300, faults=[Fault("rate_limit", first=1, retry_after="1.2")]) as shop:
-        code, drawn = on_terminal(shop, "export", "c.csv", cwd=tmp_path)
-    assert code == 0
-    assert re.search(r"waiting [12] s for the rate limit", drawn)
-    assert "waiting 0 s" not in drawn
+    """A bar that stands still says what for, and for how long; it ends as it is at Ctrl-C."""
+    with Sandbox(300, faults=[Fault("rate_limit", retry_after="60")]) as shop:
+        process, leader = started(shop, "export", "c.csv", cwd=tmp_path)
+        drawn = b""
+        try:
+            while not re.search(rb"waiting (6\d|5\d) s for the rate limit", drawn):
+                drawn += os.read(leader, 65536)
+            process.send_signal(signal.SIGINT)
+            assert 130 == process.wait()
+        finally:
+            process.kill()
+            process.wait()
+            os.close(leader)
 
 
-def test_a_narrow_terminal_sees_one_line_a_shop(tmp_path: Path) -> None:
-    """Words that wrap, and a bar that jumps up and down with them."""
-    with Sandbox(3000, faults=[Fault("rate_limit", every=7, retry_after="0.3")]) as shop:
-        code, drawn = on_terminal(shop, "export", "c.csv", "--concurrency", "1", cwd=tmp_path, columns=80)
-    assert code == 0
-    assert "waiting 1 s for the rate limit" in drawn
-    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", drawn)
-    lines = [line.strip() for line in re.split(r"[\r\n]+", plain) if line.strip()]
-    assert [line for line in lines[:-1] if not line.startswith("shop 38 ")] == []
-    assert max(map(len, lines[:-1])) <= 80
+STAGES: list[dict[str, Any]] = [
+    {"stage": "reading", "rows": 0, "page": 0},
+    {"stage": "waiting", "rows": 700, "page": 7, "waiting": 0.3, "rate_limited": True},
+    {"stage": "waiting", "rows": 700, "page": 7, "waiting": 61.2},
+    {"stage": "waiting", "rows": 700, "page": 7, "waiting": 0.0},
+    {"stage": "reading", "rows": 64_500, "page": 645},
+    {"stage": "assembling", "rows": 99_000, "page": 990},
+    {"stage": "done", "rows": 99_000, "page": 990},
+]
+SAID = {
+    0: "0/99,000 customers",
+    1: "waiting 1 s for the rate limit",
+    2: "waiting 62 s to try again",
+    3: "trying again",
+}
+
+
+@pytest.mark.parametrize("number", range(len(STAGES)))
+def test_a_narrow_terminal_sees_one_line_a_shop(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever an export is doing, its bar is one line of the terminal, and says the most important first."""
+    now = 1000.0
+    monkeypatch.setattr("shopsdk.cli._progress.time.monotonic", lambda: now)
+    bars = Bars()
+    whole = {"shop_id": 38, "total": 99_000, "last_page": 990, "resumed": 0, "seconds": 17.0}
+    for stage in STAGES[: number + 1]:
+        bars.show(ExportProgress(**{**whole, **stage}))
+    drawn = io.StringIO()
+    Console(file=drawn, width=80).print(bars._progress.get_renderable())
+    lines = [line for line in drawn.getvalue().splitlines() if line.strip()]
+    assert 1 == len(lines)
+    assert lines[0].startswith("shop 38 ")
+    assert len(lines[0]) <= 80
+    assert SAID.get(number, "customers") in lines[0]
 
 
 def test_no_terminal_sees_no_bar(tmp_path: Path) -> None:
