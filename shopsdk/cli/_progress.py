@@ -69,7 +69,7 @@ class Bars:
     def __init__(self) -> None:
         self._tasks: dict[int | None, TaskID] = {}
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", table_column=Column(no_wrap=True, min_width=len("shop 12345"))),
             BarColumn(bar_width=None),
             TextColumn("{task.percentage:>3.0f}%"),
             _Told(table_column=Column(no_wrap=True, overflow="ellipsis")),
