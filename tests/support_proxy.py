@@ -15,10 +15,11 @@ from tests.support import Heard, RawServer, Wire, listening, read_request, stop_
 _AUTHORITY = trustme.CA()
 
 
-def server_tls(*names: str, **validity: datetime) -> ssl.SSLContext:
+def server_tls(*names: str, not_before: datetime | None = None, not_after: datetime | None = None) -> ssl.SSLContext:
     """The certificate of a shop on loopback, or of another one."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    _AUTHORITY.issue_cert(*(names or ("localhost", "127.0.0.1")), **validity).configure_cert(context)
+    names = names or ("localhost", "127.0.0.1")
+    _AUTHORITY.issue_cert(*names, not_before=not_before, not_after=not_after).configure_cert(context)
     return context
 
 
