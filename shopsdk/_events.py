@@ -52,12 +52,14 @@ class RetryScheduled:
 
 @attrs.frozen(kw_only=True)
 class GateClosed:
-    """The shop's rate limit refused a request: all calls of this operation wait."""
+    """The shop refused a request for a while: all calls of this operation wait."""
 
     operation: str
     """Verb and route template."""
     seconds: float
     """For how long, at the least."""
+    status: int = 429
+    """The status that said so: 429 for the shop's rate limit, or 503 with a ``Retry-After``."""
 
 
 @attrs.frozen(kw_only=True)

@@ -292,7 +292,7 @@ class Runtime:
             call.gate.hold(least if asked is None else asked, status)
             if self._hooks and not call.gate.announced:
                 call.gate.announced = True
-                self._tell(GateClosed(operation=call.request.operation, seconds=call.gate.closed_for))
+                self._tell(GateClosed(operation=call.request.operation, seconds=call.gate.closed_for, status=status))
 
     def _refused(self, call: Call, response: Response) -> ShopError:
         key = self._options.key

@@ -10,6 +10,8 @@ import pytest
 from shopsdk import AsyncSession, RetryPolicy
 from shopsdk.export import ExportProgress, export_customers
 from shopsdk.sandbox import Sandbox
+from shopsdk.testing import InstantClock
+from tests.support import CUSTOMER, Heard, Wire, answer, page_of, raw_server
 from tests.support_export import read_rows
 
 
@@ -38,6 +40,26 @@ async def test_the_summary_counts_requests_retries_and_waits(tmp_path: Path) -> 
         assert (len(shop.requests), summary.waited > 0.009) == (6, True)
     waits = [(p.waiting > 0, p.rate_limited) for p in told if p.stage == "waiting"]
     assert sorted(waits) == [(True, False), (True, False), (True, True)]
+
+
+async def test_a_wait_that_a_503_asks_for_is_no_rate_limit(tmp_path: Path) -> None:
+    """Exports that wait because the shop is unavailable for a while do not blame its rate limit."""
+    told: list[ExportProgress] = []
+
+    def behave(heard: Heard, wire: Wire) -> None:
+        if len(server.heard) == 1:
+            wire.send(answer(None, 503, headers={"Retry-After": "30"}))
+        else:
+            page = heard.json["page"]
+            wire.send(answer(page_of([CUSTOMER] if page == 1 else [], page)))
+
+    async with raw_server(behave) as server, server.session(clock=InstantClock()) as session:
+        await asyncio.gather(
+            *(export_customers(session, tmp_path / name, on_progress=told.append) for name in ("a.csv", "b.csv"))
+        )
+    waits = [progress for progress in told if progress.stage == "waiting"]
+    assert waits
+    assert not any(progress.rate_limited for progress in waits)
 
 
 async def test_counting_needs_no_log(

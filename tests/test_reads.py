@@ -233,6 +233,7 @@ async def test_a_503_that_says_for_how_long_holds_its_operation() -> None:
     assert {"GET /shops/{shop_id}/customers/{customer_id}"} == {
         event.operation for event in told if isinstance(event, GateClosed | GateOpened)
     }
+    assert [503] == [event.status for event in told if isinstance(event, GateClosed)]
 
 
 async def test_a_503_to_an_edit_holds_the_others_and_is_itself_in_doubt() -> None:

@@ -26,23 +26,24 @@ class Tally:
     _waits_until: float = 0.0
     _operations: set[str] = attrs.Factory(set[str])
     """What this export has asked for."""
-    _closed_until: dict[str, float] = attrs.Factory(dict[str, float])
-    """When the gates open that somebody closed."""
+    _closed_until: dict[str, tuple[float, bool]] = attrs.Factory(dict[str, tuple[float, bool]])
+    """When the gates open that somebody closed, and whether the shop's rate limit closed them."""
 
     def hear(self, event: Event) -> None:
         """Count what is this export's."""
         mine = _current.get() is self
         if isinstance(event, GateClosed):
-            self._closed_until[event.operation] = time.monotonic() + event.seconds
+            rate_limited = event.status == 429
+            self._closed_until[event.operation] = time.monotonic() + event.seconds, rate_limited
             if not mine and event.operation in self._operations:
-                self._wait(event.seconds, rate_limited=True)
+                self._wait(event.seconds, rate_limited=rate_limited)
         elif not mine:
             return
         elif isinstance(event, RequestStarted):
             self._operations.add(event.operation)
-            closed_until = self._closed_until.get(event.operation, 0.0)
+            closed_until, rate_limited = self._closed_until.get(event.operation, (0.0, False))
             if closed_until > max(time.monotonic(), self._waits_until):
-                self._wait(closed_until - time.monotonic(), rate_limited=True)
+                self._wait(closed_until - time.monotonic(), rate_limited=rate_limited)
         elif isinstance(event, AttemptStarted):
             self.requests += 1
         elif isinstance(event, RetryScheduled):
