@@ -31,6 +31,17 @@ def environment(shop: Sandbox, **more: str) -> dict[str, str]:
     }
 
 
+@contextmanager
+def signals_restored() -> Iterator[None]:
+    """Leave the signals as they were: the command ignores them to the end of its process."""
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
 @attrs.frozen
 class Ended:
     """How a command ended."""
@@ -57,14 +68,11 @@ class Shell:
         """Run ``shopsdk`` with these words."""
         self.patch.setattr(sys, "argv", ["shopsdk", *words])
         self.capture.readouterr()
-        handlers = {number: signal.getsignal(number) for number in SIGNALS}
         try:
-            main()
+            with signals_restored():
+                main()
         except SystemExit as end:
             code = end.code
-        finally:  # a command that has changed something ignores them to the end of its process
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
         said = self.capture.readouterr()
         if isinstance(code, str):  # what Python itself would print
             return Ended(1, said.out, said.err + code)

@@ -1,10 +1,13 @@
 """The command never tells of a made change as a failure, and a signal leaves nothing open, whatever the streams do."""
 
+import fcntl
 import json
 import os
 import pty
+import select
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +19,8 @@ import pytest
 
 from shopsdk import Customer
 from shopsdk.sandbox import Fault, RecordedRequest, Sandbox
-from tests.support_cli import COMMAND, Shell, environment, running
+from tests.support_cli import COMMAND, Shell, environment, run, running
+from tests.support_export import read_rows
 
 pytestmark = pytest.mark.slow
 
@@ -270,6 +274,82 @@ def test_sigterm_ends_a_job_in_the_background_that_ignores_ctrl_c() -> None:
         finally:
             process.kill()
     assert (143, b"shopsdk: stopped\n") == (process.returncode, said)
+
+
+def test_several_signals_at_once_are_one(tmp_path: Path) -> None:
+    """A terminal that closes sends several signals: what is said of an edit in doubt stays, and so does its code."""
+    with shop_of_two(faults=[Fault("slow", method="POST", seconds=60)]) as (shop, watched):
+        with running(shop, "balance", "7", "5", "--yes", cwd=tmp_path) as process:
+            watched.arrived.wait()
+            for number, _ in STOPS:
+                process.send_signal(number)
+            _, said = process.communicate()
+    assert 4 == process.returncode
+    assert said.startswith(b"shopsdk: stopped. It is not known whether")
+    assert b"Traceback" not in said
+
+
+LATE = """
+import atexit, os, signal
+from shopsdk.cli import main
+
+for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+    atexit.register(os.kill, os.getpid(), number)
+main()
+"""
+
+
+@pytest.mark.parametrize(("faults", "code"), [([Fault("drop_after", method="POST")], 4), ([], 0)])
+def test_a_signal_while_python_clears_up_changes_no_exit_code(faults: list[Fault], code: int) -> None:
+    """What a command has found out is not lost to a signal that comes after its last word."""
+    with shop_of_two(faults=faults) as (shop, _):
+        words = ("balance", "7", "5", "--yes")
+        ended = subprocess.run(
+            [sys.executable, "-c", LATE, *words], env=environment(shop), capture_output=True, check=False
+        )
+    assert (code, b"Traceback" in ended.stderr) == (ended.returncode, False), ended.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the size of a pipe can be set on Linux alone")
+def test_a_signal_ends_a_command_whose_reader_reads_nothing(tmp_path: Path) -> None:
+    """A write that waits for its reader is no reason to go on for ever."""
+    read, write = os.pipe()
+    fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 4096)
+    with Sandbox(100) as shop:
+        with running(shop, "customers", "--json", "--per-page", "100", cwd=tmp_path, stdout=write) as process:
+            while select.select([], [write], [], 0)[1]:  # there is more of it than the pipe takes
+                assert process.poll() is None
+            process.send_signal(signal.SIGTERM)
+            assert process.stderr is not None
+            assert (b"shopsdk: stopped\n", 143) == (process.stderr.read(), process.wait())
+    os.close(read)
+    os.close(write)
+
+
+@pytest.mark.parametrize("hangs_up", [False, True])
+def test_a_terminal_that_goes_away_costs_an_export_nothing(hangs_up: bool, tmp_path: Path) -> None:
+    """A bar that can be drawn no more is no failure; with the hang-up, the export stops and can be gone on with."""
+    shop, watched = Sandbox(300, latency=0.01), Watched("GET", 10)
+    shop.requests = watched
+    leader, follower = pty.openpty()
+    with shop:
+        words = ("export", "c.csv", "--per-page", "10", "--concurrency", "1")
+        process = subprocess.Popen(
+            [*COMMAND, *words], env=environment(shop), cwd=tmp_path, stdin=follower, stdout=follower, stderr=follower
+        )
+        try:
+            os.close(follower)
+            watched.arrived.wait()
+            os.close(leader)
+            if hangs_up:
+                process.send_signal(signal.SIGHUP)
+            assert (129 if hangs_up else 0) == process.wait()
+        finally:
+            process.kill()
+            process.wait()
+        if hangs_up:
+            assert b" of them by an earlier run)" in run(shop, *words, "--resume", cwd=tmp_path).stderr
+        assert read_rows(tmp_path / "c.csv") == shop.customers()
 
 
 def test_the_sandbox_ends_by_sigterm(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from shopsdk.cli import main
 from shopsdk.sandbox import Sandbox
-from tests.support_cli import COMMAND, environment, running
+from tests.support_cli import COMMAND, environment, running, signals_restored
 from tests.support_export import read_rows
 
 pytestmark = pytest.mark.slow
@@ -133,7 +133,7 @@ def test_ctrl_c_before_any_command_has_begun(
             raise KeyboardInterrupt
 
     monkeypatch.setitem(sys.modules, "shopsdk.cli._app", Interrupted("_app"))
-    with pytest.raises(SystemExit) as end:
+    with pytest.raises(SystemExit) as end, signals_restored():
         main()
     assert (end.value.code, capsys.readouterr().err) == (130, "shopsdk: stopped\n")
 

@@ -114,7 +114,7 @@ class Reach:
                     change.tell()
             finally:
                 if change.made:
-                    signals.ignore()
+                    signals.hold()
         except KeyboardInterrupt:  # between those two
             if not change.made:
                 raise

@@ -29,9 +29,6 @@ class Signals:
     _task: asyncio.Task[Any] | None = None
     _bell: socket.socket | None = None
 
-    def __init__(self) -> None:
-        self._before: dict[int, Any] = {}
-
     @property
     def code(self) -> int:
         """The exit code of a command that was stopped."""
@@ -39,7 +36,13 @@ class Signals:
 
     @contextmanager
     def caught(self) -> Generator[None]:
-        """Catch them; one that was ignored when the program started (``nohup``, a job in the background) stays so."""
+        """Catch them, and ignore them after that, to the very end of the process.
+
+        A second one (a terminal that closes, or a service manager, sends several) would otherwise end the process
+        while Python clears up, and its exit code would be lost.
+
+        One that was ignored when the program started (``nohup``, a job in the background) stays so.
+        """
         self.received, self._held = None, False
         if threading.current_thread() is not threading.main_thread():  # where nobody can
             yield
@@ -50,15 +53,16 @@ class Signals:
             for end in (self._bell, ringer):
                 end.settimeout(0)
             undo.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(ringer.fileno(), warn_on_full_buffer=False))
-            for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
-                number = getattr(signal, name, None)
-                if number is not None and signal.getsignal(number) not in (signal.SIG_IGN, None):
-                    self._before[number] = signal.signal(number, self._arrived)
+            named = [getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP")]  # Windows has no SIGHUP
+            caught = [each for each in named if each and signal.getsignal(each) not in (signal.SIG_IGN, None)]
+            for number in caught:
+                signal.signal(number, self._arrived)
             try:
                 yield
             finally:
-                while self._before:
-                    signal.signal(*self._before.popitem())
+                self.hold()
+                for number in caught:
+                    signal.signal(number, signal.SIG_IGN)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run work in an event loop of its own.
@@ -118,12 +122,6 @@ class Signals:
     def hold(self) -> None:
         """From now on nothing is raised: the command is ending as it is."""
         self._held = True
-
-    def ignore(self) -> None:
-        """Ignore them to the very end of the process: a change was made, and its exit code is 0."""
-        self._held = True
-        while self._before:
-            signal.signal(self._before.popitem()[0], signal.SIG_IGN)
 
     def _drain(self) -> None:
         if self._bell is not None:
