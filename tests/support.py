@@ -174,6 +174,21 @@ async def silence(_heard: Heard, wire: Wire) -> None:
     await wire.reader.read()
 
 
+async def time_out(heard: Heard, wire: Wire) -> None:
+    """Read on and never answer; once the client has read what was sent so far, its time is up."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+    pass_time(3600)
+    await silence(heard, wire)
+
+
+def pass_time(seconds: float) -> None:
+    """Set the running loop's time forward. Whatever was to happen meanwhile happens now, on a busy machine too."""
+    loop = asyncio.get_running_loop()
+    now = loop.time
+    loop.time = lambda: now() + seconds  # type: ignore[method-assign]
+
+
 CUSTOMER = {"id": 7, "email": "seven@example.com", "balance": "1.50"}
 
 

@@ -34,9 +34,7 @@ from shopsdk import (
     paginate,
 )
 from shopsdk.testing import InstantClock
-from tests.support import CUSTOMER, Behaviour, Heard, RawServer, Wire, answer, page_of, raw_server, silence
-
-SHORT = Timeout(connect=0.2, total=0.25, deadline=5)
+from tests.support import CUSTOMER, Behaviour, Heard, RawServer, Wire, answer, page_of, raw_server, time_out
 
 Call = Callable[[AsyncSession], Awaitable[object]]
 
@@ -213,9 +211,10 @@ async def test_endless_headers_end_in_a_typed_error(name: str, call: str) -> Non
 
     async def behave(heard: Heard, wire: Wire) -> None:
         wire.send(HEADS[name])
-        await silence(heard, wire)
+        await wire.writer.drain()
+        await time_out(heard, wire)
 
-    async with raw_server(behave) as server, server.session(timeout=Timeout(0.5, 0.6), retry=RetryPolicy(1)) as session:
+    async with raw_server(behave) as server, server.session(retry=RetryPolicy(1)) as session:
         with pytest.raises(UnknownOutcomeError if call == "POST" else TransportError):
             await CALLS[call](session)
     assert 1 == len(server.heard)
@@ -230,11 +229,11 @@ async def test_a_slow_body_ends_in_a_typed_error(call: str) -> None:
             wire.send(answer([]))
             return
         wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n[")
-        await silence(heard, wire)
+        await time_out(heard, wire)
 
     async with (
         raw_server(dribble) as server,
-        server.session(timeout=SHORT, retry=RetryPolicy(attempts=1), clock=InstantClock()) as session,
+        server.session(retry=RetryPolicy(attempts=1), clock=InstantClock()) as session,
     ):
         with pytest.raises(TransportError) as caught:
             await CALLS[call](session)

@@ -39,6 +39,7 @@ from tests.support import (
     listening,
     raw_server,
     silence,
+    time_out,
 )
 
 METHODS = ["POST", "PUT"]
@@ -55,25 +56,20 @@ def half(_heard: Heard, wire: Wire) -> None:
     wire.writer.close()
 
 
-async def half_and_silence(heard: Heard, wire: Wire) -> None:
+async def half_in_time(heard: Heard, wire: Wire) -> None:
     wire.send(EDITED[:-4])
-    await silence(heard, wire)
+    await time_out(heard, wire)
 
 
 HTML = answer(raw=b"<html>Bad Gateway</html>", headers={"Content-Type": "text/html"}, status=502)
 
 
-def timeout_for(name: str) -> Timeout:
-    """Only a server that falls silent needs a short one; elsewhere a busy machine would run into it."""
-    return Timeout(total=0.5) if name in {"never answers", "stalls in the answer"} else Timeout()
-
-
 OPEN: dict[str, tuple[Behaviour, type[ShopError]]] = {
     "hangs up": (b"", UnknownOutcomeError),
     "resets": (reset, UnknownOutcomeError),
-    "never answers": (silence, UnknownOutcomeError),
+    "never answers": (time_out, UnknownOutcomeError),
     "cuts the answer": (half, UnknownOutcomeError),
-    "stalls in the answer": (half_and_silence, UnknownOutcomeError),
+    "stalls in the answer": (half_in_time, UnknownOutcomeError),
     "answers garbage": (close_after(b"SMTP ready\r\n\r\n"), UnknownOutcomeError),
     "answers 500": (answer({"message": "Server Error"}, 500), ServerError),
     "answers 502 in HTML": (HTML, ServerError),
@@ -98,7 +94,7 @@ async def test_an_edit_whose_fate_is_open_is_never_sent_again(name: str, method:
     behaviours = [answer(CUSTOMER), behaviour, EDITED] if reused else [behaviour, EDITED]
     async with (
         raw_server(*behaviours) as server,
-        server.session(timeout=timeout_for(name), clock=InstantClock()) as session,
+        server.session(clock=InstantClock()) as session,
     ):
         if reused:
             await get_customer(session, 7)
@@ -256,7 +252,7 @@ async def test_a_read_is_tried_again(name: str) -> None:
     server_down = [READS_REPEAT[name]] * 2
     async with (
         raw_server(*server_down, answer(CUSTOMER)) as server,
-        server.session(timeout=timeout_for(name), clock=InstantClock()) as session,
+        server.session(clock=InstantClock()) as session,
     ):
         assert (await get_customer(session, 7)).id == 7
     assert len(server.heard) == 3
@@ -267,7 +263,7 @@ async def test_a_read_gives_up_as_itself(name: str) -> None:
     """A failed read would raise "unknown outcome", and people would look for a change that no read can make."""
     async with (
         raw_server(READS_REPEAT[name]) as server,
-        server.session(timeout=timeout_for(name), clock=InstantClock()) as session,
+        server.session(clock=InstantClock()) as session,
     ):
         with pytest.raises(ShopError) as caught:
             await get_customer(session, 7)

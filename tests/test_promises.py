@@ -14,7 +14,6 @@ import trustme
 from shopsdk import (
     AsyncSession,
     ShopError,
-    Timeout,
     edit_customer_affiliate_code,
     edit_customer_balance,
     get_customer,
@@ -22,7 +21,7 @@ from shopsdk import (
 )
 from shopsdk.sandbox import Sandbox
 from shopsdk.testing import InstantClock
-from tests.support import CUSTOMER, Behaviour, answer, close_after, listening, raw_server
+from tests.support import CUSTOMER, Behaviour, Heard, Wire, answer, close_after, listening, raw_server, time_out
 
 TEXT = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 SECTION = TEXT.partition("## What is repeated")[2].partition("\n## ")[0]
@@ -34,9 +33,17 @@ ROWS = [
 
 assert ROWS, "the table has gone from the README"
 
+LONGER = answer({"id": 7}, headers={"Content-Length": "9999"})[:-2]
+
+
+async def stalled(heard: Heard, wire: Wire) -> None:
+    wire.send(LONGER)
+    await time_out(heard, wire)
+
+
 HAPPENS: dict[str, list[Behaviour]] = {
     "429": [answer({"message": "Too Many Attempts."}, 429, headers={"Retry-After": "3"})],
-    "no answer": [b"", answer({"id": 7}, headers={"Content-Length": "9999"})[:-2], close_after(b"not HTTP\r\n\r\n")],
+    "no answer": [b"", time_out, stalled, close_after(LONGER), close_after(b"not HTTP\r\n\r\n")],
     "503 with": [answer(None, 503, headers={"Retry-After": "3"})],
     "5xx": [answer(None, status) for status in (500, 502, 503, 504, 520, 527)],
     "a redirect": [
@@ -91,7 +98,7 @@ async def test_the_table_tells_the_truth(row: tuple[str, ...], column: int, call
     for behaviour in HAPPENS[name]:
         async with (
             raw_server(behaviour) as server,
-            server.session(timeout=Timeout(total=1), clock=InstantClock(), max_response_bytes=4096) as session,
+            server.session(clock=InstantClock(), max_response_bytes=4096) as session,
         ):
             with pytest.raises(ShopError) as caught:
                 await call(session)

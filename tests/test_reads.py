@@ -23,7 +23,6 @@ from shopsdk import (
     RateLimitedError,
     RetryPolicy,
     ServerError,
-    Timeout,
     UnknownOutcomeError,
     edit_customer_affiliate_code,
     edit_customer_balance,
@@ -36,7 +35,7 @@ from shopsdk._session import core_of
 from shopsdk._settings import Secret
 from shopsdk._wire import make_request
 from shopsdk.testing import InstantClock
-from tests.support import CUSTOMER, Heard, Wire, answer, page_of, raw_server, silence
+from tests.support import CUSTOMER, Heard, Wire, answer, page_of, raw_server, time_out
 
 Call = Callable[[AsyncSession], Awaitable[Any]]
 ROWS = page_of([CUSTOMER])
@@ -309,7 +308,7 @@ async def test_a_call_with_less_time_than_a_503_that_is_waited_out_fails_as_one(
 
 
 LEDGERS: dict[str, Any] = {
-    "hangs": silence,
+    "hangs": time_out,
     "says 429 for a minute": answer(None, 429, headers={"Retry-After": "60"}),
     "says 503 for a minute": unavailable("60"),
     "answers 500": answer(None, 500),
@@ -335,7 +334,7 @@ async def test_the_search_after_a_lost_answer_ends_within_its_time(ledger: str) 
             wire.send(LEDGERS[ledger])
 
     async with raw_server(behave) as server:
-        async with server.session(clock=clock, timeout=Timeout(total=0.2), retry=RetryPolicy(attempts=9)) as session:
+        async with server.session(clock=clock, retry=RetryPolicy(attempts=9)) as session:
             with pytest.raises(UnknownOutcomeError) as caught:
                 await edit_customer_balance(session, 7, 1, reference="r-1")
     assert "r-1" == caught.value.reference

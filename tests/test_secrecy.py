@@ -41,16 +41,17 @@ from tests.support import (
     Wire,
     answer,
     close_after,
+    listening,
     page_of,
     raw_server,
     silence,
+    time_out,
 )
 
 KEY = "hunter2/1|AbC+xyz=="
 """With the characters that JSON, URLs and HTML write otherwise."""
 TRACE = "hunter2"
 ADDRESS = "anna@example.com"
-SHORT = Timeout(connect=0.1, total=0.12, deadline=5)
 
 Call = Callable[[AsyncSession], Awaitable[object]]
 
@@ -80,12 +81,12 @@ def reset(_heard: Heard, wire: Wire) -> None:
 
 async def endless_headers(heard: Heard, wire: Wire) -> None:
     wire.send(b"HTTP/1.1 200 OK\r\n" + f"X-Echo: {KEY} {ADDRESS}\r\n".encode() * 2000)
-    await silence(heard, wire)
+    await time_out(heard, wire)
 
 
 async def slow_body(heard: Heard, wire: Wire) -> None:
     wire.send(answer(page_of([CUSTOMER]))[:-20])
-    await silence(heard, wire)
+    await time_out(heard, wire)
 
 
 def echo(status: int) -> Behaviour:
@@ -131,7 +132,7 @@ FAULTS: dict[str, Behaviour] = {
     ),
     "garbled gzip": answer(raw=KEY.encode(), headers={"Content-Encoding": "gzip"}),
     "endless headers": endless_headers,
-    "silence": silence,
+    "silence": time_out,
     "slow body": slow_body,
     "oversize": answer(raw=b'"' + b"x" * 100_000 + b'"'),
     "HTML": answer(raw=f"<html>{ADDRESS}</html>".encode(), headers={"Content-Type": "text/html"}),
@@ -265,8 +266,7 @@ def address_stays_in(seen: Seen, caplog: pytest.LogCaptureFixture) -> None:
 
 
 def session_on(base_url: str, **settings: Any) -> AsyncSession:
-    usual: dict[str, Any] = {"timeout": SHORT, "retry": RetryPolicy(attempts=2)}
-    return AsyncSession(KEY, shop_id=38, base_url=base_url, **usual | settings)
+    return AsyncSession(KEY, shop_id=38, base_url=base_url, retry=RetryPolicy(attempts=2), **settings)
 
 
 @pytest.mark.parametrize("call", list(CALLS))
@@ -329,10 +329,18 @@ def full_port() -> Iterator[int]:
 async def test_a_connection_that_fails_shows_nothing(
     call: str, scheme: str, closed_port: int, full_port: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The commonest error of all would carry the key into the log."""
-    async with raw_server(close_after(b"no TLS here\r\n")) as server:
-        for port in (closed_port, full_port, *([server.port] if scheme == "https" else [])):
-            async with session_on(f"{scheme}://127.0.0.1:{port}/v1", clock=InstantClock()) as session:
+    """Neither a refused connection nor one that hangs, nor a failed or a hanging TLS handshake, shows the key."""
+
+    def plain_text(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"no TLS here\r\n")
+        writer.close()
+
+    async with listening(plain_text) as plain, raw_server(b"") as silent:
+        handshakes = [plain.sockets[0].getsockname()[1], silent.port] if scheme == "https" else []
+        for port in (closed_port, full_port, *handshakes):
+            timeout = Timeout(connect=0.05 if port in {full_port, silent.port} else 10)
+            url = f"{scheme}://127.0.0.1:{port}/v1"
+            async with session_on(url, timeout=timeout, clock=InstantClock()) as session:
                 async with watching(caplog) as seen:
                     await CALLS[call](session)
             assert isinstance(seen.caught, ShopError)
@@ -346,7 +354,7 @@ PROXY_FAULTS: dict[str, Behaviour] = {
     "407 echo": lambda heard, wire: wire.send(answer(heard.headers, 407)),
     "502": answer(raw=b"<html>", status=502),
     "garbage": close_after(b"SMTP\r\n\r\n"),
-    "silence": silence,
+    "silence": time_out,
 }
 
 
@@ -401,7 +409,7 @@ async def test_a_cancelled_call_shows_nothing(
             await CALLS[call](session)
 
     end: list[asyncio.Timeout] = []
-    async with raw_server(where(arrived)) as server, session_on(server.base_url, timeout=Timeout()) as session:
+    async with raw_server(where(arrived)) as server, session_on(server.base_url) as session:
         async with watching(caplog) as seen:
             task = asyncio.create_task(bounded(session))
             await arrived.wait()
@@ -422,7 +430,7 @@ async def test_a_session_closed_under_a_call_shows_nothing(call: str, caplog: py
     arrived = asyncio.Event()
     async with (
         raw_server(mid_request(arrived)) as server,
-        session_on(server.base_url, timeout=Timeout(), clock=InstantClock()) as session,
+        session_on(server.base_url, clock=InstantClock()) as session,
     ):
         async with watching(caplog) as seen:
             task = asyncio.create_task(_awaited(CALLS[call](session)))

@@ -30,7 +30,7 @@ from shopsdk._gate import Budget, Clock, Gate, Gates
 from shopsdk._session import core_of
 from shopsdk.sandbox import Sandbox
 from shopsdk.testing import InstantClock
-from tests.support import CUSTOMER, Heard, Wire, answer, raw_server, silence
+from tests.support import CUSTOMER, Heard, Wire, answer, pass_time, raw_server, silence
 
 LIMITED = answer({"message": "Too Many Attempts."}, 429, headers={"Retry-After": "30"})
 
@@ -366,8 +366,15 @@ async def test_the_deadline_covers_the_waits() -> None:
 
 async def test_an_attempt_gets_what_is_left_of_the_deadline() -> None:
     """The last attempt would run past the deadline by its own timeout."""
-    async with raw_server(silence) as server:
-        async with server.session(timeout=Timeout(total=30, deadline=0.1), retry=RetryPolicy(attempts=1)) as session:
+
+    async def wait_and_answer(_heard: Heard, wire: Wire) -> None:
+        pass_time(20)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        wire.send(answer(CUSTOMER))
+
+    async with raw_server(wait_and_answer) as server:
+        async with server.session(timeout=Timeout(total=30, deadline=15), retry=RetryPolicy(attempts=1)) as session:
             with pytest.raises(TransportError):
                 await get_customer(session, 7)
     assert len(server.heard) == 1
@@ -423,12 +430,17 @@ async def test_a_queue_between_attempts_is_free_too() -> None:
 async def test_no_more_are_in_flight_than_allowed() -> None:
     """A burst of tasks would open a hundred connections to a shop that allows ten."""
     now = most = 0
+    full = asyncio.Event()
 
     async def behave(_heard: Heard, wire: Wire) -> None:
         nonlocal now, most
         now += 1
         most = max(most, now)
-        await asyncio.sleep(0.005)
+        if now == 3:
+            full.set()
+        await full.wait()
+        for _ in range(10):  # a fourth would come
+            await asyncio.sleep(0)
         now -= 1
         wire.send(answer(CUSTOMER))
 
