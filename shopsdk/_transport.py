@@ -74,7 +74,7 @@ class _ObservedRequest(aiohttp.ClientRequest):
 
     own_connection = False
     send_began = False
-    watch: Callable[[Connection], None]
+    transport: "Transport"
 
     @property
     def connection_key(self) -> ConnectionKey:
@@ -87,7 +87,9 @@ class _ObservedRequest(aiohttp.ClientRequest):
         protocol = conn.protocol
         if protocol is not None and protocol.should_close:
             raise _ConnectionLostError("the connection was broken, or held an answer that nobody asked for")
-        self.watch(conn)
+        if self.transport.closing:
+            raise _SessionClosedError
+        self.transport.watch(conn)
         self.send_began = True
         if self.own_connection and protocol is not None:
             self.headers["Connection"] = "close"
@@ -140,6 +142,9 @@ class Transport:
         self.connector = options.connector or _OwnConnector(options.max_in_flight)
         self.connections: dict[asyncio.Future[None], asyncio.Transport] = {}
         """What has carried a request and is not closed yet, by what tells of its end."""
+        self.under_way = 0
+        """Attempts."""
+        self.closing = False
         self.http = aiohttp.ClientSession(
             connector=self.connector,
             connector_owner=options.connector is None,
@@ -154,14 +159,22 @@ class Transport:
         self._timeout = _client_timeout(options.timeout, options.timeout.total)
 
     async def close(self) -> None:
-        """Close the connections; a borrowed connector stays open."""
-        await self.http.close()
+        """Close the connections; a borrowed connector stays open, and what was sent by it is heard to its end."""
+        self.closing = True
+        if self.options.connector is None or not self.under_way:
+            await self.http.close()
         leaving = [closed for closed, transport in self.connections.items() if transport.is_closing()]
         if leaving:
             _, late = await asyncio.wait(leaving, timeout=_GOODBYE)
             for closed in late:
                 self.connections[closed].abort()
             await asyncio.gather(*late, return_exceptions=True)
+
+    def ended(self) -> None:
+        """Take note that an attempt has ended: without aiohttp's session, a new connection of its own would get lost."""
+        self.under_way -= 1
+        if self.closing and not self.under_way:
+            self.http.detach()
 
     def watch(self, connection: Connection) -> None:
         """Remember a connection until it has ended: the pool forgets it as soon as it begins to close it."""
@@ -239,7 +252,7 @@ class Attempt:
         """Pass the request on, with the key; aiohttp's own resend is kept from happening."""
         self._observed = cast(_ObservedRequest, request)
         self._observed.own_connection = not self._request.idempotent
-        self._observed.watch = self._transport.watch
+        self._observed.transport = self._transport
         request.headers["Authorization"] = f"Bearer {self._transport.options.key.reveal()}"
         try:
             return await handler(request)
@@ -252,10 +265,11 @@ class Attempt:
     async def _exchange(self, seconds: float, on_status: OnStatus) -> Response:
         transport, request = self._transport, self._request
         if transport.connector.closed:
-            raise _ConnectorClosedError
+            raise _SessionClosedError
         if transport.options.trace_configs:
             _traced.set(self)
         query = f"?{request.query}" if request.query else ""
+        transport.under_way += 1
         try:
             async with transport.http.request(
                 request.method,
@@ -270,6 +284,7 @@ class Attempt:
                 on_status(answer.status, answer.headers)
                 content = await _read(answer, transport.options.max_response_bytes)
         finally:
+            transport.ended()
             if self._observed is not None:  # it holds the key, and a traceback's frames hold us
                 self.sent, self._observed = self._observed.send_began, None
         return Response(status=answer.status, headers=answer.headers, body=content.removeprefix(_BYTE_ORDER_MARK))
@@ -281,8 +296,9 @@ class Attempt:
             return DecodeError(
                 f"the answer to {label} is larger than max_response_bytes", maybe_applied=self._request.changes
             )
-        if isinstance(error, _ConnectorClosedError) or (sent is False and self._transport.connector.closed):
-            return SessionStateError(f"{label} was not sent: the session's connector is closed")
+        if isinstance(error, _SessionClosedError) or (sent is False and self._transport.connector.closed):
+            what = "session" if self._transport.closing else "session's connector"
+            return SessionStateError(f"{label} was not sent: the {what} is closed")
         if sent is False or isinstance(error, _UNSENT):
             return self._not_sent(error)
         if self._request.changes:
@@ -311,8 +327,8 @@ class _TooLargeError(Exception):
     """The body passed its cap."""
 
 
-class _ConnectorClosedError(Exception):
-    """Somebody closed the connector; aiohttp itself says so by a RuntimeError."""
+class _SessionClosedError(Exception):
+    """The session was closed, or somebody closed its connector; aiohttp itself says so by a RuntimeError."""
 
 
 async def _read(answer: aiohttp.ClientResponse, most: int) -> bytes:

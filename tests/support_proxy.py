@@ -74,18 +74,22 @@ class Tunnel:
                 if asyncio.iscoroutine(result):
                     await result
                 return
-            host, _, port = heard.target.rpartition(":")
-            there_in, there_out = await asyncio.open_connection(host, int(port))
-            writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-            try:
-                await asyncio.gather(_pump(reader, there_out), _pump(there_in, writer))
-            finally:
-                there_out.close()
+            await self.through(heard, Wire(reader, writer))
         except (OSError, asyncio.CancelledError):
             pass  # the client has gone, or the test is over
         finally:
             self._tasks.discard(task)
             writer.close()
+
+    async def through(self, heard: Heard, wire: Wire) -> None:
+        """Open the tunnel that was asked for."""
+        host, _, port = heard.target.rpartition(":")
+        there_in, there_out = await asyncio.open_connection(host, int(port))
+        wire.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        try:
+            await asyncio.gather(_pump(wire.reader, there_out), _pump(there_in, wire.writer))
+        finally:
+            there_out.close()
 
     async def stop(self) -> None:
         for task in list(self._tasks):

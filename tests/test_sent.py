@@ -1,6 +1,7 @@
 """What was sent is observed: what fails before it is surely unsent, and an edit has a connection of its own."""
 
 import asyncio
+import gc
 import ssl
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -271,6 +272,38 @@ async def test_a_connector_that_closes_under_a_sent_request_leaves_doubt(call: s
             with pytest.raises(kind) as caught:
                 await task
     assert (kind is UnknownOutcomeError) is caught.value.maybe_applied
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_a_session_that_closes_while_a_borrowed_connector_connects_sends_nothing(call: str) -> None:
+    """What was still connecting when its session was closed is not sent, and its connection is not lost."""
+    problems: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: problems.append(context))
+    arrived, go_on = asyncio.Event(), asyncio.Event()
+
+    async def hold(heard: Heard, wire: Wire) -> None:
+        arrived.set()
+        await go_on.wait()
+        await proxy.through(heard, wire)
+
+    async with (
+        tls_server(shop_or_edit) as server,
+        tunnel(hold) as proxy,
+        aiohttp.TCPConnector(ssl=client_tls()) as connector,
+    ):
+        session = AsyncSession(
+            "key", shop_id=38, base_url=f"https://localhost:{server.port}/v1", proxy=proxy.url, connector=connector
+        )
+        task = asyncio.ensure_future(CALLS[call](session))
+        await arrived.wait()
+        await session.close()
+        go_on.set()
+        with pytest.raises(SessionStateError, match="the session") as caught:
+            await task
+        assert not caught.value.maybe_applied
+        gc.collect()
+    assert [] == server.heard
+    assert [] == problems
 
 
 # --- cancelled
