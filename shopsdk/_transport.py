@@ -171,7 +171,7 @@ class Transport:
             await asyncio.gather(*late, return_exceptions=True)
 
     def ended(self) -> None:
-        """Take note that an attempt has ended: without aiohttp's session, a new connection of its own would get lost."""
+        """Take note that an attempt has ended: aiohttp, without its session, loses a connection that is just made."""
         self.under_way -= 1
         if self.closing and not self.under_way:
             self.http.detach()
