@@ -52,6 +52,7 @@ def kill_at(page: int, target: Path) -> list[int]:
         return [request.json["page"] for request in shop.requests]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["c.csv.gz", "c.parquet"])
 async def test_the_checkpoint_is_on_the_disk_at_once(name: str, tmp_path: Path) -> None:
     """After a kill at any request the checkpoint lags by the page that was being written, and by no more."""

@@ -208,6 +208,7 @@ def test_refusals_by_the_shop_have_their_code(shell: Shell) -> None:
     assert "wrong" not in ended.err
 
 
+@pytest.mark.slow
 def test_failures_are_a_sentence_or_on_request_a_traceback(shell: Shell) -> None:
     """A traceback where a sentence belongs, or none where it was asked for."""
     shell.patch.setenv("SHOPSDK_BASE_URL", "http://127.0.0.1:9/v1")

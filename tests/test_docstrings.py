@@ -51,6 +51,7 @@ async def test_examples_run(
     assert all(request.status == 200 for request in readers_shop.requests)
 
 
+@pytest.mark.slow
 def test_the_examples_of_tests_pass(tmp_path: Path) -> None:
     """The two blocks that a user pastes to have the fixtures, and a first test with them, would not work."""
     conftest, first_test = FOR_PYTEST

@@ -51,6 +51,7 @@ def small() -> Iterator[Sandbox]:
         yield shop
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(data=st.data())
 async def test_whatever_the_disk_lost_is_read_again(

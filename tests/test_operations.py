@@ -212,6 +212,7 @@ async def test_the_shop_can_be_given_with_the_call(shop: Sandbox) -> None:
             await get_customer(session, customer.id, shop_id=39)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("concurrency", [1, 8])
 async def test_a_hundred_thousand_customers(concurrency: int, big_shop: Sandbox) -> None:
     """Bulk is what this is for: somebody would be lost, repeated or out of order among a thousand pages."""

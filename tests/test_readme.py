@@ -47,6 +47,7 @@ async def test_fragments_run(number: int, tmp_path: Path, monkeypatch: pytest.Mo
     assert all(request.status == 200 for request in shop.requests)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", FOR_PYTEST)
 def test_a_first_test_passes(number: int, tmp_path: Path) -> None:
     """The test that a user pastes to begin with would not pass."""
@@ -86,6 +87,7 @@ async def test_the_key_is_quoted_where_it_is_set() -> None:
     assert (b"12345|the rest of the key 38", b"") == await process.communicate()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(3, len(SHELL)))
 async def test_shell_blocks_run(number: int, two_shops: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A command that a reader pastes would fail, or leave something else than the text beside it says."""

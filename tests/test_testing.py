@@ -113,6 +113,7 @@ def test_not_at_all(shop_session):
 """
 
 
+@pytest.mark.slow
 def test_the_session_serves_every_loop_scope(tmp_path: Path) -> None:
     """``shop_session`` serves every loop scope of pytest-asyncio, anyio's plugin and bare loops; nothing is left.
 
@@ -130,6 +131,7 @@ def test_the_session_serves_every_loop_scope(tmp_path: Path) -> None:
     assert f" {12 + 3 * len(anyio)} passed in " in said, said
 
 
+@pytest.mark.slow
 def test_the_session_serves_anyio_s_auto_mode(tmp_path: Path) -> None:
     """``shop_session`` works where anyio's plugin runs every coroutine, the README's own test included."""
     pytest.importorskip("anyio")
@@ -196,6 +198,7 @@ async def test_a_cancelled_sleeper_holds_nobody_up() -> None:
     assert ([1.0, 2.0], 2.0) == (clock.slept, clock.time)
 
 
+@pytest.mark.slow
 def test_the_environment_leads_to_the_sandbox(tmp_path: Path) -> None:
     """Code under test that makes a session of its own would call a real shop, with the developer's key."""
     test = """
@@ -211,6 +214,7 @@ def test_two():
     assert "2 passed" in run_suite(tmp_path, test)
 
 
+@pytest.mark.slow
 def test_a_marker_that_makes_no_sense_says_so(tmp_path: Path) -> None:
     """The marker is known to ``--strict-markers``; what it cannot mean is an error that says why, not an empty shop."""
     marked = {"one": "50", "two": "customer=50", "three": "customers=-1", "right": "customers=3"}
