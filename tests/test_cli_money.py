@@ -1,6 +1,7 @@
 """The command never tells of a made change as a failure, and a signal leaves nothing open, whatever the streams do."""
 
 import fcntl
+import io
 import json
 import os
 import pty
@@ -10,16 +11,18 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from decimal import Decimal
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 from shopsdk import Customer
+from shopsdk.cli._signals import signals
 from shopsdk.sandbox import Fault, RecordedRequest, Sandbox
-from tests.support_cli import COMMAND, Shell, environment, run, running
+from tests.support_cli import COMMAND, Shell, environment, run, running, signals_restored
 from tests.support_export import read_rows
 
 pytestmark = pytest.mark.slow
@@ -139,6 +142,30 @@ def test_text_that_a_code_page_lacks_is_escaped(encoding: str) -> None:
         assert ("\\ud83d\\ude00" in record) is (encoding != "utf-8")
         told = shell('shopsdk affiliate 7 "Ä€"', shop, PYTHONIOENCODING=encoding)
         assert 0 == told.returncode, told.stderr
+
+
+def test_words_that_a_code_page_lacks_are_escaped_too() -> None:
+    """What is said on stderr is said in full, whatever the code page, and where an argument is no text at all."""
+    with shop_of_two() as (shop, _):
+        for words, encoding, told in (
+            ("nosuché€", "ascii", rb"No such command 'nosuch\u00e9\u20ac'"),
+            ("customer €@x", "cp437", rb"no customer has the e-mail address \u20ac@x"),
+            ("export $'\\xff/c.csv'", "utf-8", rb"/\udcff: there is no such folder"),
+        ):
+            assert told in shell(f"shopsdk {words}", shop, PYTHONIOENCODING=encoding).stderr
+
+
+def test_an_answer_that_is_no_text_is_no_yes(shell: Shell, shop: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes that are not of the terminal's code page change nothing, and are no wrong command."""
+
+    class Terminal(io.TextIOWrapper):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(sys, "stdin", Terminal(io.BytesIO(b"\xff\n"), encoding="utf-8"))
+    ended = shell.run("balance", str(shop.customers()[0].id), "5")
+    assert (1, []) == (ended.code, shop.transactions(shop.customers()[0].id))
+    assert "nothing was changed" in ended.err
 
 
 # --- signals
@@ -289,6 +316,38 @@ def test_several_signals_at_once_are_one(tmp_path: Path) -> None:
     assert b"Traceback" not in said
 
 
+def test_the_first_signal_gives_the_exit_code() -> None:
+    """A second signal interrupts nothing, and does not change what the first has begun."""
+    with signals_restored(), signals.caught():
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGHUP)
+        assert 143 == signals.code
+
+
+@pytest.mark.parametrize(("number", "code"), STOPS)
+def test_a_signal_before_a_command_has_begun_is_its_own_exit_code(
+    number: int, code: int, shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command that is stopped while it starts, or reads its words, is told as stopped."""
+
+    class Interrupted(ModuleType):
+        def __getattr__(self, name: str) -> object:
+            signal.raise_signal(number)
+            return None
+
+    def interrupted(*_: object) -> list[str]:
+        signal.raise_signal(number)
+        return []
+
+    with monkeypatch.context() as patch:
+        patch.setattr("shopsdk.cli._options.Group.parse_args", interrupted)
+        assert code == shell.run("customers").code
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "shopsdk.cli._app", Interrupted("_app"))
+        assert code == shell.run("customers").code
+
+
 LATE = """
 import atexit, os, signal
 from shopsdk.cli import main
@@ -322,6 +381,24 @@ def test_a_signal_ends_a_command_whose_reader_reads_nothing(tmp_path: Path) -> N
             process.send_signal(signal.SIGTERM)
             assert process.stderr is not None
             assert (b"shopsdk: stopped\n", 143) == (process.stderr.read(), process.wait())
+    os.close(read)
+    os.close(write)
+
+
+def test_a_signal_ends_a_change_whose_reader_reads_nothing(tmp_path: Path) -> None:
+    """An answer that waits for its reader can be stopped, and the change was made all the same."""
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(write, b"x")
+    os.set_blocking(write, True)
+    with shop_of_two(faults=[Fault("rate_limit", method="GET", retry_after=100_000)]) as (shop, _):
+        with running(shop, "balance", "7", "5", "--yes", cwd=tmp_path, stdout=write) as process:
+            assert process.stderr is not None
+            assert b"the balance after it could not be read" in process.stderr.readline()  # next is the answer
+            process.send_signal(signal.SIGTERM)
+            assert (b"shopsdk: stopped; the balance was changed\n", 0) == (process.stderr.read(), process.wait())
     os.close(read)
     os.close(write)
 
@@ -389,6 +466,18 @@ def test_a_balance_that_cannot_be_read_stops_no_edit(fails: str, shell: Shell, s
     assert "was changed by 5" in told.out
     assert (fails == "after") is ("before" in told.out)
     assert "could not be read" in told.err
+    assert 1 == len(shop.transactions(who))
+
+
+def test_a_balance_that_is_slow_to_read_holds_no_edit_up(
+    shell: Shell, shop: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The balance before and after is given up after a while, and the edit is made and told."""
+    who = shop.customers()[0].id
+    monkeypatch.setattr("shopsdk.cli._change._READ_SECONDS", 0.01)
+    shop.fail_next("slow", method="GET", seconds=100.0, times=2)
+    told = shell.run("balance", str(who), "5", "--yes")
+    assert (0, f"The balance of customer {who} was changed by 5\n") == (told.code, told.out)
     assert 1 == len(shop.transactions(who))
 
 
