@@ -51,6 +51,18 @@ def test_customers_lists_a_page(shell: Shell, shop: Sandbox) -> None:
     assert shop.requests[-1].query["subscribed"] == "0"
 
 
+@pytest.mark.parametrize("words", [("customers",), ("export", "c.csv", "--force")])
+def test_lists_carry_their_parameters_where_they_are_told_to(
+    words: tuple[str, ...], shell: Shell, shop: Sandbox
+) -> None:
+    """Parameters travel in the body and in the query, unless one of them is chosen."""
+    for chosen, in_body, in_query in (((), 7, "7"), (("body",), 7, None), (("query",), None, "7"), (("both",), 7, "7")):
+        options = ("--list-params", *chosen) if chosen else ()
+        assert shell.run(*words, "--per-page", "7", *options).code == 0
+        request = shop.requests[-1]
+        assert ((request.json or {}).get("perPage"), request.query.get("perPage")) == (in_body, in_query)
+
+
 def test_customer_shows_all_fields(shell: Shell, shop: Sandbox) -> None:
     """A field that is missing, or money that became a float."""
     shop.add_customer(id=5000, email="five@example.com", affiliate_code="FIVE")
