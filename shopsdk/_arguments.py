@@ -129,8 +129,12 @@ def one_criterion(**given: object) -> tuple[str, str]:
 
 
 def server_filter(name: str, text: str) -> CustomerFilters:
-    """Make a filter that finds this text. A backslash is an escape to MySQL, so ``_``, any character, stands for it."""
-    return cast("CustomerFilters", {name: text.replace("\\", "_")})
+    """Make a filter that finds this text, where ``_``, any character, stands for what the server may read otherwise.
+
+    A backslash is an escape to MySQL, and letters beyond ASCII have one case to SQLite.
+    """
+    wide = ("_" if char == "\\" or (not char.isascii() and char.lower() != char.upper()) else char for char in text)
+    return cast("CustomerFilters", {name: "".join(wide)})
 
 
 def customer_number(customer_id: object) -> int:

@@ -89,9 +89,10 @@ async def send_referenced(edit: Edit, reference: str) -> BalanceEdit:
         loss = error
     elapsed = loss.elapsed if isinstance(loss, TransportError) else core_of(edit.session).clock.now() - began
     found = await _search(edit, reference)
-    if made := _found(edit, found, replayed=False):
+    if made := _found(edit, found or [], replayed=False):
         return made
-    tells = f"is in the ledger with the amount {found[0].amount}" if found else "is not in the ledger yet"
+    tells = "was not looked up, since the ledger could not be read" if found is None else "is not in the ledger yet"
+    tells = f"is in the ledger with the amount {found[0].amount}" if found else tells
     raise UnknownOutcomeError(
         f"{loss}; reference {reference!r} {tells}: the edit may still be carried out",
         method=request.method,
@@ -102,25 +103,25 @@ async def send_referenced(edit: Edit, reference: str) -> BalanceEdit:
     ) from loss
 
 
-async def _search(edit: Edit, reference: str) -> list[BalanceTransaction]:
-    """Look for an edit whose answer was lost, a few times; nothing that goes wrong with looking is news."""
+async def _search(edit: Edit, reference: str) -> list[BalanceTransaction] | None:
+    """Look for an edit whose answer was lost, a few times; None where the ledger could not be read."""
     try:
         return await _search_on(core_of(edit.session).runtime(), edit, reference)
     except SessionStateError:
-        return []  # closed meanwhile: nobody can look, and the doubt stands
+        return None  # closed meanwhile: nobody can look, and the doubt stands
     except BaseException as interrupted:
         interrupted.add_note(_interrupted_note(reference))
         raise
 
 
-async def _search_on(runtime: Runtime, edit: Edit, reference: str) -> list[BalanceTransaction]:
+async def _search_on(runtime: Runtime, edit: Edit, reference: str) -> list[BalanceTransaction] | None:
     ends_at = runtime.now() + _SEARCH_SECONDS
-    found: list[BalanceTransaction] = []
+    found: list[BalanceTransaction] | None = None
     for pause in _PAUSES:
+        if pause >= ends_at - runtime.now():
+            break
         await runtime.pause(pause)
         left = ends_at - runtime.now()
-        if left <= 0:
-            break
         try:
             found = await _find(edit, reference, deadline=left)
         except SessionStateError:

@@ -13,7 +13,7 @@ from shopsdk._errors import (
     ServerError,
 )
 from shopsdk._json import as_list, as_object
-from shopsdk._wire import Request, Response, without_emails
+from shopsdk._wire import Request, Response, maybe_applied, without_emails
 
 _COUNT = re.compile(r"[0-9]{1,18}")
 _MESSAGE_CHARS = 500
@@ -82,11 +82,6 @@ def error_from(
 
 def _count(text: str | None) -> int | None:
     return int(text) if text is not None and _COUNT.fullmatch(text) else None
-
-
-def maybe_applied(status: int) -> bool:
-    """Does this status leave open whether the request was carried out? A 4xx refuses it; 408 is a proxy giving up."""
-    return not 400 <= status < 500 or status == 408
 
 
 def _hint(status: int) -> str:

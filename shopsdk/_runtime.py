@@ -23,6 +23,7 @@ from shopsdk._errors import (
     ServerError,
     SessionStateError,
     ShopError,
+    TransportError,
 )
 from shopsdk._events import (
     AttemptStarted,
@@ -151,7 +152,7 @@ class Runtime:
             try:
                 await wait
             except asyncio.CancelledError:
-                if me is None or me.cancelling() > cancels:
+                if me is None or me.cancelling() > cancels or not self._closing:
                     raise
             else:
                 return
@@ -167,7 +168,7 @@ class Runtime:
         Args:
             request: what to send; its body is written once, and every attempt sends the same bytes.
             deadline: seconds for the whole call; None for the session's own.
-            doubt: what a cancellation notes where a change may have been made; absent, that it may have been.
+            doubt: what a cancellation notes where a change may have been made; default: that it may have been.
         """
         call = Call(
             number=next(self._calls),
@@ -246,7 +247,7 @@ class Runtime:
 
     async def _try_once(self, call: Call) -> Response | ShopError:
         seconds = self._leave_now(call)
-        attempt = self._transport.attempt(call.request, call.body)
+        attempt = self._transport.attempt(call.request, call.body, fresh=isinstance(call.last, TransportError))
         try:
             response = await attempt.send(seconds, partial(self._hear, call))
         except ShopError:

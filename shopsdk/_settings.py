@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 from math import isfinite
 from typing import Any
-from urllib.parse import SplitResult, quote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 import attrs
 
@@ -79,7 +79,9 @@ def check_proxy(proxy: Secret, base_url: str) -> Secret:
     if not isinstance(proxy.reveal(), str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError("proxy must be a str")
     plain = Secret(str.__str__(proxy.reveal()))
-    _split_url("proxy", plain, "http://proxy.example:3128")
+    parts = _split_url("proxy", plain, "http://proxy.example:3128")
+    if "\\" in plain.reveal() or ":" in unquote(parts.username or ""):  # aiohttp refuses them, at each call
+        raise ValueError("proxy must hold no backslash, and no colon in the user's name")
     if urlsplit(base_url).scheme == "http":
         raise ValueError("proxy goes with an https base_url: over plain http the proxy would see the key")
     return plain

@@ -34,7 +34,7 @@ from shopsdk._errors import DecodeError, NotSentError, SessionStateError, ShopEr
 from shopsdk._retry import Timeout
 from shopsdk._settings import Secret
 from shopsdk._version import __version__
-from shopsdk._wire import Request, Response
+from shopsdk._wire import Request, Response, maybe_applied
 
 _HEADERS = {
     "Accept": "application/json",  # first, or Laravel answers errors as redirects
@@ -197,9 +197,9 @@ class Transport:
         whole = self.options.timeout.total
         return self._timeout if seconds >= whole else _client_timeout(self.options.timeout, seconds)
 
-    def attempt(self, request: Request, body: bytes | None) -> "Attempt":
-        """Make an attempt, to be sent once."""
-        return Attempt(self, request, body)
+    def attempt(self, request: Request, body: bytes | None, *, fresh: bool = False) -> "Attempt":
+        """Make an attempt, to be sent once; ``fresh``: on a connection of its own, whatever it is."""
+        return Attempt(self, request, body, fresh=fresh)
 
 
 @attrs.define(eq=False, repr=False)
@@ -211,12 +211,14 @@ class Attempt:
     _body: bytes | None
     sent: bool | None = None
     """Did it begin to be written? None: nothing was observed, as under a mock in aiohttp's place."""
+    _fresh: bool = False
+    _refused: bool = False
     _observed: _ObservedRequest | None = None
 
     @property
     def maybe_applied(self) -> bool:
         """May a change have been made by it?"""
-        return self._request.changes and self.sent is not False
+        return self._request.changes and self.sent is not False and not self._refused
 
     def __deepcopy__(self, _: object) -> "Attempt":
         return self  # aioresponses copies what a request is given, and would begin to copy the event loop
@@ -237,13 +239,14 @@ class Attempt:
         try:
             return await self._exchange(seconds, on_status)
         except asyncio.CancelledError as cancelled:
-            if task is None or task.cancelling() > cancels:
+            if task is None or task.cancelling() > cancels or (cancels and not self._transport.connector.closed):
                 problem = cancelled.with_traceback(None)
                 problem.__context__ = None
             else:  # nobody asked for it: a connector that is closed cancels what waits for it
                 problem = self._failure(cancelled)
         except Exception as error:  # noqa: BLE001 - a borrowed connector, and hooks of the caller's, raise what they like
-            problem = self._failure(error)
+            stopped = task is not None and task.cancelling() > cancels  # a hook failed over a cancellation
+            problem = asyncio.CancelledError() if stopped else self._failure(error)
         raise problem
 
     async def __call__(
@@ -251,7 +254,7 @@ class Attempt:
     ) -> aiohttp.ClientResponse:
         """Pass the request on, with the key; aiohttp's own resend is kept from happening."""
         self._observed = cast(_ObservedRequest, request)
-        self._observed.own_connection = not self._request.idempotent
+        self._observed.own_connection = self._fresh or not self._request.idempotent
         self._observed.transport = self._transport
         request.headers["Authorization"] = f"Bearer {self._transport.options.key.reveal()}"
         try:
@@ -266,8 +269,7 @@ class Attempt:
         transport, request = self._transport, self._request
         if transport.connector.closed:
             raise _SessionClosedError
-        if transport.options.trace_configs:
-            _traced.set(self)
+        token = _traced.set(self) if transport.options.trace_configs else None
         query = f"?{request.query}" if request.query else ""
         transport.under_way += 1
         try:
@@ -281,10 +283,13 @@ class Attempt:
                 proxy=None if transport.proxy is None else transport.proxy.reveal(),
                 middlewares=(self,),
             ) as answer:
+                self._refused = not maybe_applied(answer.status)
                 on_status(answer.status, answer.headers)
                 content = await _read(answer, transport.options.max_response_bytes)
         finally:
             transport.ended()
+            if token is not None:
+                _traced.reset(token)
             if self._observed is not None:  # it holds the key, and a traceback's frames hold us
                 self.sent, self._observed = self._observed.send_began, None
         return Response(status=answer.status, headers=answer.headers, body=content.removeprefix(_BYTE_ORDER_MARK))
@@ -299,7 +304,7 @@ class Attempt:
         if isinstance(error, _SessionClosedError) or (sent is False and self._transport.connector.closed):
             what = "session" if self._transport.closing else "session's connector"
             return SessionStateError(f"{label} was not sent: the {what} is closed")
-        if sent is False or isinstance(error, _UNSENT):
+        if sent is False or (sent is None and isinstance(error, _UNSENT)):
             return self._not_sent(error)
         if self._request.changes:
             return UnknownOutcomeError(f"{label} may or may not have been carried out: {_reason(error)}")
@@ -332,20 +337,26 @@ class _SessionClosedError(Exception):
 
 
 async def _read(answer: aiohttp.ClientResponse, most: int) -> bytes:
+    good = 200 <= answer.status < 300
     length = answer.content_length
-    if length is not None and length <= most and "Content-Encoding" not in answer.headers:
+    if good and length is not None and length <= most and "Content-Encoding" not in answer.headers:
         return await answer.read()
     pieces: list[bytes] = []
     room = most
-    async for piece in answer.content.iter_any():
-        pieces.append(piece[:room])
-        room -= len(piece)
-        if room < 0:
-            answer.close()
-            if 200 <= answer.status < 300:
-                raise _TooLargeError
-            break  # an error stays the error it is, cut short
-    return b"".join(pieces)
+    try:
+        async for piece in answer.content.iter_any():
+            pieces.append(piece[:room])
+            room -= len(piece)
+            if room < 0:
+                answer.close()
+                break
+    except (aiohttp.ClientError, OSError):
+        answer.close()
+        if good:
+            raise
+    if good and room < 0:
+        raise _TooLargeError
+    return b"".join(pieces)  # of an error, what came: it stays the error it is, cut short
 
 
 def _client_timeout(timeout: Timeout, seconds: float) -> aiohttp.ClientTimeout:
@@ -358,6 +369,7 @@ _BROKEN = (
     ("LineTooLong", f"it has a header line of more than {_MAX_HEADER_BYTES // 1024} KiB"),
     ("BadStatusLine", "it is not HTTP"),
     ("InvalidHeader", "it has a header that HTTP does not allow"),
+    ("Invalid header", "it has a header that HTTP does not allow"),
     ("Too many headers", "it has too many headers"),
     ("ContentLength", "its body ends before its Content-Length"),
     ("Content-Length", "its Content-Length is broken or contradicted"),
@@ -390,7 +402,7 @@ def _reason(error: BaseException) -> str:
             told = " ".join(f"{type(each).__name__} {each}" for each in _causes(error))
             reason = next((f"the answer cannot be read: {words}" for word, words in _BROKEN if word in told), reason)
         case asyncio.CancelledError():
-            reason = "the connector gave up"
+            reason = "cancelled by the connector or a hook"
         case _:
             pass
     return reason

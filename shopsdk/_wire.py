@@ -317,6 +317,11 @@ def check_int(name: str, value: object, least: int) -> int:
     return number
 
 
+def maybe_applied(status: int) -> bool:
+    """Does this status leave open whether the request was carried out? A 4xx refuses it; 408 is a proxy giving up."""
+    return not 400 <= status < 500 or status == 408
+
+
 def without_emails(text: str) -> str:
     """Keep personal data out of messages and logs, quoted (``%40``) or not."""
     return _EMAIL.sub("[e-mail]", text.replace("%40", "@")) if "@" in text or "%40" in text else text

@@ -257,3 +257,15 @@ async def test_a_wrong_edit_is_refused_and_nothing_is_sent(
         with pytest.raises(kind):
             await find_balance_edit(session, customer_id, reference)
     assert [] == server.heard
+
+
+@pytest.mark.parametrize(
+    ("kept", "given"), [("josé@example.com", "JOSÉ@example.com"), ("Ünal@example.com", "ünal@EXAMPLE.com")]
+)
+async def test_letters_beyond_ascii_are_found_in_either_case(kept: str, given: str) -> None:
+    """A server that folds ASCII letters alone hides nobody whose name has others."""
+    with Sandbox([Customer(id=7, email=kept), Customer(id=8, email=kept + "x")]) as shop:
+        async with shop.session() as session:
+            found = await find_customer(session, email=given)
+    assert found is not None
+    assert 7 == found.id

@@ -307,6 +307,42 @@ async def test_a_call_with_less_time_than_a_503_that_is_waited_out_fails_as_one(
 # --- the search after a lost answer
 
 
+@pytest.mark.parametrize("reads", [True, False])
+async def test_a_search_that_could_not_look_does_not_say_that_it_did(reads: bool) -> None:
+    """Only where the ledger was read is a reference said not to stand in it."""
+
+    def behave(heard: Heard, wire: Wire) -> None:
+        if heard.method == "POST":
+            wire.writer.close()
+        else:
+            lost = any(earlier.method == "POST" for earlier in server.heard)
+            wire.send(answer([]) if reads or not lost else answer(None, 500))
+
+    async with raw_server(behave) as server, server.session(clock=InstantClock()) as session:
+        with pytest.raises(UnknownOutcomeError) as caught:
+            await edit_customer_balance(session, 7, 1, reference="r-1")
+    assert reads is ("is not in the ledger yet" in str(caught.value))
+    assert reads is not ("the ledger could not be read" in str(caught.value))
+
+
+@pytest.mark.parametrize("look", [0.5, 2.8, 4.0, 14.0])
+async def test_looks_that_take_their_time_do_not_prolong_the_search(look: float) -> None:
+    """No pause of the search after a lost answer begins that would end behind its fifteen seconds."""
+    clock = InstantClock()
+
+    def behave(heard: Heard, wire: Wire) -> None:
+        if heard.method == "POST":
+            wire.writer.close()
+            return
+        clock.time += look if any(earlier.method == "POST" for earlier in server.heard) else 0.0
+        wire.send(answer([]))
+
+    async with raw_server(behave) as server, server.session(clock=clock) as session:
+        with pytest.raises(UnknownOutcomeError):
+            await edit_customer_balance(session, 7, 1, reference="r-1")
+    assert clock.time < 15 + look
+
+
 LEDGERS: dict[str, Any] = {
     "hangs": time_out,
     "says 429 for a minute": answer(None, 429, headers={"Retry-After": "60"}),

@@ -1,6 +1,7 @@
 """What was sent is observed: what fails before it is surely unsent, and an edit has a connection of its own."""
 
 import asyncio
+import contextvars
 import gc
 import ssl
 from collections.abc import Awaitable, Callable
@@ -14,6 +15,7 @@ import pytest
 from shopsdk import (
     AsyncSession,
     NotSentError,
+    ResponseError,
     RetryPolicy,
     SessionStateError,
     ShopError,
@@ -205,6 +207,144 @@ async def test_a_certificate_that_does_not_hold_says_why(name: str, call: str) -
             with pytest.raises(NotSentError, match="certificate verification failed: " + words) as caught:
                 await CALLS[call](session)
     assert (1, False, False) == (caught.value.attempts, caught.value.repeatable, caught.value.maybe_applied)
+
+
+UNSENT: dict[str, BaseException] = {
+    "refused": aiohttp.ClientConnectorError(None, OSError(111, "hunter2")),  # type: ignore[arg-type]
+    "timed out": aiohttp.ConnectionTimeoutError("hunter2"),
+    "closed": asyncio.CancelledError("hunter2"),
+}
+
+
+@pytest.mark.parametrize("call", ["post", "put"])
+@pytest.mark.parametrize("where", ["on_request_headers_sent", "on_request_end", "on_response_chunk_received"])
+@pytest.mark.parametrize("name", UNSENT)
+async def test_an_error_that_speaks_of_connecting_makes_no_sent_edit_unsent(name: str, where: str, call: str) -> None:
+    """A hook whose own connection fails, once the edit was being written, leaves doubt, and nothing is sent again."""
+
+    async def fail(*_: object) -> None:
+        raise UNSENT[name]
+
+    trace = aiohttp.TraceConfig()
+    getattr(trace, where).append(fail)
+    async with raw_server(EDITED) as server, server.session(trace_configs=[trace], clock=InstantClock()) as session:
+        with pytest.raises(UnknownOutcomeError) as caught:
+            await CALLS[call](session)
+    assert (True, 1) == (caught.value.maybe_applied, caught.value.attempts)
+    assert len(server.heard) <= 1
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_a_cancellation_that_is_on_its_way_already_is_the_callers(call: str) -> None:
+    """A task that was cancelled just before it calls is cancelled, and sends nothing."""
+
+    async def work(session: AsyncSession) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await CALLS[call](session)
+
+    async with raw_server(shop_or_edit) as server, server.session() as session:
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.create_task(work(session))
+    assert [] == server.heard
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_a_hook_that_fails_over_a_cancellation_hides_it_from_nobody(call: str) -> None:
+    """A cancelled call stays cancelled though a trace hook fails meanwhile, with its note where there is doubt."""
+    arrived = asyncio.Event()
+
+    async def behave(heard: Heard, wire: Wire) -> None:
+        arrived.set()
+        await silence(heard, wire)
+
+    async def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_exception.append(fail)
+    async with raw_server(behave) as server, server.session(trace_configs=[trace]) as session:
+        task = asyncio.ensure_future(CALLS[call](session))
+        await arrived.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await task
+    assert 1 == len(server.heard)
+    assert (call != "read") is bool(getattr(caught.value, "__notes__", []))
+
+
+async def test_traces_leave_nothing_in_the_callers_context() -> None:
+    """What a traced call needed to know is gone from the caller's context after it."""
+    async with raw_server(EDITED) as server, server.session(trace_configs=[aiohttp.TraceConfig()]) as session:
+        before = dict(contextvars.copy_context())
+        await edit_customer_balance(session, 7, 1)
+        assert before == dict(contextvars.copy_context())
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("status", [401, 404, 422])
+async def test_a_refusal_whose_body_is_cut_is_still_a_refusal(status: int, call: str) -> None:
+    """The status says that nothing was done, whatever becomes of the words behind it."""
+    cut = answer({"message": "no"}, status, headers={"Content-Length": "9999"})
+    async with raw_server(close_after(cut)) as server, server.session(clock=InstantClock()) as session:
+        with pytest.raises(ResponseError) as caught:
+            await CALLS[call](session)
+    assert (status, False) == (caught.value.status, caught.value.maybe_applied)
+    assert 1 == len(server.heard)
+
+
+async def test_a_cancel_while_a_refusal_trickles_in_leaves_no_doubt() -> None:
+    """An edit that was refused carries no note of doubt, though it is cancelled before all was read."""
+    arrived = asyncio.Event()
+
+    async def behave(heard: Heard, wire: Wire) -> None:
+        wire.send(answer({"message": "no"}, 422, headers={"Content-Length": "9999"}))
+        await silence(heard, wire)
+
+    trace = aiohttp.TraceConfig()
+
+    async def told(*_: object) -> None:
+        arrived.set()
+
+    trace.on_request_end.append(told)
+    async with raw_server(behave) as server, server.session(trace_configs=[trace]) as session:
+        task = asyncio.create_task(edit_customer_balance(session, 7, 1))
+        await arrived.wait()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await task
+    assert [] == getattr(caught.value, "__notes__", [])
+
+
+async def test_a_read_gets_past_many_connections_that_hold_stray_answers() -> None:
+    """However many kept connections hold an answer that nobody asked for, the next try has a fresh one."""
+    stray: list[Wire] = []
+    together = asyncio.Barrier(8)
+
+    async def behave(heard: Heard, wire: Wire) -> None:
+        if heard.target.endswith("/8"):
+            stray.append(wire)
+            await together.wait()
+        wire.send(answer(CUSTOMER))
+
+    async with raw_server(behave) as server, server.session(clock=InstantClock()) as session:
+        await asyncio.gather(*(get_customer(session, 8) for _ in range(8)))
+        for wire in stray:
+            wire.send(answer({"message": "time out"}, 408))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert 7 == (await get_customer(session, 7)).id
+
+
+@pytest.mark.parametrize("proxy", ["http://127.0.0.1:1\\@x", "http://u%3Aa:b@proxy.example:3128"])
+def test_a_proxy_that_no_request_could_take_is_refused_at_once(proxy: str) -> None:
+    """A proxy's address that aiohttp would refuse at each call makes no session."""
+    with pytest.raises(ValueError, match=r"^proxy must ") as caught:
+        AsyncSession("key", proxy=proxy)
+    assert "127.0.0.1" not in str(caught.value)
 
 
 # --- a connector that somebody closes
@@ -483,6 +623,7 @@ UNREADABLE: dict[str, tuple[bytes, str]] = {
     "chunks that end early": (b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n{}", "before its last chunk"),
     "a header too long": (answer(CUSTOMER, headers={"X-Long": "x" * 70_000}), "a header line of more than 64 KiB"),
     "too many headers": (answer(CUSTOMER, headers={f"X-{n}": "x" for n in range(200)}), "too many headers"),
+    "a header without a colon": (b"HTTP/1.1 200 X\r\nnonsense\r\n\r\n", "a header that HTTP does not allow"),
     "a header that is none": (answer(CUSTOMER, headers={"X-Bad": "a\x00b"}), "a header that HTTP does not allow"),
     "another protocol": (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", "it is not HTTP"),
 }
