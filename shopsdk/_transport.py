@@ -199,7 +199,7 @@ class Transport:
 
     def attempt(self, request: Request, body: bytes | None, *, fresh: bool = False) -> "Attempt":
         """Make an attempt, to be sent once; ``fresh``: on a connection of its own, whatever it is."""
-        return Attempt(self, request, body, fresh=fresh)
+        return Attempt(self, request, body, fresh)
 
 
 @attrs.define(eq=False, repr=False)
@@ -209,9 +209,9 @@ class Attempt:
     _transport: Transport
     _request: Request
     _body: bytes | None
+    _fresh: bool
     sent: bool | None = None
     """Did it begin to be written? None: nothing was observed, as under a mock in aiohttp's place."""
-    _fresh: bool = False
     _refused: bool = False
     _observed: _ObservedRequest | None = None
 
