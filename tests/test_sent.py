@@ -17,6 +17,7 @@ from shopsdk import (
     NotSentError,
     ResponseError,
     RetryPolicy,
+    RetryScheduled,
     SessionStateError,
     ShopError,
     Timeout,
@@ -248,6 +249,21 @@ async def test_a_cancellation_that_is_on_its_way_already_is_the_callers(call: st
         with pytest.raises(asyncio.CancelledError):
             await asyncio.create_task(work(session))
     assert [] == server.heard
+
+
+async def test_a_cancellation_that_is_on_its_way_into_a_wait_is_the_callers() -> None:
+    """A task that is cancelled just before it waits for its next try is cancelled; no session is called closed."""
+
+    def on_event(event: object) -> None:
+        if isinstance(event, RetryScheduled):
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+
+    async with raw_server(answer(None, 500)) as server, server.session(on_event=on_event) as session:
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.create_task(get_customer(session, 7))
+    assert 1 == len(server.heard)
 
 
 @pytest.mark.parametrize("call", CALLS)
