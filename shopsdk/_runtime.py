@@ -302,7 +302,7 @@ class Runtime:
             response,
             said=parse_or_none(response.body),
             attempts=call.attempts,
-            scrub=key.scrub,
+            redact=key.redact,
             hints={401: _DIGITS_KEY} if key.reveal().isdecimal() else None,
         )
         error.retry_after = retry_after(response.headers)

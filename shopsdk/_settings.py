@@ -1,19 +1,30 @@
 """What a session may be told, checked when it is made. Nothing is ever echoed, not even by a traceback's locals."""
 
-import json
 import os
 import re
 from collections.abc import Callable, Mapping
 from ipaddress import ip_address
+from itertools import groupby, repeat
 from math import isfinite
+from operator import itemgetter
 from typing import Any
-from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 import attrs
+from yarl import URL
 
-_ESCAPE = re.compile("%[0-9A-F]{2}")
-_HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#039;"})
-"""As PHP writes it; the module ``html`` would cost an import one part in a hundred."""
+_SEPARATORS = re.compile(
+    r"%(?:25)*+[0-9A-Fa-f]{2}"  # of a URL, quoted once or more
+    r"|&(?:amp;)*+(?:#[0-9]{1,7};|#[xX][0-9A-Fa-f]{1,6};|[A-Za-z]{2,8};|(?<=;))"  # of HTML
+    r"|\\++u[0-9A-Fa-f]{4}"  # of JSON
+    r"|[^A-Za-z0-9]+"
+)
+"""All that is no letter or digit, also as an escape. What writes text otherwise leaves letters and digits alone."""
+_HOST_NAME = re.compile(r"[A-Za-z0-9_.-]+")
+_BLOT = "[secret]"
+_RUN = 16
+"""So many letters and digits of a key, one after the other, are blotted out wherever they stand."""
+_SHORTEST = 8
+"""So many are too few to be blotted out but as a whole, and at the end of a text that was cut within the key."""
 
 
 def whole_number(_instance: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
@@ -38,16 +49,18 @@ class Secret:
     reveal: Callable[[], str]
 
     def __init__(self, value: str) -> None:
-        self.reveal = lambda: value
+        # In C, and so without a frame in which a signal handler's exception would leave the value for a traceback.
+        self.reveal = repeat(value).__next__
 
-    def scrub(self, text: str) -> str:
-        """Blot it out of what a server echoed, in the ways that JSON, URLs and HTML may write it."""
-        value = self.reveal()
-        written, quoted = json.dumps(value)[1:-1], quote(value, safe="")
-        lowered = _ESCAPE.sub(lambda found: found[0].lower(), quoted)
-        for form in (value, written, written.replace("/", "\\/"), quoted, lowered, value.translate(_HTML)):
-            text = text.replace(form, "[secret]")
-        return text
+    def redact(self, text: str) -> str:
+        """Blot it out of what a server echoed, in pieces too, and as JSON, URLs and HTML may write it.
+
+        Encodings on purpose, such as base64, are beyond this.
+        """
+        try:
+            return _redact(self.reveal(), text)
+        except BaseException as error:  # noqa: BLE001 - a signal handler's, say: the frame within holds the secret
+            raise error.with_traceback(None) from None
 
     def __repr__(self) -> str:
         return "<secret>"
@@ -55,6 +68,32 @@ class Secret:
     def __reduce__(self) -> str:
         # Of every pickler: cloudpickle would take the function apart that holds the value.
         raise TypeError("a key cannot be pickled or copied: make the session where it is used")
+
+
+def _redact(secret: str, text: str) -> str:
+    text = text.replace(secret, _BLOT)
+    wanted = _SEPARATORS.sub("", secret).lower()
+    letters = _SEPARATORS.sub("", text).lower()
+    size = min(_RUN, len(wanted))
+    pieces = {wanted[at : at + size] for at in range(len(wanted) - size + 1)}
+    tail = next((end for end in range(len(wanted), _SHORTEST - 1, -1) if letters.endswith(wanted[:end])), 0)
+    if size < _SHORTEST or not (tail or any(piece in letters for piece in pieces)):
+        return text
+    secret_at = bytearray(len(letters))
+    secret_at[len(letters) - tail :] = bytes([1]) * tail
+    for at in range(len(letters) - size + 1):
+        if letters[at : at + size] in pieces:
+            secret_at[at : at + size] = bytes([1]) * size
+    starts = [0, *(found.end() for found in _SEPARATORS.finditer(text))]
+    ends = [*(found.start() for found in _SEPARATORS.finditer(text)), len(text)]
+    places = [place for start, end in zip(starts, ends, strict=True) for place in range(start, end)]
+    shown, behind = "", 0
+    for hidden, run in groupby(zip(secret_at, places, strict=True), key=itemgetter(0)):
+        if hidden:
+            stretch = [place for _, place in run]
+            shown += text[behind : stretch[0]] + _BLOT
+            behind = stretch[-1] + 1
+    return shown + text[behind:]
 
 
 def check_base_url(url: Secret) -> str:
@@ -66,10 +105,10 @@ def check_base_url(url: Secret) -> str:
         raise ValueError("base_url must hold no userinfo, query, fragment, backslash, space or control character")
     if not text.reveal().isascii():
         raise ValueError("base_url must be ASCII: write the host in Punycode, and percent-encode the path")
-    parts = _split_url("base_url", text, "https://api.sellauth.com/v1")
-    if any(segment in {".", ".."} for segment in parts.path.split("/")):
+    parts = _parsed("base_url", text, "https://api.sellauth.com/v1", encoded=True)
+    if any(segment in {".", ".."} for segment in parts.raw_path.split("/")):
         raise ValueError("base_url must not hold '.' or '..' segments")
-    if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
+    if parts.scheme == "http" and not _is_loopback(parts.raw_host or ""):
         raise ValueError("base_url must be https: plain http would show the key to the network (loopback excepted)")
     return text.reveal()
 
@@ -79,23 +118,33 @@ def check_proxy(proxy: Secret, base_url: str) -> Secret:
     if not isinstance(proxy.reveal(), str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError("proxy must be a str")
     plain = Secret(str.__str__(proxy.reveal()))
-    parts = _split_url("proxy", plain, "http://proxy.example:3128")
-    if "\\" in plain.reveal() or ":" in unquote(parts.username or ""):  # aiohttp refuses them, at each call
-        raise ValueError("proxy must hold no backslash, and no colon in the user's name")
-    if urlsplit(base_url).scheme == "http":
+    if "\\" in plain.reveal() or ":" in (_parsed("proxy", plain, "http://proxy.example:3128").user or ""):
+        raise ValueError("proxy must hold no backslash, and no colon in the user's name")  # aiohttp would, at each call
+    if base_url.lower().startswith("http:"):
         raise ValueError("proxy goes with an https base_url: over plain http the proxy would see the key")
     return plain
 
 
-def _split_url(name: str, url: Secret, example: str) -> SplitResult:
+def _parsed(name: str, text: Secret, example: str, *, encoded: bool = False) -> URL:
+    """Parse a URL by the parser that will use it, as it will be used: another may take another host for the host."""
     try:
-        parts = urlsplit(url.reveal())
-        if parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0:
-            parts.hostname.encode("idna")  # the resolver will, and refuses an empty label or one of 64 letters
-            return parts
+        url = URL(text.reveal(), encoded=encoded)
+        host = url.raw_host or ""
+        is_name = _HOST_NAME.fullmatch(host) and "[" not in url.raw_authority
+        if url.scheme in {"http", "https"} and url.port != 0 and (is_name or _is_address(host)):
+            host.encode("idna")  # the resolver will, and refuses an empty label or one of 64 letters
+            return url
     except ValueError:  # it quotes what it was given, so it must not hang on ours
         pass
     raise ValueError(f"{name} must be like {example}")
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_loopback(host: str) -> bool:

@@ -44,7 +44,9 @@ _LIKELY_CAUSES: dict[ListParams, str] = {
 
 _READS = frozenset({"GET", "HEAD"})
 _METHODS = _READS | {"POST", "PUT", "PATCH", "DELETE"}
-_EMAIL = re.compile(r"[^\s@\"'<>(),;:]+@[^\s@\"'<>(),;:]+")
+_AT = re.compile("%(?:25)*+40|&(?:amp;)*+#(?:0*+64|[xX]0*+40);")
+_EMAIL = re.compile(r"(?<![^\s@\"'<>(),;:])[^\s@\"'<>(),;:]++@[^\s@\"'<>(),;:]++")
+"""Begins only where a run of such characters does, and so reads each of them once."""
 _PLAIN_SEGMENT = re.compile(r"[A-Za-z0-9_-]+")
 """What needs no quoting and is no structure: nearly every segment there is."""
 
@@ -323,5 +325,5 @@ def maybe_applied(status: int) -> bool:
 
 
 def without_emails(text: str) -> str:
-    """Keep personal data out of messages and logs, quoted (``%40``) or not."""
-    return _EMAIL.sub("[e-mail]", text.replace("%40", "@")) if "@" in text or "%40" in text else text
+    """Keep personal data out of messages and logs, however the ``@`` of an address is quoted."""
+    return _EMAIL.sub("[e-mail]", _AT.sub("@", text)) if "@" in text or _AT.search(text) else text

@@ -243,9 +243,10 @@ async def test_validation_messages_come_by_field(shop: Sandbox) -> None:
     [
         ({"a": ["x", "y"]}, {"a": ["x", "y"]}),
         ({"a": "x"}, {"a": ["x"]}),
-        ({"a": None, "b": 5}, {"a": ["None"], "b": ["5"]}),
-        ({"a.0.b": [{"c": 1}]}, {"a.0.b": ["{'c': 1}"]}),
-        ({"a": []}, {"a": ["[]"]}),
+        ({"a": None, "b": 5, "c": 1.5, "d": True}, {"a": ["null"], "b": ["5"], "c": ["1.5"], "d": ["a boolean"]}),
+        ({"a.0.b": [{"c": 1}, [["x"], "y"]]}, {"a.0.b": ["1", "x", "y"]}),
+        ({"a": [], "b": {}}, {"a": [], "b": []}),
+        ({"a": json.loads(f"{'[' * 900}1{']' * 900}")}, {"a": ["1"]}),
         (["x"], {}),
         ("x", {}),
         (None, {}),
@@ -269,11 +270,7 @@ async def test_endless_validation_messages_are_cut() -> None:
         with pytest.raises(InvalidRequestError) as caught:
             await get_customers(session)
     error = caught.value
-    assert (50, {50}, {500}) == (
-        len(error.errors),
-        {len(lines) for lines in error.errors.values()},
-        {len(line) for lines in error.errors.values() for line in lines},
-    )
+    assert {"field0": ["y" * 500] * 4} == error.errors
     assert ("z" * 500, 2000) == (error.message, len(error.body))
     assert len(str(error)) < 600
 

@@ -503,7 +503,7 @@ def as_php(text: str) -> str:
 def test_an_echo_of_the_key_is_blotted_out_however_it_is_written(write: Callable[[str], str]) -> None:
     """A server that quotes the key back in a URL, in HTML or in JSON would put it into our messages."""
     key = "38|a\"b<c&d'/e\\f"
-    said = Secret(key).scrub(f"not for {write(key)}!")
+    said = Secret(key).redact(f"not for {write(key)}!")
     assert said.replace('"', "") == "not for [secret]!"
 
 
