@@ -110,7 +110,7 @@ async def edit_customer_balance(
     )
     if name is None:
         request = request_of(edit)
-        return BalanceEdit(message=said(request, await send(edit, request)))
+        return BalanceEdit(message=said(session, request, await send(edit, request)))
     # A reference is one edit of one customer: nobody else waits for it.
     lock = core_of(session).runtime().lock(f"{edit.shop}/{name}/{edit.customer}")
     async with lock:

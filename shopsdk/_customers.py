@@ -167,4 +167,4 @@ async def edit_customer_affiliate_code(
         idempotent=True,
         route=f"{_ONE_ROUTE}/affiliate-code",
     )
-    return AffiliateCodeEdit(message=said(request, await core_of(session).runtime().send(request)))
+    return AffiliateCodeEdit(message=said(session, request, await core_of(session).runtime().send(request)))

@@ -16,6 +16,7 @@ from shopsdk._errors import (
 from shopsdk._json import as_object
 from shopsdk._ledger import find_lines
 from shopsdk._models import BalanceEdit, BalanceTransaction
+from shopsdk._refusal import readable
 from shopsdk._runtime import Runtime
 from shopsdk._session import AsyncSession, core_of
 from shopsdk._wire import Request, Response, make_request
@@ -59,11 +60,11 @@ async def send(edit: Edit, request: Request) -> Response:
     return await core_of(edit.session).runtime().send(request, doubt=_interrupted_note(edit.reference))
 
 
-def said(request: Request, response: Response) -> str | None:
+def said(session: AsyncSession, request: Request, response: Response) -> str | None:
     """Read what an edit's answer says; its shape is not documented, so nothing of it is needed but that it is JSON."""
     answer = parse(response.body, label=request.label, changes=True)
     message = (as_object(answer) or {}).get("message")
-    return message if isinstance(message, str) else None
+    return readable(message, core_of(session).options.key.redact) if isinstance(message, str) else None
 
 
 async def send_referenced(edit: Edit, reference: str) -> BalanceEdit:
@@ -82,7 +83,7 @@ async def send_referenced(edit: Edit, reference: str) -> BalanceEdit:
     try:
         response = await send(edit, request)
         attempts = response.attempts
-        return BalanceEdit(message=said(request, response))
+        return BalanceEdit(message=said(edit.session, request, response))
     except ShopError as error:
         if not error.maybe_applied:
             raise

@@ -47,11 +47,11 @@ def readable(text: str, redact: Callable[[str], str] = str) -> str:
         redact: blots out what must not be shown of them.
     """
     most = _READ_FACTOR * _MESSAGE_CHARS
-    shown = redact(text[:most])
+    printable = "".join(char if char.isprintable() else " " for char in redact(text[:most]))
+    line = without_emails(" ".join(printable.split()))
     if len(text) > most:
-        shown = shown[:-_LONGEST_ADDRESS]  # one that was cut before its @ would not be known for an address
-    line = "".join(char if char.isprintable() else " " for char in shown)
-    return without_emails(" ".join(line.split()))[:_MESSAGE_CHARS]
+        line = line[:-_LONGEST_ADDRESS]  # one that was cut before its @ is not known for an address
+    return line[:_MESSAGE_CHARS]
 
 
 def error_from(

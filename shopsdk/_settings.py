@@ -13,9 +13,10 @@ import attrs
 from yarl import URL
 
 _SEPARATORS = re.compile(
-    r"%(?:25)*+[0-9A-Fa-f]{2}"  # of a URL, quoted once or more
+    r"%(?:(?:25)++(?:[0-9A-Fa-f]{2})?|[0-9A-Fa-f]{2})"  # of a URL, quoted once or more
     r"|&(?:amp;)*+(?:#[0-9]{1,7};|#[xX][0-9A-Fa-f]{1,6};|[A-Za-z]{2,8};|(?<=;))"  # of HTML
     r"|\\++u[0-9A-Fa-f]{4}"  # of JSON
+    r"|(?:%(?:25)*+[0-9A-Fa-f]?|&(?:amp;)*+#?[A-Za-z0-9]{0,8}|\\++u?[0-9A-Fa-f]{0,4})\Z"  # of any, cut short
     r"|[^A-Za-z0-9]+"
 )
 """All that is no letter or digit, also as an escape. What writes text otherwise leaves letters and digits alone."""
@@ -72,7 +73,7 @@ class Secret:
 
 def _redact(secret: str, text: str) -> str:
     text = text.replace(secret, _BLOT)
-    wanted = _SEPARATORS.sub("", secret).lower()
+    wanted = _SEPARATORS.sub("", f"{secret} ").lower()  # a space: it is not cut short
     letters = _SEPARATORS.sub("", text).lower()
     size = min(_RUN, len(wanted))
     pieces = {wanted[at : at + size] for at in range(len(wanted) - size + 1)}

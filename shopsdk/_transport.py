@@ -240,13 +240,14 @@ class Attempt:
             return await self._exchange(seconds, on_status)
         except asyncio.CancelledError as cancelled:
             if task is None or task.cancelling() > cancels or (cancels and not self._transport.connector.closed):
-                problem = cancelled.with_traceback(None)
-                problem.__context__ = None
+                problem = _bare(cancelled)
             else:  # nobody asked for it: a connector that is closed cancels what waits for it
                 problem = self._failure(cancelled)
         except Exception as error:  # noqa: BLE001 - a borrowed connector, and hooks of the caller's, raise what they like
             stopped = task is not None and task.cancelling() > cancels  # a hook failed over a cancellation
             problem = asyncio.CancelledError() if stopped else self._failure(error)
+        except BaseException as error:  # noqa: BLE001 - Ctrl-C, or what a signal's handler raises
+            problem = _bare(error)
         raise problem
 
     async def __call__(
@@ -326,6 +327,12 @@ _CERTIFICATES = (aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerpr
 def loop_of(connector: aiohttp.BaseConnector) -> asyncio.AbstractEventLoop:
     """Find the event loop that a connector was made on."""
     return connector._loop  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - aiohttp has no other way
+
+
+def _bare(error: BaseException) -> BaseException:
+    """Take off an exception the frames it came through, and what led to it: both may hold the key or a password."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
 
 
 class _TooLargeError(Exception):
