@@ -109,7 +109,7 @@ def check_base_url(url: Secret) -> str:
     parts = _parsed("base_url", text, "https://api.sellauth.com/v1", encoded=True)
     if any(segment in {".", ".."} for segment in parts.raw_path.split("/")):
         raise ValueError("base_url must not hold '.' or '..' segments")
-    if parts.scheme == "http" and not _is_loopback(parts.raw_host or ""):
+    if parts.scheme == "http" and not _is_loopback((parts.raw_host or "").lower()):
         raise ValueError("base_url must be https: plain http would show the key to the network (loopback excepted)")
     return text.reveal()
 
