@@ -26,6 +26,7 @@ from typing import Any, cast
 
 import aiohttp
 import attrs
+from aiohttp.abc import AbstractStreamWriter
 from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.connector import Connection
 from yarl import URL
@@ -96,6 +97,18 @@ class _ObservedRequest(aiohttp.ClientRequest):
             protocol.force_close()
         return await super().send(conn)
 
+    async def write_bytes(
+        self, writer: AbstractStreamWriter, conn: Connection, content_length: int | None = None
+    ) -> None:
+        """Write the body; it may be a task of its own, whose frames hold the headers."""
+        try:
+            await super().write_bytes(writer, conn, content_length)
+        except BaseException as error:  # noqa: BLE001 - what a signal's handler raises
+            problem = _bare(error)
+        else:
+            return
+        raise problem
+
 
 _traced: ContextVar["Attempt"] = ContextVar("_traced")
 """The attempt under way, for the trace that goes before the caller's own."""
@@ -121,10 +134,10 @@ class _OwnConnector(aiohttp.TCPConnector):
     """
 
     def __init__(self, limit: int) -> None:
-        # aiodns keeps a channel with its sockets for each loop: https://github.com/aio-libs/aiodns/issues/191
-        super().__init__(limit=limit, resolver=aiohttp.ThreadedResolver())  # pyright: ignore[reportUnknownMemberType]
         self._made_on = asyncio.get_running_loop()
         self._made_in = os.getpid()
+        # aiodns keeps a channel with its sockets for each loop: https://github.com/aio-libs/aiodns/issues/191
+        super().__init__(limit=limit, resolver=aiohttp.ThreadedResolver())  # pyright: ignore[reportUnknownMemberType]
 
     def __del__(self, getpid: Callable[[], int] = os.getpid) -> None:
         if self._made_in == getpid() and not self._made_on.is_closed():
@@ -168,7 +181,8 @@ class Transport:
             _, late = await asyncio.wait(leaving, timeout=_GOODBYE)
             for closed in late:
                 self.connections[closed].abort()
-            await asyncio.gather(*late, return_exceptions=True)
+            if late:  # the next turn ends them; one whose closing a signal's handler broke off would never end
+                await asyncio.wait(late, timeout=_GOODBYE)
 
     def ended(self) -> None:
         """Take note that an attempt has ended: aiohttp, without its session, loses a connection that is just made."""
