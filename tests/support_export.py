@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -12,6 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from shopsdk import AffiliateReferrer, Customer
 from shopsdk.export import ExportProgress, rearm
@@ -67,3 +69,13 @@ def stop_at(page: int) -> Callable[[ExportProgress], None]:
             raise StopHereError
 
     return stop
+
+
+def name_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stop every export that is about to give its file the final name."""
+
+    def stop(*_: object) -> None:
+        raise StopHereError
+
+    for call in ("link", "replace"):
+        monkeypatch.setattr(os, call, stop)

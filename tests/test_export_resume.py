@@ -14,7 +14,7 @@ from shopsdk.export import ExportProgress, export_customers
 from shopsdk.export._checkpoint import Journal
 from shopsdk.export._part import checkpoint_path, part_path
 from shopsdk.sandbox import Sandbox
-from tests.support_export import StopHereError, read_rows, stop_at
+from tests.support_export import StopHereError, name_nothing, read_rows, stop_at
 
 TEXT = ["c.ndjson", "c.csv", "c.csv.gz", "c.ndjson.zst"]
 ALL = [*TEXT, "c.parquet"]
@@ -120,7 +120,7 @@ async def test_a_finished_part_is_put_in_place_without_asking_again(
     for name in ("c.csv", "c.parquet"):
         whole = await unbroken(session, tmp_path, name)
         with monkeypatch.context() as broken:
-            broken.setattr(os, "replace", _fail)
+            name_nothing(broken)
             with pytest.raises(StopHereError):
                 await export_customers(session, tmp_path / name)
         shop.requests.clear()
@@ -146,7 +146,7 @@ async def test_a_finished_part_replaces_what_was_to_be_replaced(
     """The old file taken for the new one, because it stands under its name."""
     (tmp_path / "c.csv").write_text("old")
     with monkeypatch.context() as broken:
-        broken.setattr(os, "replace", _fail)
+        name_nothing(broken)
         with pytest.raises(StopHereError):
             await export_customers(session, tmp_path / "c.csv", if_exists="replace")
     await export_customers(session, tmp_path / "c.csv", resume=True)

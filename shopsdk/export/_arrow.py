@@ -6,14 +6,15 @@ together into row groups, in bounded memory. Row groups are counted by rows alon
 interrupted gives the same file as one that was not.
 """
 
-import os
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from typing import IO, Any
 
 from shopsdk import Customer
 from shopsdk.export._compress import arrow
-from shopsdk.export._errors import ExportError
+from shopsdk.export._disk import BLOCK
+from shopsdk.export._errors import CheckpointError, ExportError
+from shopsdk.export._part import PartFile
 from shopsdk.export._rows import MONEY_COLUMNS, SHOP_ID, TEXT_COLUMNS, TIME_COLUMNS, column_reader
 from shopsdk.export._text import Encoder
 
@@ -49,40 +50,54 @@ def arrow_encoder(columns: Sequence[str], shop_id: int | None) -> Encoder:
     return Encoder(schema.serialize().to_pybytes(), batch)
 
 
-def assemble(parts: Sequence[Path], target: Path, columns: Sequence[str]) -> None:
-    """Put Arrow streams, one after another, together into one Parquet file, and sync it to the disk.
+def assemble(parts: Iterable[PartFile], file: IO[bytes], columns: Sequence[str]) -> None:
+    """Put Arrow streams, one after another, together into one Parquet file.
 
     Raises:
         ExportError: pyarrow is not installed.
-        OSError: a stream cannot be read, or the file not be written.
+        CheckpointError: a part is no Arrow stream of these columns, though its checkpoint says so.
+        OSError: a part cannot be read, or the file not be written.
     """
     pq = arrow("Parquet", "pyarrow.parquet")
     pa = arrow("Parquet")
     schema = _schema(pa, columns)
-    with target.open("wb") as file:
-        dictionary = [name for name in columns if name in _DICTIONARY]
-        with pq.ParquetWriter(file, schema, compression="zstd", use_dictionary=dictionary) as writer:
-            for table in _row_groups(pa, schema, parts):
-                writer.write_table(table, row_group_size=_ROW_GROUP)
-        file.flush()
-        os.fsync(file.fileno())
+    dictionary = [name for name in columns if name in _DICTIONARY]
+    with pq.ParquetWriter(file, schema, compression="zstd", use_dictionary=dictionary) as writer:
+        for table in _row_groups(pa, schema, parts):
+            writer.write_table(table, row_group_size=_ROW_GROUP)
 
 
-def _row_groups(pa: Any, schema: Any, parts: Sequence[Path]) -> Iterator[Any]:
+def _row_groups(pa: Any, schema: Any, parts: Iterable[PartFile]) -> Iterator[Any]:
     held: list[Any] = []
     rows = 0
     for part in parts:
-        with pa.OSFile(str(part)) as file, pa.ipc.open_stream(file) as stream:
-            for batch in stream:
-                held.append(batch)
-                rows += batch.num_rows
-                while rows >= _ROW_GROUP:
-                    table = pa.Table.from_batches(held, schema)
-                    yield table.slice(0, _ROW_GROUP)
-                    held = table.slice(_ROW_GROUP).to_batches()
-                    rows -= _ROW_GROUP
+        for batch in _batches(pa, schema, part):
+            held.append(batch)
+            rows += batch.num_rows
+            while rows >= _ROW_GROUP:
+                table = pa.Table.from_batches(held, schema)
+                yield table.slice(0, _ROW_GROUP)
+                held = table.slice(_ROW_GROUP).to_batches()
+                rows -= _ROW_GROUP
     if rows:
         yield pa.Table.from_batches(held, schema)
+
+
+def _batches(pa: Any, schema: Any, part: PartFile) -> Iterator[Any]:
+    reader = io.BufferedReader(part.rewound(), BLOCK)
+    try:
+        stream = pa.ipc.open_stream(pa.PythonFile(reader, mode="r"))
+        if stream.schema != schema:
+            raise pa.ArrowInvalid("another schema")
+        for batch in stream:
+            batch.validate(full=True)
+            yield batch
+    except (pa.ArrowException, MemoryError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise CheckpointError(f"{str(part.path)!r} does not hold what its checkpoint says; begin anew") from error
+    finally:
+        reader.detach()
 
 
 def _schema(pa: Any, columns: Sequence[str]) -> Any:

@@ -2,7 +2,9 @@
 
 import gzip
 import importlib
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Literal
 
 from shopsdk.export._errors import ExportError
@@ -29,12 +31,10 @@ def compressor(kind: Compression | None) -> Compressor:
 
 
 def _zstd() -> Compressor:
-    try:
-        standard: Any = importlib.import_module("compression.zstd")  # Python 3.14 and later
-    except ModuleNotFoundError:
-        standard = None
-    if standard is not None:
-        return lambda data: standard.compress(data, _ZSTD_LEVEL)
+    if sys.version_info >= (3, 14):  # before that, a package of this name would be anybody's
+        with suppress(ModuleNotFoundError):  # a Python built without it
+            standard: Any = importlib.import_module("compression.zstd")
+            return lambda data: standard.compress(data, _ZSTD_LEVEL)
     codec = arrow("zstd compression").Codec("zstd", compression_level=_ZSTD_LEVEL)
     return lambda data: codec.compress(data, asbytes=True)
 

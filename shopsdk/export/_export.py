@@ -4,11 +4,12 @@ import inspect
 import io
 import os
 from collections.abc import Sequence
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from typing import BinaryIO, Unpack, cast
 
 from shopsdk import AsyncSession, CustomerFilters, OrderColumn, OrderDirection
 from shopsdk.export._checkpoint import Mark, write_all
+from shopsdk.export._disk import state_of
 from shopsdk.export._file import Job, fill, pump, whole
 from shopsdk.export._plan import Layout, Query, layout, target_of
 from shopsdk.export._report import OnProgress, Report
@@ -46,6 +47,13 @@ async def export_customers(
     interrupted, by whatever means, is gone on with by ``resume=True``: no page is asked for again but the one that was
     being written, and the file comes out the same as if nothing had happened.
 
+    Working files are created with mode 0600 whatever the umask, and are never written through a link. One of an earlier
+    run is gone on with only if it is a regular file of this user with one name, and nobody else may write to it. A file
+    that is replaced passes on its mode and, where this user may give it, its group; a new one follows the umask. A link
+    at the final name, or on the way to it, is followed, unless it is another user's (root's excepted) and stands in a
+    folder that others may write to. File systems without hard links, locks or modes, and folders that cannot be synced,
+    are good enough; on Windows, two exports to one name at once are not kept apart.
+
     ```python
     def show(progress: ExportProgress) -> None:
         print(progress.rows, "of", progress.total)
@@ -77,8 +85,10 @@ async def export_customers(
 
     Raises:
         ExportError: an extra is missing, a value does not fit the format, or (``CheckpointError``) what an earlier run
-            left cannot be gone on with.
+            left cannot be gone on with: it had other parameters, is damaged, belongs to another user, or another export
+            is at work on it.
         FileExistsError: the file, or an unfinished export, is there already; see ``if_exists``.
+        PermissionError: the name leads over another user's link, in a folder that others may write to.
         OSError: the file cannot be written.
         ShopError: anything else of the tree in ``shopsdk._errors``; for a file, what was read is kept to be gone on
             with.
@@ -132,7 +142,7 @@ async def to_file(
     target = target_of(destination, query.shop_id)
     encoder = await finished(worker.start(how.encoder, query.shop_id))  # may import pyarrow, which takes its time
     parameters = query.parameters() | how.parameters()
-    taken = target.exists()
+    taken = state_of(target) is not None
     done = await finished(worker.start(check_target, target, parameters, resume=resume, if_exists=if_exists))
     if done is None:
         job = Job(
@@ -146,12 +156,14 @@ async def to_file(
             report=report,
         )
         part = await fill(job)
-        report.tell("assembling")
-        source = await finished(worker.start(whole, [part.path], target, how, None))
-        put = worker.start(
-            put_in_place, source, target, if_exists=if_exists, taken=taken, keep_checkpoint=keep_checkpoint
-        )
-        size = await finished(put)
+        with ExitStack() as opened:
+            opened.callback(part.close)  # until then no other export can begin it anew
+            report.tell("assembling")
+            file = await finished(worker.start(whole, [part], target, how, None, opened))
+            put = worker.start(
+                put_in_place, file, target, part, if_exists=if_exists, taken=taken, keep_checkpoint=keep_checkpoint
+            )
+            size = await finished(put)
     else:  # by an earlier run, which did not live to clear up
         report.begin(done)
         size = target.stat().st_size

@@ -1,17 +1,20 @@
 """From pages to a file: read on from where the unfinished file ends, and give it its name when it is whole."""
 
 import asyncio
+import io
+import os
 import shutil
-from collections.abc import Callable, Generator, Sequence
-from contextlib import aclosing, contextmanager, suppress
-from os import fsync
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import ExitStack, aclosing, contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 import attrs
 
 from shopsdk import Customer, Page
 from shopsdk.export._arrow import assemble
 from shopsdk.export._checkpoint import Mark
+from shopsdk.export._disk import BLOCK, create, path_of, remove
 from shopsdk.export._part import PartFile, open_part, part_path
 from shopsdk.export._plan import Layout, Query
 from shopsdk.export._report import Report
@@ -41,7 +44,7 @@ class Job:
 
 
 async def fill(job: Job) -> PartFile:
-    """Bring the unfinished file of a target to its end.
+    """Bring the unfinished file of a target to its end; it stays open.
 
     Whatever goes wrong, what was read stays for a later run, unless it is not even one page.
     """
@@ -57,7 +60,8 @@ async def fill(job: Job) -> PartFile:
     try:
         report.tell("reading")
         if not part.mark.complete:
-            seen = part.seen if job.query.order_column != "id" else frozenset[int]()
+            by_id = job.query.order_column == "id"
+            seen = frozenset[int]() if by_id else await finished(worker.start(part.seen))
 
             def write(data: bytes, mark: Mark) -> None:
                 part.add(job.encoder.pack(data), mark)
@@ -65,12 +69,12 @@ async def fill(job: Job) -> PartFile:
             await pump(
                 job.query, job.encoder.encode, write, worker=worker, report=report, after=part.mark.after(), seen=seen
             )
+        await finished(worker.start(part.complete))
     except BaseException:
         # The failure is the news; that parking failed as well, on a full disk say, is not.
         with suppress(OSError):
             await finished(worker.start(part.park))
         raise
-    await finished(worker.start(part.complete))
     return part
 
 
@@ -121,39 +125,46 @@ async def pump(
         await (finished(busy) if patient else busy)
 
 
-@contextmanager
-def _or_nothing(path: Path) -> Generator[None]:
-    """Leave no half a file; the parts that it is made of are kept, and need the room on a full disk."""
-    try:
-        yield
-    except OSError as error:
-        path.unlink(missing_ok=True)
-        error.filename = error.filename or str(path)  # a full disk does not say which
-        raise
-
-
-def whole(parts: Sequence[Path], target: Path, layout: Layout, prefix: bytes | None) -> Path:
-    """Make the whole file out of what was read, and sync it to the disk; gives where it is for now.
+def whole(
+    parts: Iterable[PartFile], target: Path, layout: Layout, prefix: bytes | None, opened: ExitStack
+) -> io.FileIO:
+    """Make the whole file out of what was read, and sync it to the disk; gives it, open, under its name for now.
 
     Args:
         parts: the finished parts, in order.
         target: the final name.
         layout: the format.
         prefix: what the file begins with, where the parts lack it; None where the one part is the file already.
+        opened: what closes the file when all is done.
     """
     if layout.form == "parquet":
-        made = target.with_name(f"{target.name}.whole.part")
-        with _or_nothing(made):
-            assemble(parts, made, layout.columns or ())
-        return made
+        with _new(target.with_name(f"{target.name}.whole.part")) as (file, buffer):
+            assemble(parts, buffer, layout.columns or ())
+        return opened.enter_context(file)
     if prefix is None:
-        return parts[0]
-    made = part_path(target)
-    with _or_nothing(made), made.open("wb") as file:
-        file.write(prefix)
+        (part,) = parts
+        return part.rewound()
+    with _new(part_path(target)) as (file, buffer):
+        buffer.write(prefix)
         for part in parts:
-            with part.open("rb") as source:
-                shutil.copyfileobj(source, file, 2**20)
-        file.flush()
-        fsync(file.fileno())
-    return made
+            shutil.copyfileobj(part.rewound(), buffer, BLOCK)
+    return opened.enter_context(file)
+
+
+@contextmanager
+def _new(path: Path) -> Generator[tuple[io.FileIO, IO[bytes]]]:
+    """Write a new file and sync it, or leave none; the parts that it is made of are kept, and need the room."""
+    file = create(path)
+    buffer = io.BufferedWriter(file, BLOCK)
+    try:
+        yield file, buffer
+        buffer.flush()
+        os.fsync(file.fileno())
+    except BaseException as error:
+        remove(file)
+        with suppress(OSError, ValueError):  # it writes what is left, to a full disk or a closed file
+            buffer.close()
+        if isinstance(error, OSError):
+            error.filename = error.filename or str(path_of(file))  # a full disk does not say which
+        raise
+    buffer.detach()

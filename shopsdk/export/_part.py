@@ -1,18 +1,22 @@
 """The unfinished file: ``customers.csv.part`` beside ``customers.csv``, and its checkpoint beside that."""
 
+import io
 import os
 import time
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO
 
 import attrs
 
-from shopsdk.export._checkpoint import Journal, Mark, last_good, sync_folder, write_all
+from shopsdk.export._checkpoint import Journal, Mark, write_all
+from shopsdk.export._disk import create, open_locked, remove, reopen, sync_folder
 from shopsdk.export._errors import CheckpointError
 
 _SYNC_SECONDS = 2.0
 """How much work a power loss may cost; a killed process loses one page at most."""
+_MAX_SHOWN = 200
+"""Characters of a value, and 10 names, that a message shows of a checkpoint."""
 
 
 def part_path(target: Path) -> Path:
@@ -33,16 +37,25 @@ class PartFile:
     """The name that the file will have; nothing is written there."""
     mark: Mark
     """How far it is."""
-    seen: frozenset[int]
-    """The ids that its marks name."""
-    _file: IO[bytes]
+    _file: io.FileIO
     _journal: Journal
+    _resumed_at: int = 0
+    """Where the journal of an earlier run ends."""
     _synced_at: float = attrs.field(factory=time.monotonic)
 
     @property
     def path(self) -> Path:
         """Where the bytes are."""
         return part_path(self.target)
+
+    def seen(self) -> frozenset[int]:
+        """Read the ids of the rows that an earlier run wrote. Before anything is added: it is read from the journal."""
+        return self._journal.ids(self._resumed_at)
+
+    def rewound(self) -> io.FileIO:
+        """Give the file, from its beginning."""
+        self._file.seek(0)
+        return self._file
 
     def add(self, data: bytes, mark: Mark) -> None:
         """Write one page and make it known; ``mark`` lacks only what this knows better."""
@@ -59,21 +72,31 @@ class PartFile:
         self._journal.add(self.mark)
 
     def complete(self) -> None:
-        """Say that the list has been read to its end, and let go."""
+        """Say that the list has been read to its end; it stays open, so that no other export begins it anew."""
         self._file_away(complete=True)
 
     def park(self) -> None:
         """Keep what there is for a later run, or nothing if that is not one page; and let go."""
-        if self.mark.page:
-            self._file_away(complete=False)
-        else:
-            self.discard()
+        try:
+            if self.mark.page and not self.mark.complete:
+                self._file_away(complete=False)
+        finally:
+            if self.mark.page or self.mark.complete:
+                self.close()
+            else:
+                self.discard()
 
-    def discard(self) -> None:
-        """Remove the file and its checkpoint."""
+    def discard(self, *, keep_checkpoint: bool = False) -> None:
+        """Remove the file and its checkpoint, the bytes first."""
+        remove(self._file)
         self._file.close()
-        self.path.unlink(missing_ok=True)
-        self._journal.path.unlink(missing_ok=True)  # while it is ours: afterwards it may be another's
+        if not keep_checkpoint:
+            self._journal.remove()  # while it is ours: afterwards it may be another's
+        self._journal.close()
+
+    def close(self) -> None:
+        """Let go of it; it stays on the disk."""
+        self._file.close()
         self._journal.close()
 
     def _sync(self) -> None:
@@ -82,13 +105,9 @@ class PartFile:
         self._synced_at = time.monotonic()
 
     def _file_away(self, *, complete: bool) -> None:
-        try:
-            self._sync()
-            self.mark = attrs.evolve(self.mark, crc=0, synced=True, complete=complete)
-            self._journal.add(self.mark)
-        finally:
-            self._file.close()
-            self._journal.close()
+        self._sync()
+        self.mark = attrs.evolve(self.mark, crc=0, synced=True, complete=complete)
+        self._journal.add(self.mark)
 
 
 def open_part(target: Path, parameters: dict[str, object], prefix: bytes, *, resume: bool) -> PartFile:
@@ -104,14 +123,14 @@ def open_part(target: Path, parameters: dict[str, object], prefix: bytes, *, res
         CheckpointError: what there is cannot be gone on with.
         OSError: it cannot be written.
     """
-    journal = Journal(checkpoint_path(target))
+    journal = Journal(open_locked(checkpoint_path(target), anew=not resume))
     try:
         if resume and (part := _reopen(target, journal, parameters)) is not None:
             return part
-        file = part_path(target).open("w+b", buffering=0)
+        file = create(part_path(target))
         try:
             journal.begin(parameters)
-            part = PartFile(target, Mark(offset=0), frozenset(), file, journal)
+            part = PartFile(target, Mark(offset=0), file, journal)
             part.add(prefix, part.mark)
         except BaseException:
             file.close()
@@ -123,32 +142,53 @@ def open_part(target: Path, parameters: dict[str, object], prefix: bytes, *, res
         return part
 
 
-def _reopen(target: Path, journal: Journal, parameters: dict[str, object]) -> PartFile | None:
-    found = journal.read()
-    if found is None or not found.marks:
+def open_finished(target: Path, parameters: Mapping[str, object]) -> PartFile:
+    """Open an unfinished file whose list this run has read to its end.
+
+    Raises:
+        CheckpointError: another export has taken or changed it meanwhile.
+        OSError: it cannot be opened.
+    """
+    journal = Journal.existing(checkpoint_path(target))
+    if journal is not None:
+        try:
+            part = _reopen(target, journal, parameters)
+            if part is not None and part.mark.complete:
+                return part
+        except BaseException:
+            journal.close()
+            raise
+        (part or journal).close()
+    raise CheckpointError(f"{str(part_path(target))!r} was changed by another export")
+
+
+def _reopen(target: Path, journal: Journal, parameters: Mapping[str, object]) -> PartFile | None:
+    earlier = journal.parameters()
+    if earlier is None or next(journal.marks(), None) is None:
         return None
-    check_parameters(target, found.parameters, parameters)
+    check_parameters(target, earlier, parameters)
     try:
-        file = part_path(target).open("r+b", buffering=0)
+        file = reopen(part_path(target))
     except FileNotFoundError:
         return None
     try:
-        place = last_good(found.marks, file)
-        if place is None:
+        good = journal.last_good(file)
+        if good is None:
             file.close()
             return None
-        mark = found.marks[place]
+        mark, end = good
+        if mark.page and (not mark.ids or mark.per_page != parameters.get("per_page")):
+            raise journal.damaged("its last page is none")  # noqa: TRY301
         file.truncate(mark.offset)
         file.seek(mark.offset)
-        journal.keep(found.ends[place])
+        journal.keep(end)
     except BaseException:
         file.close()
         raise
-    seen = frozenset(number for earlier in found.marks[: place + 1] for number in earlier.ids)
-    return PartFile(target, mark, seen, file, journal)
+    return PartFile(target, mark, file, journal, end)
 
 
-def check_parameters(target: Path, earlier: dict[str, object], now: dict[str, object]) -> None:
+def check_parameters(target: Path, earlier: Mapping[str, object], now: Mapping[str, object]) -> None:
     """Refuse to go on with an export that was asked for differently.
 
     Raises:
@@ -156,8 +196,17 @@ def check_parameters(target: Path, earlier: dict[str, object], now: dict[str, ob
     """
     changed = sorted(name for name in earlier.keys() | now.keys() if earlier.get(name) != now.get(name))
     if changed:
-        told = ", ".join(f"{name} (was {earlier.get(name)!r}, now {now.get(name)!r})" for name in changed)
+        told = ", ".join(
+            # What an earlier run is said to have been asked for may be anybody's words.
+            f"{name if name in now else _shown(name)} (was {_shown(earlier.get(name))}, now {_shown(now.get(name))})"
+            for name in changed[:10]
+        )
         raise CheckpointError(
-            f"{part_path(target).name} was begun with other parameters: {told}; ask for the same again,"
+            f"{part_path(target).name!r} was begun with other parameters: {told}; ask for the same again,"
             " or begin anew with if_exists='replace' and without resume=True"
         )
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."

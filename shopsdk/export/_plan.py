@@ -11,6 +11,7 @@ import attrs
 from shopsdk import AsyncSession, Customer, CustomerFilters, OrderColumn, OrderDirection, Page, iter_customer_pages
 from shopsdk.export._arrow import arrow_encoder
 from shopsdk.export._compress import Compression, compressor
+from shopsdk.export._disk import resolve
 from shopsdk.export._rows import FORMATS, Format, check_columns, plain_value
 from shopsdk.export._text import Encoder, csv_encoder, ndjson_encoder
 
@@ -145,13 +146,18 @@ def layout(
 
 
 def target_of(destination: str | os.PathLike[str], shop_id: int | None) -> Path:
-    """Find the file that is meant: ``{shop_id}`` in its name is the shop, and a link is what it points to."""
+    """Find the file that is meant: ``{shop_id}`` in its name is the shop, and a link is what it points to.
+
+    Raises:
+        ValueError: the name needs a shop, and none is known.
+        PermissionError: a link is another user's, in a folder that others may write to.
+    """
     name = plain_value(os.fspath(destination))
     if "{shop_id}" in name:
         if shop_id is None:
             raise ValueError("the name has {shop_id} in it, and no shop is known: give shop_id")
         name = name.replace("{shop_id}", str(shop_id))
-    return Path(os.path.realpath(name))
+    return resolve(name)
 
 
 def _uncompressed(name: str) -> tuple[str, Compression | None]:

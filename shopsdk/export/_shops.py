@@ -3,16 +3,18 @@
 import asyncio
 import errno
 import os
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, TypeVar, Unpack
 
 import attrs
 
 from shopsdk import AsyncSession, CustomerFilters, OrderColumn, OrderDirection, ShopError
+from shopsdk.export._disk import state_of
 from shopsdk.export._export import to_file
 from shopsdk.export._file import Job, fill, whole
-from shopsdk.export._part import checkpoint_path, part_path
+from shopsdk.export._part import PartFile, checkpoint_path, open_finished
 from shopsdk.export._plan import Layout, Query, layout, target_of
 from shopsdk.export._report import OnProgress, Report
 from shopsdk.export._rows import Format, plain_value
@@ -77,7 +79,8 @@ async def export_shops(
 
     Into a file each, where the name has ``{shop_id}`` in it. Otherwise into one file, shop after shop in the order
     given, with the column ``shop_id`` in front; it has its name only when every shop could be read, and until then
-    what was read of each is kept, to be gone on with by ``resume=True``.
+    what was read of each is kept, to be gone on with by ``resume=True``. Files, modes and links are treated as in
+    ``export_customers``.
 
     Args:
         session: the session to ask through; its limits hold for all shops together.
@@ -99,6 +102,7 @@ async def export_shops(
     Raises:
         ExportError: an extra is missing, or what an earlier run left cannot be gone on with.
         FileExistsError: a file, or an unfinished export, is there already; see ``if_exists``.
+        PermissionError: a name leads over another user's link, in a folder that others may write to.
         OSError: the one file cannot be written.
         ValueError: an argument out of its bounds; nothing was sent.
         TypeError: an argument of the wrong type; nothing was sent.
@@ -165,7 +169,7 @@ async def _a_file_each(queries: Mapping[int, Query], many: _Many) -> ShopsSummar
 
 async def _one_file(queries: Mapping[int, Query], many: _Many) -> ShopsSummary:
     target = target_of(many.name, None)
-    taken = target.exists()
+    taken = state_of(target) is not None
     pieces = {shop_id: target.with_name(f"{target.name}.{shop_id}") for shop_id in queries}
     with Worker() as worker:
         await finished(worker.start(_check_one, target, queries, pieces, many))
@@ -187,16 +191,17 @@ async def _one_file(queries: Mapping[int, Query], many: _Many) -> ShopsSummary:
                     report=report,
                 )
             )
+            await finished(worker.start(part.close))
         report.tell("done")
         return report.summary(tally, path=None, form=many.how.form, size=part.mark.offset)
 
     made, failed = await _all(queries, export, many.at_once)
     if failed:
         return ShopsSummary(path=None, bytes=0, shops=made, failed=failed)
-    with Worker() as worker:
-        parts = [part_path(piece) for piece in pieces.values()]
-        source = await finished(worker.start(whole, parts, target, many.how, prefix))
-        put = worker.start(put_in_place, source, target, if_exists=many.if_exists, taken=taken, keep_checkpoint=False)
+    with Worker() as worker, ExitStack() as opened:
+        parts = _finished_parts(queries, pieces, many)
+        file = await finished(worker.start(whole, parts, target, many.how, prefix, opened))
+        put = worker.start(put_in_place, file, target, if_exists=many.if_exists, taken=taken)
         size = await finished(put)
         for piece in pieces.values():
             await finished(worker.start(forget, piece))
@@ -205,6 +210,13 @@ async def _one_file(queries: Mapping[int, Query], many: _Many) -> ShopsSummary:
 
 def _piece_parameters(query: Query, many: _Many) -> dict[str, object]:
     return query.parameters() | many.how.parameters() | {"piece": True}
+
+
+def _finished_parts(queries: Mapping[int, Query], pieces: Mapping[int, Path], many: _Many) -> Iterator[PartFile]:
+    """Open the pieces, one at a time: a thousand shops have more files than a process may open."""
+    for shop_id, piece in pieces.items():
+        with closing(open_finished(piece, _piece_parameters(queries[shop_id], many))) as part:
+            yield part
 
 
 def _check_each(queries: Mapping[int, Query], many: _Many) -> None:
@@ -216,7 +228,7 @@ def _check_each(queries: Mapping[int, Query], many: _Many) -> None:
 
 def _check_one(target: Path, queries: Mapping[int, Query], pieces: Mapping[int, Path], many: _Many) -> None:
     """See whether the one name is free, and what of an earlier run lies in pieces beside it."""
-    going_on = many.resume and any(checkpoint_path(piece).exists() for piece in pieces.values())
+    going_on = many.resume and any(state_of(checkpoint_path(piece)) for piece in pieces.values())
     if not going_on:
         check_target(target, {}, resume=many.resume, if_exists=many.if_exists)
     elif target.is_dir():

@@ -1,13 +1,16 @@
 """The final name: when it may be taken, and how a whole file gets there in one step."""
 
 import errno
-import filecmp
+import io
 import os
+import stat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from shopsdk.export._checkpoint import Journal, Mark, sync_folder
-from shopsdk.export._part import check_parameters, checkpoint_path, part_path
+from shopsdk.export._checkpoint import Journal, Mark
+from shopsdk.export._disk import holds_same, path_of, place, remove, state_of, sync_folder
+from shopsdk.export._part import PartFile, check_parameters, checkpoint_path, part_path
 
 IfExists = Literal["refuse", "same", "replace"]
 """What becomes of a file that is there already, and of an unfinished export beside it."""
@@ -22,21 +25,22 @@ def check_target(target: Path, parameters: dict[str, object], *, resume: bool, i
         FileNotFoundError: there is no folder for it.
         CheckpointError: another process is at it, or (to be resumed) it was asked for differently.
     """
-    if target.is_dir():
-        raise IsADirectoryError(errno.EISDIR, "it is a folder", str(target))
     if not target.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "there is no such folder", str(target.parent))
-    exists = target.exists()
-    if exists and not target.is_file():
+    there = state_of(target)
+    if there is not None and stat.S_ISDIR(there.st_mode):
+        raise IsADirectoryError(errno.EISDIR, "it is a folder", str(target))
+    if there is not None and not stat.S_ISREG(there.st_mode):
         raise FileExistsError(errno.EEXIST, "it is no regular file; give it open to stream into it", str(target))
-    earlier = _earlier(target)
+    # What is to be begun anew is not read: it may be damaged, or not ours.
+    earlier = _earlier(target) if resume or if_exists != "replace" else None
     if resume and earlier is not None:
-        there, mark = earlier
-        if mark.complete and exists and not part_path(target).exists():
-            check_parameters(target, there, parameters)
+        asked, mark = earlier
+        if mark.complete and there is not None and _is_placed(part_path(target), there):
+            check_parameters(target, asked, parameters)
             return mark
         return None
-    if exists and if_exists == "refuse":
+    if there is not None and if_exists == "refuse":
         why = "it exists, and there is nothing beside it to go on with" if resume else "it exists already"
         raise FileExistsError(errno.EEXIST, f"{why}; if_exists='replace' replaces it", str(target))
     if earlier is not None and if_exists != "replace" and not (if_exists == "same" and earlier[0] == parameters):
@@ -49,51 +53,73 @@ def check_target(target: Path, parameters: dict[str, object], *, resume: bool, i
     return None
 
 
-def _earlier(target: Path) -> tuple[dict[str, object], Mark] | None:
-    """What an earlier run left that is worth keeping: its parameters and its last mark."""
-    path = checkpoint_path(target)
-    if not path.exists():
+def _earlier(target: Path) -> tuple[Mapping[str, object], Mark] | None:
+    """Find what an earlier run left that is worth keeping: its parameters and its last mark."""
+    journal = Journal.existing(checkpoint_path(target))
+    if journal is None:
         return None
-    journal = Journal(path)
     try:
-        found = journal.read()
+        parameters = journal.parameters()
+        last: Mark | None = None
+        if parameters is not None:
+            for mark, _ in journal.marks():
+                last = mark
     finally:
         journal.close()
-    if found is None or not found.marks or not (found.marks[-1].page or found.marks[-1].complete):
-        return None
-    return found.parameters, found.marks[-1]
+    return None if parameters is None or last is None or not (last.page or last.complete) else (parameters, last)
 
 
-def put_in_place(source: Path, target: Path, *, if_exists: IfExists, taken: bool, keep_checkpoint: bool) -> int:
+def _is_placed(part: Path, there: os.stat_result) -> bool:
+    """Tell whether the unfinished file has its final name; between a hard link and the removal, it has both."""
+    state = state_of(part)
+    return state is None or os.path.samestat(state, there)
+
+
+def put_in_place(
+    file: io.FileIO,
+    target: Path,
+    part: PartFile | None = None,
+    *,
+    if_exists: IfExists,
+    taken: bool,
+    keep_checkpoint: bool = False,
+) -> int:
     """Give the whole file its final name, and clear up behind it; gives its size.
 
     Args:
-        source: the file, synced to the disk.
+        file: the file, open, and synced to the disk.
         target: the final name.
+        part: the unfinished file of this target, open; it may be the whole file itself.
         if_exists: as in ``check_target``; a file that appeared meanwhile is minded too.
         taken: was a file there when it was checked? Then it was agreed that it be replaced.
         keep_checkpoint: leave the checkpoint, to tell later that this export was finished.
 
     Raises:
         FileExistsError: the name was taken meanwhile, or its file differs; the export is kept, except for "same".
+        OSError: the name cannot be given; the export is kept.
     """
-    if if_exists == "same" and target.exists() and not filecmp.cmp(source, target, shallow=False):
-        source.unlink()
-        forget(target)
-        why = "it exists and holds something else; if_exists='replace' replaces it"
-        raise FileExistsError(errno.EEXIST, why, str(target))
-    if if_exists == "refuse" and not taken and target.exists():
-        if source != part_path(target) or not checkpoint_path(target).exists():
-            source.unlink()  # it was made of parts, and they are kept
-        why = "it appeared while the export ran, which is kept; resume=True replaces it"
-        raise FileExistsError(errno.EEXIST, why, str(target))
-    size = source.stat().st_size
-    os.replace(source, target)
-    sync_folder(target.parent)
-    if keep_checkpoint:
-        part_path(target).unlink(missing_ok=True)
+    size = os.fstat(file.fileno()).st_size
+    if if_exists == "same" and state_of(target) is not None:
+        differs = not holds_same(file, target)
+        remove(file)
+        if differs and part is not None:
+            part.discard()
+        if differs:
+            why = "it exists and holds something else; if_exists='replace' replaces it"
+            raise FileExistsError(errno.EEXIST, why, str(target))
     else:
-        forget(target)
+        try:
+            place(file, target, replace=taken or if_exists == "replace")
+        except BaseException as error:
+            if part is None or path_of(file) != part.path:
+                remove(file)  # it was made of parts, and they are kept
+            if isinstance(error, FileExistsError):
+                why = "it appeared while the export ran, which is kept; resume=True replaces it"
+                raise FileExistsError(errno.EEXIST, why, str(target)) from None
+            raise
+    sync_folder(target.parent)
+    if part is not None:
+        part.discard(keep_checkpoint=keep_checkpoint)
     return size
 
 

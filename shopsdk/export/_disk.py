@@ -1,0 +1,451 @@
+"""The one place where an export's files are opened, locked, named and removed.
+
+**Problem.** Working files have names that anybody can guess, in folders that others may write to. Whatever somebody put
+at such a name (a link, a FIFO, a file of their own) would be written through, or would be taken for ours.
+
+**Invariants.** A new working file is created with ``O_EXCL`` and mode 0600, whatever the umask; what lies at its name
+is removed, not opened. A working file of an earlier run is opened without following links, and used only if the
+descriptor shows a regular file of this user, with one name, that nobody else may write to. The checkpoint is checked
+before it is locked, and a lock counts only while the locked file still has its name. A final name that must not be
+replaced is given by a call that cannot replace.
+
+**Limits.** In a folder that others may write to and that has no sticky bit, they may rename and remove files at any
+time; they can end an export, but neither read nor write it. On file systems that show all files as one user's (FAT,
+SMB, NFS with squashed root), that user's files count as ours.
+
+**Platforms.** Calls and flags that a platform may lack are looked up here, when they are needed. Windows has neither
+``O_NOFOLLOW`` nor user ids nor ``flock``, and it neither renames nor removes an open file: there a file is closed
+first, names are checked by ``lstat`` alone, and two exports to one name are not kept apart.
+"""
+
+import errno
+import importlib
+import io
+import os
+import secrets
+import stat
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from shopsdk.export._errors import CheckpointError
+
+_PRIVATE = 0o600
+_OTHERS_WRITE = 0o022
+_MAX_LINKS = 40
+"""Links to follow for one name: as many as Linux follows."""
+_MAX_RACES = 10
+"""How often another process may be quicker with the same name before it counts as being at work on it."""
+_UNSUPPORTED = frozenset({errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
+_REFUSED = _UNSUPPORTED | {errno.EACCES, errno.EPERM, errno.EBADF}
+_SAFELY = ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY")
+BLOCK = 2**20
+"""Bytes to read or write at once."""
+
+
+def create(path: Path) -> io.FileIO:
+    """Create a working file; what lies there is removed.
+
+    Raises:
+        OSError: what lies there cannot be removed, or the file not be created.
+    """
+    path.unlink(missing_ok=True)
+    return _create(path)
+
+
+def reopen(path: Path) -> io.FileIO:
+    """Open a working file of an earlier run.
+
+    Raises:
+        FileNotFoundError: there is none.
+        CheckpointError: what lies there is not surely ours.
+        OSError: it cannot be opened.
+    """
+    _check_ours(os.lstat(path), path)  # a FIFO or a device is not even opened
+    file = _open(path, os.O_RDWR)
+    try:
+        _check_ours(os.fstat(file.fileno()), path, named=is_named(file))
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def open_locked(path: Path, *, anew: bool = False) -> io.FileIO:
+    """Open a file, created where there is none, that no other export can open so until it is closed by ``release``.
+
+    Args:
+        path: the file.
+        anew: remove what lies there, unless another export is at work on it.
+
+    Raises:
+        CheckpointError: another export is at work on it; or what lies there is not surely ours, without ``anew``.
+        OSError: it cannot be opened, or what lies there not be removed.
+    """
+    for _ in range(_MAX_RACES):
+        if anew:
+            _clear(path)
+        file = open_existing(path)
+        if file is None:
+            try:
+                file = _create(path)
+            except FileExistsError:
+                continue
+            _lock(file)
+        if is_named(file):  # or else it was removed by who had it locked before
+            return file
+        release(file)
+    raise _at_work(path)
+
+
+def open_existing(path: Path) -> io.FileIO | None:
+    """Open a file as ``open_locked`` does, but create none; None where there is none.
+
+    Raises:
+        CheckpointError: another export is at work on it, or what lies there is not surely ours.
+        OSError: it cannot be opened.
+    """
+    try:
+        file = reopen(path)
+    except FileNotFoundError:
+        return None
+    _lock(file)
+    if is_named(file):
+        return file
+    release(file)
+    return None
+
+
+def release(file: io.FileIO) -> None:
+    """Unlock and close a file. Closing alone would leave it locked by a process that was forked meanwhile."""
+    if file.closed:
+        return
+    if (flock := _find("flock", "fcntl")) is not None:
+        with suppress(OSError):
+            flock(file.fileno(), _find("LOCK_UN", "fcntl"))
+    file.close()
+
+
+def path_of(file: io.FileIO) -> Path:
+    """Give the name that a file was opened by."""
+    return Path(str(file.name))
+
+
+def is_named(file: io.FileIO, path: Path | None = None) -> bool:
+    """Tell whether a name is the open file's; without ``path``, whether the one that it was opened by still is."""
+    if _euid() is None:
+        return True  # Windows need not tell the same of a name and of a descriptor
+    there = state_of(path or path_of(file))
+    return there is not None and os.path.samestat(os.fstat(file.fileno()), there)
+
+
+def state_of(path: Path) -> os.stat_result | None:
+    """Look at what lies at a name, without following a link; None for nothing."""
+    try:
+        return os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def remove(file: io.FileIO) -> None:
+    """Remove the name of an open file, if it still is its name."""
+    if is_named(file):
+        _by_name(file, lambda: path_of(file).unlink(missing_ok=True))
+
+
+def place(file: io.FileIO, target: Path, *, replace: bool) -> None:
+    """Give a finished file its final name and mode.
+
+    A file that is replaced passes on its mode and, where this user may give it, its group. In a folder that others may
+    write to, the file of somebody else passes on nothing, and its mode counts only as far as it is the stricter one. A
+    new file follows the umask.
+
+    Args:
+        file: the file, open and synced.
+        target: the final name.
+        replace: whether what lies there may be replaced.
+
+    Raises:
+        FileExistsError: something lies there, and may not be replaced.
+        FileNotFoundError: the file lost its own name.
+        OSError: the name cannot be given.
+    """
+    source = path_of(file)
+    if not is_named(file):
+        raise FileNotFoundError(errno.ENOENT, "it was removed or replaced while the export ran", str(source))
+    mode = _final_mode(file, target, replace=replace)
+    # Readers may read at once. Writing by others comes after the name: a part that others may write to is not resumed.
+    _set_mode(file, mode & ~_OTHERS_WRITE)
+    try:
+        if replace:
+            _by_name(file, lambda: os.replace(source, target))
+        else:
+            _place_new(file, source, target)
+    except BaseException:
+        _set_mode(file, _PRIVATE)
+        raise
+    if mode & _OTHERS_WRITE:
+        _set_mode(file, mode)
+
+
+def holds_same(file: io.FileIO, path: Path) -> bool:
+    """Tell whether a name holds the very bytes of an open file."""
+    with _open(path, os.O_RDONLY) as other:
+        states = os.fstat(file.fileno()), os.fstat(other.fileno())
+        if not stat.S_ISREG(states[1].st_mode) or states[0].st_size != states[1].st_size:
+            return False
+        file.seek(0)
+        mine, theirs = io.BufferedReader(file, BLOCK), io.BufferedReader(other, BLOCK)
+        try:
+            while block := mine.read(BLOCK):
+                if block != theirs.read(BLOCK):
+                    return False
+        finally:
+            mine.detach()
+            theirs.detach()
+    return True
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in it last through a power loss, where its file system takes that."""
+    with _unless_refused():
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def resolve(name: str) -> Path:
+    """Find what a name means, links followed.
+
+    The kernel's own protection (Linux: ``fs.protected_symlinks``) does not reach links that are followed here, so every
+    link on the way is checked: in a folder that others may write to, it must be this user's or root's.
+
+    Raises:
+        PermissionError: a link is neither.
+        OSError: links lead in a circle.
+    """
+    if _euid() is None:
+        return Path(os.path.realpath(name))
+    path = "/" if name.startswith("/") else os.getcwd()
+    rest = name.split("/")[::-1]
+    links = 0
+    while rest:
+        part = rest.pop()
+        if part in {"", "."}:
+            continue
+        if part == "..":
+            path = os.path.dirname(path)
+            continue
+        step = os.path.join(path, part)
+        try:
+            state = os.lstat(step)
+        except OSError:  # who opens it will be told why
+            path = step
+            continue
+        if not stat.S_ISLNK(state.st_mode):
+            path = step
+            continue
+        links += 1
+        if links > _MAX_LINKS:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), name)
+        if _is_strangers(state, path):
+            why = "it is another user's link, in a folder that others may write to"
+            raise PermissionError(errno.EACCES, why, step)
+        meant = os.readlink(step)
+        if meant.startswith("/"):
+            path = "/"
+        rest += meant.split("/")[::-1]
+    return Path(path)
+
+
+def _find(name: str, module: str = "os") -> Any:
+    """Look up what a platform may lack; None where it does."""
+    try:
+        return getattr(importlib.import_module(module), name, None)
+    except ImportError:
+        return None
+
+
+@contextmanager
+def _unless_refused() -> Generator[None]:
+    """Do without what the platform or the file system refuses."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _REFUSED:
+            raise
+
+
+def _open(path: Path, flags: int, mode: int = _PRIVATE) -> io.FileIO:
+    """Open a file and nothing else: no link is followed, and a FIFO holds nobody up."""
+
+    def opener(name: str, _: int) -> int:
+        return os.open(name, flags | sum(_find(flag) or 0 for flag in _SAFELY), mode)
+
+    return open(path, "r+b", buffering=0, opener=opener)
+
+
+def _create(path: Path) -> io.FileIO:
+    file = _open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+    try:
+        _set_mode(file, _PRIVATE)  # the umask may have taken the owner's rights, too
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _set_mode(file: io.FileIO, mode: int) -> None:
+    fchmod = _find("fchmod")
+    if fchmod is not None and not file.closed:
+        with _unless_refused():
+            fchmod(file.fileno(), mode)
+
+
+def _check_ours(state: os.stat_result, path: Path, *, named: bool = True) -> None:
+    why = _why_not_ours(state, path.parent) if named else "it was replaced while it was opened"
+    if why is not None:
+        raise CheckpointError(
+            f"{str(path)!r} is not gone on with: {why}; look at it and remove it, or begin anew with"
+            " if_exists='replace' and without resume=True"
+        )
+
+
+def _why_not_ours(state: os.stat_result, folder: Path) -> str | None:
+    if stat.S_ISLNK(state.st_mode):
+        return "it is a link"
+    if not stat.S_ISREG(state.st_mode):
+        return "it is no regular file"
+    if state.st_nlink > 1:
+        return "it has another name (a hard link)"
+    euid = _euid()
+    if euid is None or (state.st_uid == euid and not state.st_mode & _OTHERS_WRITE):
+        return None
+    # FAT and SMB show all files as those of one user, writable for all; a file made now shows how ours look here.
+    mine = _sample(folder)
+    if state.st_uid != mine.st_uid:
+        return "it is another user's"
+    return "others may write to it" if state.st_mode & _OTHERS_WRITE & ~mine.st_mode else None
+
+
+def _sample(folder: Path, mode: int | None = None) -> os.stat_result:
+    """Make an empty file, look at it and remove it; with ``mode``, as the umask and the folder's ACL leave that."""
+    path = folder / f".shopsdk-{secrets.token_hex(8)}"
+    file = _create(path) if mode is None else _open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        return os.fstat(file.fileno())
+    finally:
+        file.close()
+        path.unlink(missing_ok=True)
+
+
+def _clear(path: Path) -> None:
+    """Remove what lies there, unless another export is at work on it."""
+    try:
+        file = reopen(path)
+    except FileNotFoundError:
+        return
+    except (CheckpointError, PermissionError):  # any other error may come from a file that another export is at
+        path.unlink(missing_ok=True)
+        return
+    _lock(file)
+    try:
+        remove(file)  # while it is locked: afterwards it may be another's
+    finally:
+        release(file)
+
+
+def _lock(file: io.FileIO) -> None:
+    """Lock a file without waiting, or close it. A file system that has no locks is done without.
+
+    Raises:
+        CheckpointError: it is locked.
+    """
+    flock = _find("flock", "fcntl")
+    if flock is None:
+        return
+    try:
+        flock(file.fileno(), _find("LOCK_EX", "fcntl") | _find("LOCK_NB", "fcntl"))
+    except OSError as error:
+        if error.errno in _UNSUPPORTED:
+            return
+        file.close()
+        if isinstance(error, BlockingIOError):
+            raise _at_work(path_of(file)) from None
+        raise
+
+
+def _euid() -> int | None:
+    """Give the effective user; None on Windows, where files have no such owner."""
+    geteuid = _find("geteuid")
+    return None if geteuid is None else int(geteuid())
+
+
+def _at_work(path: Path) -> CheckpointError:
+    return CheckpointError(f"another export is at work on {path.name!r}")
+
+
+def _by_name(file: io.FileIO, call: Callable[[], object]) -> None:
+    """Rename or remove an open file by its name; Windows wants it closed."""
+    if _euid() is None:
+        file.close()
+    call()
+
+
+def _is_strangers(state: os.stat_result, folder: str | Path) -> bool:
+    """Tell whether something was put by another user, but root, into a folder that others may write to."""
+    return state.st_uid not in {0, _euid()} and bool(os.stat(folder).st_mode & _OTHERS_WRITE)
+
+
+def _final_mode(file: io.FileIO, target: Path, *, replace: bool) -> int:
+    old = state_of(target) if replace else None
+    if old is None or _euid() is None or not stat.S_ISREG(old.st_mode):
+        # The umask can only be read by setting it, for all threads at once, and knows nothing of default ACLs.
+        return _sample(target.parent, 0o666).st_mode & 0o777
+    mode = old.st_mode & 0o777  # never setuid or setgid
+    if _is_strangers(old, target.parent):
+        return mode & _sample(target.parent, 0o666).st_mode
+    fchown = _find("fchown")
+    if old.st_gid != os.fstat(file.fileno()).st_gid and fchown is not None:
+        with _unless_refused():
+            fchown(file.fileno(), -1, old.st_gid)
+    if old.st_gid != os.fstat(file.fileno()).st_gid:
+        mode &= ~0o070 | (mode & 0o007) << 3  # another group may do no more than everybody
+    return mode
+
+
+def _place_new(file: io.FileIO, source: Path, target: Path) -> None:
+    """Give a name that must be free. Where there are no hard links (FAT, some FUSE), it is reserved by an empty file.
+
+    Whoever replaces the empty file before it is renamed over, loses what they put there.
+    """
+    try:
+        _link(source, target)
+    except FileExistsError:
+        if not is_named(file, target):  # NFS may say so of a link that it made
+            raise
+    except OSError:
+        _rename_over_reservation(file, source, target)
+        return
+    _by_name(file, lambda: source.unlink(missing_ok=True))
+
+
+def _link(source: Path, target: Path) -> None:
+    link = _find("link")
+    if link is None:
+        raise OSError(errno.ENOTSUP, "no hard links")
+    link(source, target)
+
+
+def _rename_over_reservation(file: io.FileIO, source: Path, target: Path) -> None:
+    reserved = _create(target)
+    try:
+        _by_name(reserved, lambda: _by_name(file, lambda: os.replace(source, target)))
+    except BaseException:
+        remove(reserved)
+        raise
+    finally:
+        reserved.close()
