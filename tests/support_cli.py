@@ -15,7 +15,7 @@ from shopsdk.cli import main
 from shopsdk.sandbox import Sandbox
 
 COMMAND = (sys.executable, "-m", "shopsdk.cli")
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 def environment(shop: Sandbox, **more: str) -> dict[str, str]:

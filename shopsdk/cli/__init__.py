@@ -4,8 +4,9 @@ Data goes to stdout, everything else to stderr. The key comes from the environme
 user of the machine could read it.
 
 Exit codes: 0 all of it was done; 1 it failed; 2 the command was wrong; 3 the shop refused; 4 a change may or may not
-have been made; 130 stopped by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP; 141 the reader of the output went away
-(``| head``). A change that is known to be made is 0, whatever happens after it: a full disk, a closed stdout, a signal.
+have been made; 130 stopped by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP, 131 by SIGQUIT; 141 the reader of the output
+went away (``| head``). A change that is known to be made is 0, whatever happens after it: a full disk, a closed stdout,
+a signal.
 """
 
 import sys
@@ -21,21 +22,28 @@ def main() -> NoReturn:
     """Run the command with the process's arguments, and exit with its code."""
     with standard_streams(), signals.caught():
         try:
-            from shopsdk.cli._app import app  # noqa: PLC0415 - what it needs is an extra
-            from shopsdk.cli._reach import ending  # noqa: PLC0415
-        except ModuleNotFoundError as error:
-            if (error.name or "").partition(".")[0] not in {"typer", "rich", "click"}:
-                raise
-            say("shopsdk: the command needs typer and rich: pip install 'shopsdk[cli]'")
-            sys.exit(1)
+            _command()
         except KeyboardInterrupt:
             say("shopsdk: stopped")
             sys.exit(signals.code)
-        try:
-            with ending(debug=False):  # of --help, say: each command has one of its own
-                app(prog_name="shopsdk")
-        except SystemExit as end:
-            if end.code == 130:  # typer's own, for a signal before the command has begun
-                sys.exit(signals.code)
-            raise
     sys.exit(0)  # not reached: the command exits by itself
+
+
+def _command() -> None:
+    try:
+        from shopsdk.cli._app import app  # noqa: PLC0415 - what it needs is an extra
+        from shopsdk.cli._reach import NO_READER, ending  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in {"typer", "rich", "click"}:
+            raise
+        say("shopsdk: the command needs typer and rich: pip install 'shopsdk[cli]'")
+        sys.exit(1)
+    try:
+        with ending(debug=False):  # of --help, say: each command has one of its own
+            app(prog_name="shopsdk")
+    except SystemExit as end:
+        if end.code == 130:  # typer's own, for a signal before the command has begun
+            sys.exit(signals.code)
+        if end.code == 1 and isinstance(end.__context__, BrokenPipeError):  # typer's own too, of --help
+            sys.exit(NO_READER)
+        raise

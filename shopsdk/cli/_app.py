@@ -21,7 +21,7 @@ SHOPSDK_BASE_URL. Without an account, try --sandbox:
 \b
 Exit codes: 0 all of it was done   1 failed   2 wrong command   3 refused by the shop
             4 a change may or may not have been made
-            130 stopped by Ctrl-C   143 by SIGTERM   129 by SIGHUP
+            130 stopped by Ctrl-C   143 by SIGTERM   129 by SIGHUP   131 by SIGQUIT
             141 the reader of the output went away
 A change that is known to be made is 0, whatever fails after it.
 """

@@ -16,10 +16,10 @@ def ask(question: str) -> None:
     try:
         answer = _answer(question)
     except KeyboardInterrupt:
-        say("\nshopsdk: stopped, nothing was changed")
+        say("", "shopsdk: stopped, nothing was changed")
         raise Quit(signals.code) from None
     if answer is None:
-        say("\nshopsdk: there was no answer, and nothing was changed")
+        say("", "shopsdk: there was no answer, and nothing was changed")
         raise Quit(FAILED)
     if answer not in {"y", "yes"}:
         say("shopsdk: nothing was changed")

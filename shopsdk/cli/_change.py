@@ -1,7 +1,6 @@
 """The commands that change something: ``balance``, which asks first, and ``affiliate``."""
 
 import asyncio
-import shlex
 import sys
 from contextlib import suppress
 from decimal import Decimal
@@ -25,7 +24,8 @@ from shopsdk.cli._ask import ask
 from shopsdk.cli._look import CustomerId
 from shopsdk.cli._reach import Reach, ending, usage
 from shopsdk.cli._show import show_json
-from shopsdk.cli._stdio import put, say
+from shopsdk.cli._stdio import printable, put, say
+from shopsdk.cli._words import shell_line
 
 _READ_SECONDS = 10.0
 """What reading the balance before an edit, or after it, may take: the edit must not wait for it for long."""
@@ -69,9 +69,12 @@ class _BalanceChange:
         """Say whose money it is, once it is known to be a question that makes sense."""
         await self.check(session, shop)
         who = await get_customer(session, self.customer_id, shop_id=shop)
-        email = "".join(c if c.isprintable() else "?" for c in who.email)
-        change = "" if who.balance is None else f", balance {who.balance}, to {who.balance + Decimal(self.amount)}"
-        return f"Change the balance of customer {who.id} ({email}{change}) of shop {shop} by {self.amount}?"
+        has = ""
+        if who.balance is not None:
+            # Under a reference, the edit may have been made already.
+            after = "" if self.reference is not None else f", to {who.balance + Decimal(self.amount)}"
+            has = f", balance {who.balance}{after}"
+        return f"Change the balance of customer {who.id} ({printable(who.email)}{has}) of shop {shop} by {self.amount}?"
 
     async def _send(self, session: AsyncSession, shop: int) -> BalanceEdit:
         return await edit_customer_balance(
@@ -118,7 +121,7 @@ class _BalanceChange:
                 f"It is not known {change}.\nIts reference is {self.reference}. Running this again is safe once a"
                 f" moment has passed; if the ledger has the reference by then, nothing is sent:\n  {self._command()}"
             )
-        look = shlex.join(["shopsdk", "transactions", str(self.customer_id), *_shop_option(self.shop_id)])
+        look = shell_line("shopsdk", "transactions", str(self.customer_id), *_shop_option(self.shop_id))
         return (
             f"It is not known {change}.\nIt had no --reference, so look for it in the ledger before you do anything"
             f" again:\n  {look}\nand only if it is not there after a while:\n  {self._command()}"
@@ -129,7 +132,7 @@ class _BalanceChange:
         words = ["shopsdk", "balance", str(self.customer_id), self.amount]
         for name, value in (("--description", self.description), ("--reference", self.reference)):
             words += [] if value is None else [name, value]
-        return shlex.join([*words, *_shop_option(self.shop_id), "--yes"])
+        return shell_line(*words, *_shop_option(self.shop_id), "--yes")
 
 
 def _shop_option(shop_id: int | None) -> list[str]:
@@ -233,7 +236,7 @@ class _CodeChange:
         words = ["shopsdk", "affiliate", str(self.customer_id), *(["--clear"] if self.code is None else [self.code])]
         return (
             f"It is not known whether the affiliate code of customer {self.customer_id} was {self._now()}.\n"
-            f"It sets a value, so running it again is safe:\n  {shlex.join([*words, *_shop_option(self.shop_id)])}"
+            f"It sets a value, so running it again is safe:\n  {shell_line(*words, *_shop_option(self.shop_id))}"
         )
 
     def _now(self) -> str:

@@ -5,12 +5,12 @@ import sys
 import time
 from typing import Any, Protocol, Self
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
 from rich.table import Column
 from rich.text import Text
 
-from shopsdk.cli._stdio import say
+from shopsdk.cli._console import SafeConsole
+from shopsdk.cli._stdio import guarded, say
 from shopsdk.export import ExportProgress
 
 _LINE_SECONDS = 10.0
@@ -26,9 +26,9 @@ class View(Protocol):
         ...
 
 
-def view(*, quiet: bool) -> View:
-    """Choose how to show it."""
-    if quiet:
+def view(*, quiet: bool, data_on_terminal: bool = False) -> View:
+    """Choose how to show it; a bar would wipe away rows that are written to the same terminal."""
+    if quiet or data_on_terminal:
         return Silence()
     return Bars() if sys.stderr.isatty() else Lines()
 
@@ -73,12 +73,15 @@ class Bars:
             BarColumn(bar_width=None),
             TextColumn("{task.percentage:>3.0f}%"),
             _Told(table_column=Column(no_wrap=True, overflow="ellipsis")),
-            console=Console(stderr=True),
+            console=SafeConsole(sys.stderr),
             expand=True,
+            redirect_stdout=False,
         )
 
     def __enter__(self) -> Self:
         self._progress.start()
+        # Rich now stands in for the stream, to print above the bars, and would take over the colours of foreign text.
+        sys.stderr = guarded(sys.stderr)
         return self
 
     def __exit__(self, *exc: object) -> None:

@@ -1,6 +1,7 @@
 """How a command reaches a shop, and how it ends: every failure is one sentence and an exit code."""
 
 import asyncio
+import secrets
 import sys
 import traceback
 from collections.abc import Callable, Coroutine, Generator
@@ -19,7 +20,7 @@ from shopsdk import (
     ShopError,
 )
 from shopsdk.cli._signals import signals
-from shopsdk.cli._stdio import say
+from shopsdk.cli._stdio import one_line, say
 from shopsdk.cli._words import in_words_of_the_command
 
 FAILED, USAGE, REFUSED, UNKNOWN, NO_READER = 1, 2, 3, 4, 141
@@ -41,7 +42,7 @@ class WrongCommandError(typer.BadParameter):
 
     def format_message(self) -> str:
         """Say just what is wrong."""
-        return self.message
+        return one_line(self.message)
 
 
 class Change(Protocol):
@@ -89,7 +90,8 @@ class Reach:
             raise ValueError("--shop-id is for real shops: the sandbox has one of its own")
         from shopsdk.sandbox import Sandbox  # noqa: PLC0415 - a server that only this needs
 
-        with Sandbox(250 if self.sandbox_customers is None else self.sandbox_customers) as shop:
+        customers = 250 if self.sandbox_customers is None else self.sandbox_customers
+        with Sandbox(customers, api_key=secrets.token_urlsafe()) as shop:  # others on this machine can reach it too
             say("This is a sandbox, an embedded shop with made-up customers: nothing in it is real.")
             return signals.run(_with(shop.session(**self._settings()), shop.shop_id, work))
 
@@ -107,17 +109,14 @@ class Reach:
             await _make(change, session, shop)
 
         try:
-            try:
-                with _no_failure_once_made(change, "but what came after it failed"):
-                    self.run(work)
-                with _no_failure_once_made(change, "but it could not be written to stdout"):
-                    change.tell()
-            finally:
-                if change.made:
-                    signals.hold()
-        except KeyboardInterrupt:  # between those two
+            with _no_failure_once_made(change, "but what came after it failed"):
+                self.run(work)
+            with _no_failure_once_made(change, "but it could not be written to stdout"):
+                change.tell()
+        except BaseException:  # a signal between the two, or while one of them tells of a failure
             if not change.made:
                 raise
+        signals.hold()
         raise Quit(0)
 
     def _settings(self) -> dict[str, Any]:
@@ -141,10 +140,12 @@ async def _make(change: Change, session: AsyncSession, shop: int) -> None:
         # The library notes on it that a change had been sent, or may have been.
         if change.made or not getattr(stopped, "__notes__", None):
             raise
-        say(f"shopsdk: stopped. {change.in_doubt()}")
+        signals.hold()  # or a second one would take exit code 4 away
+        say(*f"shopsdk: stopped. {change.in_doubt()}".split("\n"))
         raise Quit(UNKNOWN) from None
     except ShopError as error:
         if error.maybe_applied and not change.made:
+            signals.hold()
             error.add_note(change.in_doubt())
         raise
 
@@ -190,7 +191,7 @@ def ending(*, debug: bool) -> Generator[None]:
         else:
             say(f"shopsdk: {sentence(error)}")
         for note in getattr(error, "__notes__", ()):
-            say(note)
+            say(*note.split("\n"))
         code = exit_code(error)
     if code:
         sys.exit(code)

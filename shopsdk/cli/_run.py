@@ -1,12 +1,11 @@
 """Running an export for the command: show it, sum it up, and say how to go on where it did not end well."""
 
 import asyncio
-import shlex
 import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Any, BinaryIO
+from typing import Any
 
 import attrs
 import msgspec
@@ -15,7 +14,8 @@ from shopsdk import AsyncSession
 from shopsdk.cli._progress import view
 from shopsdk.cli._reach import Quit, Work, exit_code, sentence
 from shopsdk.cli._signals import signals
-from shopsdk.cli._stdio import put, say
+from shopsdk.cli._stdio import data_output, put, say
+from shopsdk.cli._words import shell_line
 from shopsdk.export import ExportProgress, ExportSummary, ShopsSummary, export_customers, export_shops
 
 STDOUT = "-"
@@ -35,13 +35,17 @@ class Run:
 
     async def one(self, session: AsyncSession, shop_id: int) -> ExportSummary:
         """Export one shop."""
-        with view(quiet=self.quiet) as shown, self._resumable():
+        to_stdout = self.out == STDOUT
+        with (
+            view(quiet=self.quiet, data_on_terminal=to_stdout and sys.stdout.isatty()) as shown,
+            self._resumable(),
+        ):
 
             def show(progress: ExportProgress) -> None:
                 self._written[progress.shop_id] = progress.rows
                 shown.show(progress)
 
-            with _stdout() if self.out == STDOUT else nullcontext(self.out) as destination:
+            with data_output() if to_stdout else nullcontext(self.out) as destination:
                 return await export_customers(session, destination, shop_id=shop_id, on_progress=show, **self.options)
 
     def tell_one(self, made: ExportSummary) -> None:
@@ -85,7 +89,7 @@ class Run:
                 say(f"shopsdk: shop {shop_id}: {sentence(error)}")
                 if self.debug:
                     traceback.print_exception(error)
-            say(f"{len(made.failed)} of {len(self.shops)} shops failed. {self._how_to_go_on()}")
+            say(*f"{len(made.failed)} of {len(self.shops)} shops failed. {self._how_to_go_on()}".split("\n"))
             codes = {exit_code(error) for error in made.failed.values()}
             raise Quit(codes.pop() if len(codes) == 1 else 1)
 
@@ -101,7 +105,7 @@ class Run:
 
     def _how_to_go_on(self) -> str:
         words = [word for word in sys.argv[1:] if word != "--resume"]
-        return f"To go on from there:\n  {shlex.join(['shopsdk', *words, '--resume'])}"
+        return f"To go on from there:\n  {shell_line('shopsdk', *words, '--resume')}"
 
     def _sum_up(self, facts: dict[str, Any]) -> None:
         if self.json_summary:
@@ -128,14 +132,9 @@ class _Resumable:
         if hint is None:
             return
         if isinstance(error, asyncio.CancelledError):
-            say(f"shopsdk: stopped. {hint}")
+            say(*f"shopsdk: stopped. {hint}".split("\n"))
             raise Quit(signals.code) from None
         error.add_note(hint)
-
-
-def _stdout() -> BinaryIO:
-    """Open stdout once more: the lock of sys.stdout, held by a thread that is stuck, would keep us from ending."""
-    return open(sys.stdout.fileno(), "wb", buffering=0, closefd=False)
 
 
 def _facts(summary: ExportSummary) -> dict[str, Any]:

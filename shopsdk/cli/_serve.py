@@ -1,6 +1,8 @@
 """The command ``sandbox``: a shop to try things on, until Ctrl-C."""
 
 import os
+import secrets
+import shlex
 import signal
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
@@ -37,13 +39,17 @@ def sandbox(
     ] = None,
     debug: given.Debug = False,
 ) -> None:
-    """Serve an embedded shop on this machine until Ctrl-C, and print the environment variables that lead to it."""
+    """Serve an embedded shop on this machine until Ctrl-C, and print the environment variables that lead to it.
+
+    Its key is a new one each time, or the value of SHOPSDK_SANDBOX_KEY.
+    """
     from shopsdk.sandbox import Sandbox  # noqa: PLC0415 - a server that only this needs
 
     with ending(debug=debug):
         shop = Sandbox(
             customers,
             shop_id=shop_id,
+            api_key=os.environ.get("SHOPSDK_SANDBOX_KEY", "").strip() or secrets.token_urlsafe(),
             port=port,
             seed=seed,
             latency=latency,
@@ -51,7 +57,7 @@ def sandbox(
             database=":memory:" if database is None else database,
         )
         with _served(shop, port):
-            put(f"export SHOPSDK_API_KEY={shop.api_key}\n")
+            put(f"export SHOPSDK_API_KEY={shlex.quote(shop.api_key)}\n")
             put(f"export SHOPSDK_SHOP_ID={shop.shop_id}\n")
             put(f"export SHOPSDK_BASE_URL={shop.base_url}\n")
             say("Serving an embedded shop; nothing in it is real. Paste the lines above elsewhere. Ctrl-C ends it.")

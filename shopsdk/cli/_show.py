@@ -1,4 +1,4 @@
-"""How data is shown: tables for people, JSON for programs. What customers wrote reaches no terminal as it is."""
+"""How data is shown: tables for people, JSON for programs."""
 
 import json
 import sys
@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from shopsdk import Page
-from shopsdk.cli._stdio import put
+from shopsdk.cli._console import SafeConsole
+from shopsdk.cli._stdio import drawing, printable, put
 from shopsdk.export import plain
 
 _UNLIMITED = 10_000
@@ -38,7 +38,7 @@ def show_table(rows: Sequence[object], columns: Sequence[str], *, spare: Sequenc
     terminal = sys.stdout.isatty()
     left_out: list[str] = []
     for name in spare if terminal else ():
-        if _width(rows, columns) > Console(file=sys.stdout).width:
+        if _width(rows, columns) > SafeConsole(sys.stdout).width:
             columns = [kept for kept in columns if kept != name]
             left_out.append(name)
     table = Table(box=box.SIMPLE_HEAD if terminal else None, pad_edge=False)
@@ -66,17 +66,17 @@ def show_record(record: object) -> None:
 
 
 def cell(value: Any) -> Text:
-    """Make text that carries neither markup nor control characters."""
+    """Make text that carries neither markup nor characters that are not printable, each in one column's room."""
     if isinstance(value, dict):
         value = " ".join(str(part) for part in value.values())  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
     text = "" if value is None else str(value)  # pyright: ignore[reportUnknownArgumentType]
-    return Text("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text))
+    return Text("".join(c if printable(c) == c else "\N{REPLACEMENT CHARACTER}" for c in text))
 
 
 def _print(table: Table) -> None:
     """Print it by way of sys.stdout: rich itself ends the process when the reader has gone away."""
     width = None if sys.stdout.isatty() else _UNLIMITED
-    console = Console(file=sys.stdout, width=width, highlight=False, markup=False, emoji=False)
+    console = SafeConsole(sys.stdout, width=width)
     with console.capture() as drawn:
         console.print(table)
-    put(drawn.get())
+    put(drawn.get(), drawing(sys.stdout))

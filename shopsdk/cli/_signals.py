@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP: each ends a command, and none leaves it open what was done.
+"""Ctrl-C, SIGTERM, SIGHUP and SIGQUIT: each ends a command, and none leaves it open what was done.
 
 While an event loop runs, a signal cancels its task, which can then clear up; at any other time it is a
 ``KeyboardInterrupt``. It is raised once at most, so that what handles it is not interrupted itself.
@@ -18,6 +18,12 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, TextIO, TypeVar
 
 T = TypeVar("T")
+
+# What Windows lacks: SIGHUP and SIGQUIT (it alone has SIGBREAK), to wait for a file, and loops that watch a socket.
+_SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGBREAK") if hasattr(signal, name)
+]
+_SELECTS_FILES = sys.platform != "win32"
 
 
 class Signals:
@@ -53,8 +59,7 @@ class Signals:
             for end in (self._bell, ringer):
                 end.settimeout(0)
             undo.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(ringer.fileno(), warn_on_full_buffer=False))
-            named = [getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP")]  # Windows has no SIGHUP
-            caught = [each for each in named if each and signal.getsignal(each) not in (signal.SIG_IGN, None)]
+            caught = [each for each in _SIGNALS if signal.getsignal(each) not in (signal.SIG_IGN, None)]
             for number in caught:
                 signal.signal(number, self._arrived)
             try:
@@ -78,7 +83,7 @@ class Signals:
             loop = asyncio.get_running_loop()
             if self._bell is None:
                 return await work
-            with suppress(NotImplementedError):  # Windows
+            with suppress(NotImplementedError):
                 loop.add_reader(self._bell, self._drain)
             try:
                 return await work
@@ -120,7 +125,7 @@ class Signals:
             raise KeyboardInterrupt
 
     def hold(self) -> None:
-        """From now on nothing is raised: the command is ending as it is."""
+        """From now on nothing is raised or cancelled: how the command ends is known."""
         self._held = True
 
     def _drain(self) -> None:
@@ -132,11 +137,13 @@ class Signals:
 
     def _arrived(self, number: int, _frame: object) -> None:
         self.received = self.received or number
+        if self._held:
+            return
         if self._running:
             if self._task is not None:
                 with suppress(RuntimeError):  # the loop is closed
                     self._task.get_loop().call_soon_threadsafe(self._task.cancel)
-        elif not self._held:
+        else:
             self._held = True
             raise KeyboardInterrupt
 
@@ -146,7 +153,7 @@ def _can_be_selected(stream: TextIO) -> bool:
         stream.fileno()
     except (OSError, ValueError):  # no file is behind it
         return False
-    return sys.platform != "win32"  # which selects sockets alone
+    return _SELECTS_FILES
 
 
 signals = Signals()

@@ -1,6 +1,10 @@
 """What the library says of its arguments, in the words of whoever runs the command."""
 
+import os
 import re
+import shlex
+
+from shopsdk.cli._stdio import printable
 
 _WORDS = (
     ("if_exists='replace'", "--force"),
@@ -28,3 +32,14 @@ def in_words_of_the_command(text: str) -> str:
     for argument, option in _WORDS:
         text = text.replace(argument, option)
     return _FILTER.sub(lambda found: f"--{found[0].replace('_', '-')}", text)
+
+
+def shell_line(*words: str) -> str:
+    """Write a command so that a shell can take it up again, whatever a file's name holds."""
+    return " ".join(shlex.quote(word) if printable(word) == word else _as_bytes(word) for word in words)
+
+
+def _as_bytes(word: str) -> str:
+    """Quote a word in the way of bash, zsh and POSIX 2024, which needs no characters that are not printable."""
+    plain = b"-./0123456789_abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    return "".join(["$'", *(chr(byte) if byte in plain else f"\\{byte:03o}" for byte in os.fsencode(word)), "'"])

@@ -1,0 +1,21 @@
+"""The console by which rich draws tables and bars."""
+
+from collections.abc import Iterable
+from typing import Any, TextIO
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+
+from shopsdk.cli._stdio import drawing, printable_lines
+
+
+class SafeConsole(Console):
+    """A rich console whose own styles and cursor movements reach a terminal, and no control characters of a text's."""
+
+    def __init__(self, stream: TextIO, **options: Any) -> None:
+        super().__init__(file=drawing(stream), highlight=False, markup=False, emoji=False, **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Render it, and escape what is not printable in its text. Segments with ``control`` come from rich alone."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(printable_lines(segment.text), segment.style)
