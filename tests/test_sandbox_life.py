@@ -171,8 +171,8 @@ async def test_records() -> None:
 
 
 async def test_records_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A bulk run would fill the memory with its own records."""
-    monkeypatch.setattr("shopsdk.sandbox._front.KEPT", 3)
+    """The last requests are kept, and no more of them than are worth keeping."""
+    monkeypatch.setattr("shopsdk.sandbox._record._KEPT", 3)
     async with Sandbox(3) as shop:
         for number in range(5):
             await ask(shop, params={"page": str(number)})

@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import stat
 from collections.abc import Generator, Iterable
 from contextlib import ExitStack, contextmanager
 
@@ -23,10 +24,13 @@ def open_books(database: str | os.PathLike[str], customers: Iterable[Customer]) 
     """Open the books, or make them and enter the customers, all or none.
 
     Raises:
-        ValueError: The file is in use or holds something else, or a customer cannot be kept.
+        ValueError: The file is in use, holds something else or is somebody else's, or a customer cannot be kept.
+        OSError: The file cannot be made.
     """
     try:
         with ExitStack() as undo:
+            if os.fspath(database) not in {"", ":memory:"}:
+                database = _own_file(os.fspath(database))
             books = sqlite3.connect(database, timeout=0.2, isolation_level=None, check_same_thread=False)
             undo.callback(books.close)
             _prepare(books, customers)
@@ -34,6 +38,35 @@ def open_books(database: str | os.PathLike[str], customers: Iterable[Customer]) 
     except sqlite3.DatabaseError as error:
         raise ValueError(f"{os.fspath(database)} cannot be used as the sandbox's database: {error}") from error
     return books
+
+
+def _own_file(path: str) -> str:
+    """Make the file, for its owner alone, unless it is there; give its name with links of our own resolved.
+
+    SQLite gives the files beside it the same mode. Windows lacks users and modes of this kind, and is left to itself.
+
+    Raises:
+        ValueError: It, a file beside it or a link to it is somebody else's, or it is no file.
+    """
+    user = os.geteuid() if hasattr(os, "geteuid") else None
+    if os.path.islink(path) and user is not None and os.lstat(path).st_uid not in {0, user}:
+        raise ValueError(f"{path!r} cannot be used as the sandbox's database: it is somebody else's link")
+    path = os.path.realpath(path)
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    except FileExistsError:
+        pass
+    else:
+        if hasattr(os, "fchmod"):
+            os.fchmod(handle, 0o600)  # whatever the umask
+        os.close(handle)
+    for name in (path, *(f"{path}{suffix}" for suffix in ("-wal", "-shm", "-journal"))):
+        if not os.path.lexists(name):
+            continue
+        found = os.lstat(name)
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1 or user not in {None, found.st_uid}:
+            raise ValueError(f"{path!r} cannot be used as the sandbox's database: {name!r} is not a file of ours alone")
+    return path
 
 
 @contextmanager

@@ -8,9 +8,10 @@ import attrs
 from aiohttp import web
 
 from shopsdk.sandbox._faults import Fault, FaultPlan
+from shopsdk.sandbox._host import is_own_host
 from shopsdk.sandbox._input import query_parameters, read_json
 from shopsdk.sandbox._message import Answer, Call, Refusal, bad_gateway, refused
-from shopsdk.sandbox._record import KEPT, RecordedRequest, settle
+from shopsdk.sandbox._record import RecordedRequest, Records, settle
 from shopsdk.sandbox._shop import Shop, Target, resolve
 
 _logger = logging.getLogger("shopsdk.sandbox")
@@ -22,7 +23,7 @@ class Front:
     def __init__(self, shop: Shop, plan: FaultPlan, requests: list[RecordedRequest], latency: float) -> None:
         self._shop = shop
         self._plan = plan
-        self._requests = requests
+        self._records = Records(requests)
         self._latency = latency
         self._closing = asyncio.Event()
 
@@ -32,10 +33,14 @@ class Front:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request, or break its connection."""
-        call = await _receive(request)
+        body = await request.read()  # up to aiohttp's own bound of 1 MiB; beyond it, 413
+        call = _call_of(request, body)
         target = resolve(call.path)
+        if not _is_for_us(request):
+            settle(self._record(request, call, b"", None, None), 421)
+            return _response(refused(call, Refusal(421, "This sandbox answers to the names of this machine alone.")))
         fault = self._plan.next(call.method, call.path)
-        record = self._record(request, call, target, fault)
+        record = self._record(request, call, body if self._shop.knows(call.headers) else b"", target, fault)
         answer = self._answer(call, target, fault)
         await self._pause(self._latency + (fault.seconds if fault is not None and fault.kind == "slow" else 0.0))
         if answer is None:
@@ -44,7 +49,7 @@ class Front:
         return _response(answer, cut=fault is not None and fault.kind == "truncate")
 
     def _record(
-        self, request: web.BaseRequest, call: Call, target: Target | None, fault: Fault | None
+        self, request: web.BaseRequest, call: Call, body: bytes, target: Target | None, fault: Fault | None
     ) -> RecordedRequest:
         headers = dict(request.headers)
         record = RecordedRequest(
@@ -53,12 +58,10 @@ class Front:
             route=None if target is None else target.route,
             query={name: text for name, text in request.query.items()},  # noqa: C416 - of several, the last
             headers={name: "***" if name.lower() == "authorization" else text for name, text in headers.items()},
-            json=call.document,
+            body=body,
             fault=None if fault is None else fault.kind,
         )
-        self._requests.append(record)
-        if len(self._requests) > KEPT:
-            del self._requests[0]
+        self._records.add(record)
         return record
 
     def _answer(self, call: Call, target: Target | None, fault: Fault | None) -> Answer | None:
@@ -87,7 +90,7 @@ class Front:
         try:
             return self._shop.answer(call, target)
         except Exception:  # the server's outermost edge: a mistake of the sandbox is a 500, and says so in the log
-            _logger.exception("the sandbox failed at %s %s", call.method, call.path)
+            _logger.exception("the sandbox failed at %s %r", call.method, call.path)
             return self._shop.mark(refused(call, Refusal(500, "Server Error")))
 
     async def _pause(self, seconds: float) -> None:
@@ -97,8 +100,13 @@ class Front:
                     await self._closing.wait()
 
 
-async def _receive(request: web.BaseRequest) -> Call:
-    body = await request.read()
+def _is_for_us(request: web.BaseRequest) -> bool:
+    """Is it for this machine by name? A page elsewhere can have its own name lead to 127.0.0.1 (DNS rebinding)."""
+    hosts = request.headers.getall("Host", [])
+    return len(hosts) == 1 and is_own_host(hosts[0]) and is_own_host(request.url.raw_authority)
+
+
+def _call_of(request: web.BaseRequest, body: bytes) -> Call:
     return Call(
         method=request.method,
         path=_readable(request.path),
@@ -120,7 +128,7 @@ def _broken_off(request: web.BaseRequest) -> web.StreamResponse:
     return web.Response()
 
 
-def _response(answer: Answer, *, cut: bool) -> web.Response:
+def _response(answer: Answer, *, cut: bool = False) -> web.Response:
     headers = {"Cache-Control": "no-cache, private", **answer.headers}
     body = answer.body
     if cut:

@@ -1,14 +1,17 @@
 """What a request says, as Laravel hears it: body before query, strings trimmed, empty ones null."""
 
 import json
-import re
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import cast
 
 from shopsdk.sandbox._message import Call
 
-_EDGES = re.compile(r"\A[\s\ufeff]+|[\s\ufeff]+\Z")
+EDGES = (
+    "\t\n\x0b\x0c\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000\ufeff"
+)
+"""What strings are trimmed of: white space, and the byte order mark."""
 
 
 def read_json(body: bytes) -> object:
@@ -27,7 +30,7 @@ def parameters(call: Call) -> dict[str, object]:
         given |= cast("dict[str, object]", document)
     try:
         return {name: _clean(value) for name, value in given.items()}
-    except UnicodeEncodeError:  # a lone surrogate: PHP refuses the whole document
+    except (UnicodeEncodeError, RecursionError):  # a lone surrogate, or too deep: PHP refuses the whole document
         return {name: _clean(value) for name, value in call.query.items()}
 
 
@@ -44,7 +47,7 @@ def _clean(value: object) -> object:
     """Laravel's TrimStrings and ConvertEmptyStringsToNull, which reach into lists and objects too."""
     if isinstance(value, str):
         value.encode()
-        return _EDGES.sub("", value) or None
+        return value.strip(EDGES) or None
     if isinstance(value, list):
         return [_clean(item) for item in cast("list[object]", value)]
     if isinstance(value, dict):

@@ -4,8 +4,12 @@ from typing import Any
 
 import attrs
 
-KEPT = 10_000
-"""How many requests are remembered: enough for any test, and no leak in a bulk run."""
+from shopsdk.sandbox._input import read_json
+
+_KEPT = 10_000
+"""How many requests are kept: enough for any test, and no leak in a bulk run."""
+_KEPT_BYTES = 64 * 2**20
+"""What they may hold in all, as they came in."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -22,12 +26,40 @@ class RecordedRequest:
     """The parameters of the query string."""
     headers: dict[str, str]
     """The headers as they were sent; the key is masked."""
-    json: Any
-    """The body as JSON, its fractions as ``Decimal``; None where there was none or it could not be read."""
+    body: bytes = attrs.field(repr=False)
+    """The body as it was sent, at most 1 MiB; empty where the request had no valid key, or was not for this host."""
     fault: str | None
     """The kind of the fault that hit it; None if none did."""
     status: int | None = None
     """The status answered; None while it is at work, and for good where the connection was dropped instead."""
+
+    @property
+    def json(self) -> Any:
+        """The body as JSON, its fractions as ``Decimal``; None where there was none or it could not be read."""
+        return read_json(self.body) if self.body else None
+
+    @property
+    def size(self) -> int:
+        """Its size in bytes, about."""
+        words = (self.path, *self.query, *self.query.values(), *self.headers, *self.headers.values())
+        return len(self.body) + sum(map(len, words))
+
+
+class Records:
+    """Adds to the list of requests that a sandbox shows; the oldest go where there are too many of them."""
+
+    def __init__(self, requests: list[RecordedRequest]) -> None:
+        self._requests = requests
+        self._bytes = 0
+
+    def add(self, record: RecordedRequest) -> None:
+        """Add one."""
+        if not self._requests:  # it may be cleared by whoever looks at it
+            self._bytes = 0
+        self._requests.append(record)
+        self._bytes += record.size
+        while len(self._requests) > _KEPT or (self._bytes > _KEPT_BYTES and len(self._requests) > 1):
+            self._bytes -= self._requests.pop(0).size
 
 
 def settle(record: RecordedRequest, status: int) -> None:

@@ -13,17 +13,21 @@ import attrs
 from shopsdk import AsyncSession, BalanceTransaction, Customer, RateLimit
 from shopsdk.sandbox._faults import Fault, FaultKind, FaultPlan
 from shopsdk.sandbox._front import Front
+from shopsdk.sandbox._host import check_host, url_host
 from shopsdk.sandbox._message import plain_value
 from shopsdk.sandbox._people import check_count, newcomer, people
 from shopsdk.sandbox._record import RecordedRequest
 from shopsdk.sandbox._shop import Shop
 from shopsdk.sandbox._store import Store
-from shopsdk.sandbox._thread import ServerThread, check_host, enter_in_thread, listen, url_host
+from shopsdk.sandbox._thread import ServerThread, enter_in_thread, listen
 from shopsdk.sandbox._throttle import Throttle
 
 
 class Sandbox:
     """A shop of one's own: a real HTTP server on loopback that answers as the Customers API does.
+
+    It is for made-up data on this machine: a request whose ``Host`` is neither ``localhost`` nor a loopback address is
+    answered 421, and one with a body of more than 1 MiB 413. Bodies without a valid key are not kept.
 
     It runs while it is entered, with ``with`` or ``async with``, on a thread of its own, and can be entered again after
     that. The shopkeeper's methods (``add_customer`` and so on) change the shop behind the API's back; they are
@@ -44,8 +48,8 @@ class Sandbox:
         rate_limit: Answer 429 beyond this many requests in a window.
         latency: Seconds to hold back every answer.
         faults: Ways in which the shop misbehaves; see also ``fail_next``.
-        database: A file in which the shop lasts. One that already holds a shop is opened as it is, and ``customers``
-            is ignored.
+        database: A file in which the shop lasts, which only its owner may read. One that already holds a shop is
+            opened as it is, and ``customers`` is ignored.
         host: A loopback address to listen on.
         port: The port to listen on; 0 for any that is free.
         seed: Made-up customers are the same for the same seed.
@@ -59,7 +63,7 @@ class Sandbox:
     shop_id: int
     """The shop's id."""
     requests: list[RecordedRequest]
-    """What reached the shop, in order of arrival, the last 10,000; may be cleared."""
+    """What reached the shop, in order of arrival: the last 10,000, and of these the last 64 MiB; may be cleared."""
 
     def __init__(
         self,
@@ -121,7 +125,8 @@ class Sandbox:
 
         Raises:
             OSError: The port is taken.
-            ValueError: The database is in use or holds something else, or a customer cannot be kept.
+            ValueError: The database is in use, holds something else or is somebody else's, or a customer cannot be
+                kept.
         """
         with self._lifecycle:
             if self._running is not None:

@@ -96,8 +96,14 @@ class Shop:
             return answer
         return attrs.evolve(answer, headers={**self._throttle.headers(), **answer.headers})
 
+    def knows(self, headers: Mapping[str, str]) -> bool:
+        """Do these headers hold the key?"""
+        scheme, _, key = headers.get("Authorization", "").partition(" ")
+        return scheme == "Bearer" and hmac.compare_digest(key.encode(errors="replace"), self._api_key)
+
     def _carry_out(self, call: Call, target: Target | None) -> Answer:
-        self._authenticate(call.headers)
+        if not self.knows(call.headers):
+            raise Refusal(401, "Unauthenticated.", redirect="/login")
         if target is None:
             raise Refusal(404, "")
         handlers = _ROUTES[target.route]
@@ -112,11 +118,6 @@ class Shop:
             if customer_id is None:
                 raise Refusal(404, f"No query results for model [Customer] {target.customer}")
             return handlers[call.method](self._store, call, customer_id)
-
-    def _authenticate(self, headers: Mapping[str, str]) -> None:
-        scheme, _, key = headers.get("Authorization", "").partition(" ")
-        if scheme != "Bearer" or not hmac.compare_digest(key.encode(errors="replace"), self._api_key):
-            raise Refusal(401, "Unauthenticated.", redirect="/login")
 
 
 def _not_allowed(method: str, supported: str) -> Refusal:

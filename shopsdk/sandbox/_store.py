@@ -23,6 +23,8 @@ from shopsdk.sandbox._rows import INSERT, to_cents, to_customer, to_money, to_ro
 from shopsdk.sandbox._validation import Listing
 
 _LISTS_KEPT = 8
+_LONGEST_PATTERN = 40_000
+"""Bytes of a filter's text; SQLite refuses patterns somewhat longer. No column holds as much."""
 
 
 class Store:
@@ -216,6 +218,9 @@ def _conditions(listing: Listing) -> tuple[str, tuple[str, ...]]:
     clauses: list[str] = []
     values: list[str] = []
     for column, text in listing.filters.items():
+        if len(text.encode()) > _LONGEST_PATTERN:
+            clauses.append("0")
+            continue
         clauses.append("id = ?" if column == "id" else f"{column} LIKE ?")
         values.append(text if column == "id" else f"%{text}%")
     if listing.subscribed is not None:

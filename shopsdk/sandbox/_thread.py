@@ -1,7 +1,6 @@
 """A thread with a loop of its own: the server answers while the test's loop is busy, blocked or not there at all."""
 
 import asyncio
-import ipaddress
 import socket
 import threading
 from collections.abc import Callable, Coroutine
@@ -55,6 +54,10 @@ class ServerThread:
         for _ in range(_TURNS):
             await asyncio.sleep(0)
         await runner.cleanup()
+        left = asyncio.all_tasks() - {asyncio.current_task()}  # of connections that were lost just now
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
 
     def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
@@ -72,24 +75,6 @@ def listen(host: str, port: int) -> socket.socket:
         OSError: The port is taken.
     """
     return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-
-
-def url_host(host: str) -> str:
-    """Write a host as a URL has it."""
-    return f"[{host}]" if ":" in host else host
-
-
-def check_host(host: str) -> None:
-    """Refuse a name or an address that somebody outside this machine could reach."""
-    if host != "localhost" and not _is_loopback(host):
-        raise ValueError(f"host must be a loopback address such as 127.0.0.1, not {host!r}")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 async def enter_in_thread(start: Callable[[], None], close: Callable[[], None]) -> None:

@@ -11,7 +11,7 @@ from shopsdk.sandbox._message import Call, Refusal
 from shopsdk.sandbox._rows import ORDER_COLUMNS, TEXT_FILTERS
 
 _WHOLE = re.compile(r"[+-]?(?:0|[1-9][0-9]*)")
-_NUMERIC = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,9})?")
+_NUMERIC = re.compile(r"[+-]?(?:[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)(?:[eE][+-]?[0-9]{1,9})?")
 _LARGEST_INT = 2**63 - 1
 
 

@@ -1,0 +1,35 @@
+"""The names of this machine, by which alone a sandbox is reached."""
+
+import re
+from ipaddress import ip_address
+
+_AUTHORITY = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9.]+))(?::[0-9]{1,5})?")
+
+
+def url_host(host: str) -> str:
+    """Write a host as a URL has it."""
+    return f"[{host}]" if ":" in host else host
+
+
+def check_host(host: str) -> None:
+    """Refuse a name or an address that somebody outside this machine could reach."""
+    if not _is_loopback(host):
+        raise ValueError(f"host must be a loopback address such as 127.0.0.1, not {host!r}")
+
+
+def is_own_host(authority: str) -> bool:
+    """Does a request's Host, with a port or without, name this machine?
+
+    Any port will do: a tunnel or a proxy on this machine has another.
+    """
+    match = _AUTHORITY.fullmatch(authority)
+    return match is not None and _is_loopback((match[1] or match[2]).lower())
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
