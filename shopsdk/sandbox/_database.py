@@ -3,7 +3,7 @@
 import os
 import sqlite3
 import stat
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import ExitStack, contextmanager
 
 from shopsdk import Customer
@@ -48,7 +48,9 @@ def _own_file(path: str) -> str:
     Raises:
         ValueError: It, a file beside it or a link to it is somebody else's, or it is no file.
     """
-    user = os.geteuid() if hasattr(os, "geteuid") else None
+    geteuid: Callable[[], int] | None = getattr(os, "geteuid", None)
+    fchmod: Callable[[int, int], None] | None = getattr(os, "fchmod", None)
+    user = None if geteuid is None else geteuid()
     if os.path.islink(path) and user is not None and os.lstat(path).st_uid not in {0, user}:
         raise ValueError(f"{path!r} cannot be used as the sandbox's database: it is somebody else's link")
     path = os.path.realpath(path)
@@ -57,8 +59,8 @@ def _own_file(path: str) -> str:
     except FileExistsError:
         pass
     else:
-        if hasattr(os, "fchmod"):
-            os.fchmod(handle, 0o600)  # whatever the umask
+        if fchmod is not None:
+            fchmod(handle, 0o600)  # whatever the umask
         os.close(handle)
     for name in (path, *(f"{path}{suffix}" for suffix in ("-wal", "-shm", "-journal"))):
         if not os.path.lexists(name):
