@@ -222,7 +222,8 @@ async def test_a_database_is_its_owners_alone(tmp_path: Path, umask: int) -> Non
 
 def test_a_link_of_our_own_is_followed(tmp_path: Path) -> None:
     """A database may lie behind a link that its owner has made."""
-    (tmp_path / "link.db").symlink_to(tmp_path / "there.db")
+    (tmp_path / "link.db").symlink_to("between.db")
+    (tmp_path / "between.db").symlink_to(tmp_path / "there.db")
     for _ in range(2):
         with Sandbox([ADA], database=tmp_path / "link.db") as shop:
             assert [ADA.id] == [customer.id for customer in shop.customers()]
@@ -275,7 +276,7 @@ def test_a_database_is_not_opened_through_what_is_somebody_elses(tmp_path: Path,
     assert before == {path: (os.lstat(path).st_mode, os.lstat(path).st_size) for path in before}
 
 
-@pytest.mark.parametrize("what", ["a folder", "a pipe", "two names"])
+@pytest.mark.parametrize("what", ["a folder", "a pipe", "two names", "a circle"])
 def test_a_database_must_be_a_file_of_one_name(tmp_path: Path, what: str) -> None:
     """What is no file, or has a second name elsewhere, is refused before anything is written."""
     database = tmp_path / "shop.db"
@@ -283,6 +284,8 @@ def test_a_database_must_be_a_file_of_one_name(tmp_path: Path, what: str) -> Non
         database.mkdir()
     elif what == "a pipe":
         os.mkfifo(database)
+    elif what == "a circle":
+        database.symlink_to(database)
     else:
         other = tmp_path / "other"
         other.touch()

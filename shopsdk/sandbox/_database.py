@@ -10,6 +10,7 @@ from shopsdk import Customer
 from shopsdk.sandbox._rows import DOCUMENTS, INSERT, TABLE, to_row
 
 _VERSION = 0x53484F01  # "SHO" and the version: other programs number theirs 1, 2, 3 too
+_MAX_LINKS = 40
 _SCHEMA = (
     TABLE,
     """CREATE TABLE transactions (
@@ -51,9 +52,12 @@ def _own_file(path: str) -> str:
     geteuid: Callable[[], int] | None = getattr(os, "geteuid", None)
     fchmod: Callable[[int, int], None] | None = getattr(os, "fchmod", None)
     user = None if geteuid is None else geteuid()
-    if os.path.islink(path) and user is not None and os.lstat(path).st_uid not in {0, user}:
-        raise ValueError(f"{path!r} cannot be used as the sandbox's database: it is somebody else's link")
-    path = os.path.realpath(path)
+    for _ in range(_MAX_LINKS):
+        if not os.path.islink(path):
+            break
+        if user is not None and os.lstat(path).st_uid not in {0, user}:
+            raise ValueError(f"{path!r} cannot be used as the sandbox's database: it is somebody else's link")
+        path = os.path.join(os.path.dirname(path), os.readlink(path))
     try:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600)
     except FileExistsError:
