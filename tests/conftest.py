@@ -16,7 +16,7 @@ from tests.support_cli import Shell
 
 # Run in the background, a gate ignores Ctrl-C, and so would the commands under test, which inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-for each in (signal.SIGHUP, signal.SIGTERM):  # the same under nohup
+for each in (signal.SIGHUP, signal.SIGTERM, signal.SIGQUIT):  # the same under nohup
     if signal.getsignal(each) is signal.SIG_IGN:
         signal.signal(each, signal.SIG_DFL)
 

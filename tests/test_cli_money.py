@@ -11,15 +11,17 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from decimal import Decimal
+from operator import attrgetter
 from pathlib import Path
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Any
 
 import pytest
 
 from shopsdk import Customer
+from shopsdk.cli import _change, main
 from shopsdk.cli._signals import signals
 from shopsdk.sandbox import Fault, RecordedRequest, Sandbox
 from tests.support_cli import COMMAND, Shell, environment, run, running, signals_restored
@@ -170,7 +172,7 @@ def test_an_answer_that_is_no_text_is_no_yes(shell: Shell, shop: Sandbox, monkey
 
 # --- signals
 
-STOPS = [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)]
+STOPS = [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130), (signal.SIGQUIT, 131)]
 
 
 @pytest.mark.parametrize(("number", "code"), STOPS)
@@ -212,7 +214,7 @@ def test_a_signal_while_nothing_was_sent_is_its_own_exit_code(
     assert said == b"shopsdk: stopped\n"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize("number", [number for number, _ in STOPS])
 def test_a_signal_after_the_edit_was_made_is_exit_code_0(number: int, tmp_path: Path) -> None:
     """A command that is stopped while it reads the balance after the edit has made it, and says so."""
     faults = [Fault("slow", method="GET", path="/customers/7", every=2, seconds=60)]
@@ -349,24 +351,154 @@ def test_a_signal_before_a_command_has_begun_is_its_own_exit_code(
 
 
 LATE = """
-import atexit, os, signal
+import atexit, os, signal, sys, threading, types, weakref
 from shopsdk.cli import main
 
-for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-    atexit.register(os.kill, os.getpid(), number)
+def late(where, kill=os.kill, write=os.write, pid=os.getpid(), numbers=(15, 1, 2, 3)):
+    write(2, f"<{where}>".encode())
+    for number in numbers:
+        kill(pid, number)
+
+class Last:
+    def __init__(self, where):
+        self.where = where
+
+    def __del__(self, late=late):
+        late(self.where)
+
+class Thing:
+    pass
+
+threading._register_atexit(late, "threading")
+atexit.register(late, "atexit")
+thing = Thing()
+weakref.finalize(thing, late, "finalizer")
+last = Last("module")
+sys.modules["last"] = types.ModuleType("last")
+sys.modules["last"].last = Last("modules")
+sys.last_of_all = Last("sys")
 main()
 """
+PLACES = ("threading", "atexit", "finalizer", "module", "modules", "sys")
+ENDINGS: dict[str, tuple[tuple[str, ...], list[Fault], int]] = {
+    "a change that was made": (("balance", "7", "5", "--yes"), [], 0),
+    "a code that was set": (("affiliate", "7", "SPRING"), [], 0),
+    "a change in doubt": (("balance", "7", "5", "--yes"), [Fault("drop_after", method="POST")], 4),
+    "a code in doubt": (("affiliate", "7", "SPRING"), [Fault("error_500", method="PUT", first=9)], 4),
+    "a refusal": (("affiliate", "9", "SPRING"), [], 3),
+    "a failure": (("balance", "7", "5", "--yes"), [Fault("rate_limit", retry_after=9999)], 1),
+    "a wrong command": (("balance", "7", "x", "--yes"), [], 2),
+}
 
 
-@pytest.mark.parametrize(("faults", "code"), [([Fault("drop_after", method="POST")], 4), ([], 0)])
-def test_a_signal_while_python_clears_up_changes_no_exit_code(faults: list[Fault], code: int) -> None:
-    """What a command has found out is not lost to a signal that comes after its last word."""
+@pytest.mark.parametrize("name", ENDINGS)
+def test_a_signal_while_python_clears_up_changes_no_exit_code(name: str) -> None:
+    """What a command has found out is not lost to a signal that comes after its last word, wherever it comes."""
+    words, faults, code = ENDINGS[name]
     with shop_of_two(faults=faults) as (shop, _):
-        words = ("balance", "7", "5", "--yes")
         ended = subprocess.run(
             [sys.executable, "-c", LATE, *words], env=environment(shop), capture_output=True, check=False
         )
+        changes = len(shop.transactions(7))
+    assert all(f"<{place}>".encode() in ended.stderr for place in PLACES), ended.stderr
     assert (code, b"Traceback" in ended.stderr) == (ended.returncode, False), ended.stderr
+    assert changes == (words[0] == "balance" and code in {0, 4})
+
+
+class Tracer:
+    """Sends this process a signal before the n-th line that the command runs once it is armed."""
+
+    FILES = ("shopsdk/cli/", "/contextlib.py", "asyncio/runners.py", "typer/core.py")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.at = self.lines = 0
+        self.armed = False
+
+    def begin_anew(self) -> bool:
+        """Go on to the next line; False if there was none the last time."""
+        self.at += 1
+        more = self.at == 1 or self.lines >= self.at - 1
+        self.lines, self.armed = 0, False
+        return more
+
+    def __call__(self, frame: FrameType, _event: str, _argument: object) -> Any:
+        return self._line if any(name in frame.f_code.co_filename for name in self.FILES) else None
+
+    def _line(self, _frame: FrameType, event: str, _argument: object) -> Any:
+        if self.armed and event == "line":
+            self.lines += 1
+            if self.lines == self.at:
+                signal.raise_signal(self.number)
+        return self._line
+
+
+KNOWN: dict[str, tuple[tuple[str, ...], str, int]] = {
+    "made": (("balance", "7", "5", "--yes"), "_BalanceChange._send", 0),
+    "made, to a full disk": (("balance", "7", "5", "--yes"), "_BalanceChange._send", 0),
+    "set": (("affiliate", "7", "SPRING"), "edit_customer_affiliate_code", 0),
+    "in doubt": (("balance", "7", "5", "--yes"), "_BalanceChange.in_doubt", 4),
+    "stopped in doubt": (("balance", "7", "5", "--yes"), "_BalanceChange.in_doubt", 4),
+}
+"""What is known of a change, from the end of which function on, and the exit code."""
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_a_signal_at_any_line_after_it_is_known_changes_no_exit_code(
+    name: str, shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever line of the command a signal comes at, an outcome that is known is the one that is told."""
+    words, function, code = KNOWN[name]
+    tracer = Tracer(signal.SIGINT)
+    real = attrgetter(function)(_change)
+
+    async def made(*args: Any, **options: Any) -> Any:
+        answer = await real(*args, **options)
+        tracer.armed = True
+        return answer
+
+    def doubted(change: Any) -> Any:
+        tracer.armed = True
+        return real(change)
+
+    def traced() -> None:
+        before = sys.gettrace()
+        sys.settrace(tracer)
+        try:
+            main()
+        finally:
+            sys.settrace(before)
+
+    monkeypatch.setattr(f"shopsdk.cli._change.{function}", doubted if "doubt" in function else made)
+    monkeypatch.setattr("tests.support_cli.main", traced)
+    faults = {
+        "in doubt": [Fault("drop_after", method="POST")],
+        "stopped in doubt": [Fault("slow", method="POST", seconds=60)],
+    }
+    with shop_of_two(faults=faults.get(name, [])) as (shop, watched), ExitStack() as files:
+        shell.enter(shop)
+        while tracer.begin_anew():
+            watched.clear()
+            watched.arrived.clear()
+            stopper = threading.Thread(target=stop, args=(watched,))
+            if name == "stopped in doubt":
+                stopper.start()
+            if name == "made, to a full disk":
+                monkeypatch.setattr(sys, "stdout", files.enter_context(open("/dev/full", "w", encoding="utf-8")))
+            ended = shell.run(*words)
+            assert (code, "Traceback" in ended.err) == (ended.code, False), (tracer.at, ended)
+            assert (code == 4) is ("It is not known whether" in ended.err)
+            if name == "stopped in doubt":
+                stopper.join()
+            if words[0] == "balance":
+                assert 1 == sum(request.method == "POST" for request in watched)
+    assert tracer.at > 20
+
+
+def stop(watched: Watched) -> None:
+    """Stop the command once the change has arrived."""
+    watched.arrived.wait()
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the size of a pipe can be set on Linux alone")

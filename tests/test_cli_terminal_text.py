@@ -275,8 +275,9 @@ def test_what_the_server_says_controls_no_terminal(
 
 def test_a_file_s_name_forges_no_line(hostile: HostileShop) -> None:
     """What looks like a second message is shown to be part of a name."""
-    _, _, err = on_terminals(hostile, "export", "no/a\nshopsdk: the balance was changed.csv")
-    assert 1 == err.count("\n")
+    _, _, err = on_terminals(hostile, "export", "no\nshopsdk: the balance was changed/a.csv")
+    assert "there is no such folder" in err
+    assert not re.search("^shopsdk: the balance", err, re.MULTILINE)
 
 
 argument = foreign.map(lambda text: text.replace("\0", "").encode("utf-8", "ignore").decode() or "x")

@@ -109,14 +109,17 @@ class Reach:
             await _make(change, session, shop)
 
         try:
-            with _no_failure_once_made(change, "but what came after it failed"):
-                self.run(work)
-            with _no_failure_once_made(change, "but it could not be written to stdout"):
-                change.tell()
-        except BaseException:  # a signal between the two, or while one of them tells of a failure
+            try:
+                with _no_failure_once_made(change, "but what came after it failed"):
+                    self.run(work)
+                with _no_failure_once_made(change, "but it could not be written to stdout"):
+                    change.tell()
+            finally:
+                if change.made:
+                    signals.hold()
+        except BaseException:  # a signal between those two, or while one of them tells of a failure
             if not change.made:
                 raise
-        signals.hold()
         raise Quit(0)
 
     def _settings(self) -> dict[str, Any]:
@@ -156,7 +159,7 @@ def _no_failure_once_made(change: Change, but: str) -> Generator[None]:
     try:
         yield
     except BaseException as error:
-        if not change.made:
+        if not change.made or isinstance(error, GeneratorExit):  # left behind by a signal on its way out of here
             raise
         if isinstance(error, KeyboardInterrupt):
             say(f"shopsdk: stopped; {change.made}")
