@@ -642,3 +642,21 @@ def test_who_is_neither_an_id_nor_an_address_is_a_wrong_command(who: str, shell:
     told = shell.run("customer", "--", who)
     assert 2 == told.code
     assert "ID_OR_EMAIL must be a customer's id" in told.err
+
+
+def test_a_question_promises_no_balance_that_a_reference_may_have_brought_already(
+    shell: Shell, shop: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under a reference that stands already nothing is added: the question names the balance as it is, and no other."""
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    who = shop.customers()[0]
+    for words, told in (
+        ((), f"balance {who.balance}, to {who.balance + 5})"),  # type: ignore[operator]
+        (("--reference", "r-1"), f"balance {who.balance})"),
+    ):
+        monkeypatch.setattr(sys, "stdin", Terminal("n\n"))
+        assert told in shell.run("balance", str(who.id), "5", *words).err
