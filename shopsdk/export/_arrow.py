@@ -8,6 +8,7 @@ interrupted gives the same file as one that was not.
 
 import io
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import IO, Any
 
 from shopsdk import Customer
@@ -97,7 +98,8 @@ def _batches(pa: Any, schema: Any, part: PartFile) -> Iterator[Any]:
             raise
         raise CheckpointError(f"{str(part.path)!r} does not hold what its checkpoint says; begin anew") from error
     finally:
-        reader.detach()
+        with suppress(ValueError):  # it was closed after an error
+            reader.detach()
 
 
 def _schema(pa: Any, columns: Sequence[str]) -> Any:

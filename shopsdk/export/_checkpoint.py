@@ -28,6 +28,7 @@ _MAX_BYTES = 256 * 2**20
 id is kept: room for 100 or 20 million customers. What is larger is none of ours, or would take gigabytes of memory."""
 _MAX_LINE = 2**20
 """Bytes of a line: one of 100 ids has 2,500; the first one holds the parameters, filters among them."""
+_BLOCK = 2**16
 _MAX_UNSYNCED = 2**31
 """Bytes of pages that are believed by their checksum: what is written between two syncs, two seconds apart."""
 
@@ -139,15 +140,16 @@ class Journal:
     def _lines(self, start: int) -> Iterator[tuple[bytes, int]]:
         """Read whole lines, each with where it ends."""
         self._file.seek(start)
-        reader = io.BufferedReader(self._file, 2**16)
-        try:
-            while (line := reader.readline(_MAX_LINE)).endswith(b"\n"):
-                start += len(line)
+        rest = b""
+        while data := self._file.read(_BLOCK):
+            *lines, rest = (rest + data).split(b"\n")
+            for line in lines:
+                start += len(line) + 1
                 yield line, start
-            if len(line) == _MAX_LINE and b"\0" not in line:  # a power loss leaves a torn line, or a hole
+            if len(rest) > _MAX_LINE:
+                if b"\0" in rest:  # a hole, which a power loss may leave
+                    return
                 raise self.damaged(f"a line has more than {_MAX_LINE} bytes")
-        finally:
-            reader.detach()
 
     def _decode(self, line: bytes, kind: type[_T]) -> _T | None:
         """Decode a line; None for a torn one, which is no JSON. JSON of another shape was written by somebody else."""
