@@ -13,12 +13,15 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
-from shopsdk._errors import DecodeError
-from shopsdk._exact import UNREADABLE, UnreadableError, exact
-from shopsdk._fast import fast_road
+from shopsdk._errors import DecodeError, PaginationError, ShopError
+from shopsdk._exact import UNREADABLE, UnreadableError, count_rows, exact
+from shopsdk._fast import count_rows_unread, fast_road
 from shopsdk._json import as_object
 
 T = TypeVar("T")
+
+_LARGE_BODY = 128 * 2**10
+"""Bytes; a page of 100 customers has 35,000. What is smaller cannot hold enough rows to do harm."""
 
 _encoder = msgspec.json.Encoder(decimal_format="number")
 _parser = msgspec.json.Decoder(float_hook=Decimal)
@@ -109,14 +112,27 @@ def check_type(as_type: Any) -> None:
     raise TypeError(f"cannot decode into {as_type!r}: {reason}")
 
 
-def decode(body: bytes, as_type: type[T], *, label: str = "", changes: bool = False) -> T:
+def decode(body: bytes, as_type: type[T], *, label: str = "", changes: bool = False, most_rows: int | None = None) -> T:
     """Read JSON into a type: an attrs class, ``Page[...]``, or a list of either; the rest as for ``parse``.
+
+    Args:
+        body: the answer.
+        as_type: what to read it into.
+        label: the request it answers, for the message of an error.
+        changes: whether that request was a change, for ``maybe_applied``.
+        most_rows: the most rows that may have been asked for. More are refused before the exact road reads any, and, in
+            a large body, before the fast one does. Fewer than these are for the caller to count.
 
     Raises:
         DecodeError: the body is not JSON, or a value in it cannot be read as what the type says.
+        PaginationError: it holds more rows than ``most_rows``.
     """
     kind: Any = as_type
-    road = fast_road(kind)
+    document: object = None
+    problem: ShopError | None = None
+    if most_rows is not None and len(body) > _LARGE_BODY:
+        problem = _miscounted(count_rows_unread(body), most_rows)
+    road = fast_road(kind) if problem is None else None
     if road is not None and not road.unsure(body):
         try:
             value: T = road.decoder.decode(body)
@@ -126,13 +142,23 @@ def decode(body: bytes, as_type: type[T], *, label: str = "", changes: bool = Fa
             pass  # the exact road decides, and says where
         else:
             return value
-    problem: DecodeError
     try:
-        return exact(parse(body, label=label, changes=changes), as_type)
+        if problem is None:
+            document = parse(body, label=label, changes=changes)
+            problem = None if most_rows is None else _miscounted(count_rows(document), most_rows)
+        if problem is None:
+            return exact(document, as_type)
     except UnreadableError as error:
         message = f"cannot read the answer to {label} at {error.path}{error.row}: {error}"
         problem = DecodeError(message, path=error.path, maybe_applied=changes)
     except DecodeError as error:
         problem = error
-    body = b""  # a traceback with its locals would show it
+    body, document = b"", None  # a traceback with its locals would show them
     raise problem
+
+
+def _miscounted(count: int, most: int) -> PaginationError | None:
+    if count <= most:
+        return None
+    asked, got = f"at most {most} rows", f"{count} rows"
+    return PaginationError(f"asked for {asked}, got {got} (a bug of the server)", asked=asked, got=got)

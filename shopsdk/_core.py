@@ -23,6 +23,9 @@ from shopsdk._wire import ListParams, Request, Response, check_int, make_list_re
 
 T = TypeVar("T")
 
+MOST_ROWS = 100
+"""Rows to a page, whatever was asked for: the API has no larger ones."""
+
 
 @attrs.define(eq=False, repr=False)
 class Core:
@@ -75,16 +78,21 @@ class Core:
         if runtime is not None and here:
             await runtime.close()
 
-    async def fetch(self, request: Request, as_type: type[T]) -> T:
+    async def fetch(self, request: Request, as_type: type[T], *, most_rows: int | None = None) -> T:
         """Send a request and decode its answer; what is wrong with the type shows before anything is sent."""
         check_type(as_type)
         response = await self.runtime().send(request)
-        return decode(response.body, as_type, label=request.label, changes=request.changes)
+        return decode(response.body, as_type, label=request.label, changes=request.changes, most_rows=most_rows)
 
-    def start(self, request: Request) -> Task[Response]:
-        """Send a request in a task that ends with the session; ``reader`` reads its answer."""
+    def start(self, request: Request, *, ends_at: float | None = None) -> Task[Response]:
+        """Send a request in a task that ends with the session; ``reader`` reads its answer.
+
+        Args:
+            request: what to send.
+            ends_at: when the call's deadline passes, by the session's clock; default: the session's own deadline.
+        """
         runtime = self.runtime()
-        return runtime.spawn(runtime.send(request))
+        return runtime.spawn(runtime.send(request, deadline=None if ends_at is None else ends_at - runtime.now()))
 
     def list_requests(
         self, path: object, params: Mapping[str, object], *, route: str | None = None
@@ -109,8 +117,8 @@ class Core:
 
 
 def reader(as_type: type[T], *, label: str) -> Callable[[Response], T]:
-    """Make what decodes the answers to reads of one kind."""
-    return lambda answer: decode(answer.body, as_type, label=label)
+    """Make what decodes the pages of one list."""
+    return lambda answer: decode(answer.body, as_type, label=label, most_rows=MOST_ROWS)
 
 
 def _is_here(runtime: Runtime) -> bool:

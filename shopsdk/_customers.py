@@ -13,14 +13,17 @@ from shopsdk._arguments import (
     one_criterion,
     server_filter,
 )
+from shopsdk._core import MOST_ROWS
 from shopsdk._edit import said
-from shopsdk._errors import MultipleCustomersError
+from shopsdk._errors import DecodeError, MultipleCustomersError
 from shopsdk._frontier import check_page_answer
 from shopsdk._models import AffiliateCodeEdit, Customer, OrderColumn, OrderDirection, Page
 from shopsdk._session import AsyncSession, core_of
-from shopsdk._streams import LIST_ROUTE, iter_customers
+from shopsdk._streams import LIST_ROUTE, find_customers
 from shopsdk._wire import likely_cause, make_request
 
+_MOST_FOUND = 100
+"""Customers who answer to one search, before it ends."""
 _ONE_ROUTE = "/shops/{shop_id}/customers/{customer_id}"
 
 
@@ -61,7 +64,7 @@ async def get_customers(
     shop = core.shop(shop_id)
     asked = customer_list(page, per_page, order_column, order_direction, filters)
     request_of = core.list_requests(["shops", shop, "customers"], asked.parameters, route=LIST_ROUTE)
-    answer = await core.fetch(request_of(asked.page), Page[Customer])
+    answer = await core.fetch(request_of(asked.page), Page[Customer], most_rows=MOST_ROWS)
     check_page_answer(answer, asked.page, asked.per_page, likely_cause(core.list_params))
     return answer
 
@@ -81,11 +84,19 @@ async def get_customer(session: AsyncSession, customer_id: int, *, shop_id: int 
 
     Raises:
         NotFoundError: no such customer, or no such shop.
+        DecodeError: the answer cannot be read, or is another customer than the one asked for.
         ShopError: anything else of the tree in ``shopsdk._errors``.
         ValueError: an argument out of its bounds; nothing was sent.
     """
-    path: list[str | int] = ["shops", core_of(session).shop(shop_id), "customers", customer_number(customer_id)]
-    return await core_of(session).fetch(make_request("GET", path, route=_ONE_ROUTE), Customer)
+    number = customer_number(customer_id)
+    request = make_request("GET", ["shops", core_of(session).shop(shop_id), "customers", number], route=_ONE_ROUTE)
+    customer = await core_of(session).fetch(request, Customer)
+    if customer.id != number:
+        raise DecodeError(
+            f"cannot take the answer to {request.label} at $.id: it is customer {customer.id}, not {number}",
+            path="$.id",
+        )
+    return customer
 
 
 async def find_customer(
@@ -118,7 +129,8 @@ async def find_customer(
         shop_id: the shop's id, at least 1; default: the session's.
 
     Raises:
-        MultipleCustomersError: more than one customer has it; ``customer_ids`` names them.
+        MultipleCustomersError: more than one customer has it; ``customer_ids`` names them, up to 100.
+        TransportError: no usable answer, or the deadline (``Timeout.deadline``) passed before the last page.
         PaginationError: the server cannot be trusted to have told everything.
         ShopError: anything else of the tree in ``shopsdk._errors``.
         ValueError: an argument out of its bounds, such as an empty text; nothing was sent.
@@ -129,11 +141,18 @@ async def find_customer(
     )
     same = _same_but_case if name in {"email", "discord_username"} else eq
     wanted = server_filter(name, text)
-    async with aclosing(iter_customers(session, shop_id=shop_id, **wanted)) as customers:
-        found = [each async for each in customers if (value := getattr(each, name)) is not None and same(value, text)]
+    found: list[Customer] = []
+    async with aclosing(find_customers(session, shop_id=shop_id, filters=wanted)) as customers:
+        async for each in customers:
+            value = getattr(each, name)
+            if value is not None and same(value, text):
+                found.append(each)
+            if len(found) == _MOST_FOUND:
+                break
     if len(found) > 1:
         ids = tuple(customer.id for customer in found)
-        raise MultipleCustomersError(f"expected 1 customer, found {len(ids)}", customer_ids=ids)
+        more = " or more" if len(ids) == _MOST_FOUND else ""
+        raise MultipleCustomersError(f"expected 1 customer, found {len(ids)}{more}", customer_ids=ids)
     return found[0] if found else None
 
 

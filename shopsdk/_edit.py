@@ -69,7 +69,11 @@ def said(session: AsyncSession, request: Request, response: Response) -> str | N
 
 async def send_referenced(edit: Edit, reference: str) -> BalanceEdit:
     """Send it unless the ledger has it, and let the ledger say what became of it where its answer was lost."""
-    earlier = await _find(edit, reference)
+    try:
+        earlier = await _find(edit, reference)
+    except ShopError as error:
+        error.args = (f"nothing was sent, since the ledger could not be read: {error}",)
+        raise
     if other := next((line for line in earlier if line.amount != edit.amount), None):
         raise ReferenceConflictError(
             f"reference {reference!r} already stands in the ledger with the amount {other.amount},"

@@ -6,6 +6,7 @@ place, past the frozen class, all rows of a page at once.
 """
 
 import re
+from collections import abc
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -17,10 +18,30 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 import attrs
 import msgspec
 
-from shopsdk._exact import is_attrs
+from shopsdk._exact import UNREADABLE, is_attrs
 from shopsdk._models import Ledger, Page
 
 _Fix = Callable[[list[Any]], None]
+
+
+class _Row(msgspec.Struct, gc=False):
+    """Any row, of which nothing is kept."""
+
+
+class _Rows(msgspec.Struct):
+    data: list[_Row] | dict[str, _Row] = []
+
+
+_bare_rows = msgspec.json.Decoder(list[_Row])
+_rows_within = msgspec.json.Decoder(_Rows)
+
+
+def count_rows_unread(body: bytes) -> int:
+    """Count the rows of a list, bare or under ``data``, at 24 bytes for each; 0 where this is no list of objects."""
+    try:
+        return len(_bare_rows.decode(body) if body.lstrip()[:1] == b"[" else _rows_within.decode(body).data)
+    except UNREADABLE:
+        return 0
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -57,8 +78,23 @@ def _plain(kind: Any) -> bool:
         return all(map(_plain, get_args(kind)))
     if is_attrs(kind) and origin is None:
         return True  # its fields are looked at by themselves
+    if _hashes_numbers(kind):
+        return False
     within = _leaves(kind)
     return not any(is_attrs(leaf) or leaf in _GUARDED or not _is_known(leaf) for leaf in within)
+
+
+_SETS = (set, frozenset, abc.Set, abc.MutableSet)
+_MAPPINGS = (dict, abc.Mapping, abc.MutableMapping)
+_NUMBERS = (int, float, Any, object)
+
+
+def _hashes_numbers(kind: Any) -> bool:
+    """Is there a set of numbers in this, or a mapping by numbers? Only the exact road minds those that share a hash."""
+    origin: Any = get_origin(kind) or kind
+    args = get_args(kind)
+    hashed = args or (Any,) if origin in _SETS else args[:1] if origin in _MAPPINGS else ()
+    return any(leaf in _NUMBERS for each in hashed for leaf in _leaves(each)) or any(map(_hashes_numbers, args))
 
 
 def _leaves(kind: Any) -> list[Any]:

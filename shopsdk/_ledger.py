@@ -10,7 +10,7 @@ from collections import Counter
 from shopsdk._arguments import reference_marker
 from shopsdk._codec import decode
 from shopsdk._core import Core
-from shopsdk._errors import PaginationError
+from shopsdk._errors import PaginationError, TransportError
 from shopsdk._models import BalanceTransaction, Ledger
 from shopsdk._scalars import WHOLE
 from shopsdk._wire import Request, Response, likely_cause, uncached, without_emails
@@ -20,6 +20,8 @@ _logger = logging.getLogger("shopsdk")
 _ROUTE = "/shops/{shop_id}/customers/{customer_id}/balance-transactions"
 _FRUITLESS_PAGES = 50
 """Pages without a new line, one after the other, that a ledger may show while new lines push the old ones on."""
+_MOST_LINES = 100_000
+"""Lines of one ledger: an edit every five minutes for a year. They take some 50 MB."""
 _ODD = "the server has pages in a form that this version of shopsdk does not know"
 
 
@@ -28,12 +30,22 @@ async def read_ledger(
 ) -> list[BalanceTransaction]:
     """Read every page of a ledger, where it has pages. New lines come in front, so pages can repeat but not lose.
 
-    ``fresh`` passes by every cache: one that still shows the ledger without an edit's line would have the edit made
-    again.
+    Args:
+        core: the session.
+        shop: the shop's id.
+        customer: the customer's id.
+        deadline: seconds for all pages together; default: the session's deadline of one call.
+        fresh: pass by every cache: one that still shows the ledger without an edit's line would have the edit made
+            again.
+
+    Raises:
+        TransportError: the deadline passed before the last page.
+        PaginationError: the ledger cannot be known to have been read whole, or has more than 100,000 lines.
     """
     runtime = core.runtime()
+    seconds = core.options.timeout.deadline if deadline is None else deadline
+    began = runtime.now()
     path = ["shops", shop, "customers", customer, "balance-transactions"]
-    ends_at = None if deadline is None else runtime.now() + deadline
     cause = likely_cause(core.list_params)
     lines: dict[int, BalanceTransaction] = {}
     number, last, least, fruitless = 1, 1, 0, 0
@@ -42,11 +54,20 @@ async def read_ledger(
         request = core.list_request(path, params, route=_ROUTE)
         if fresh:
             request = uncached(request)
-        left = None if ends_at is None else ends_at - runtime.now()
-        page = _ledger_page(request, await runtime.send(request, deadline=left))
+        elapsed = runtime.now() - began
+        if number > 1 and elapsed >= seconds:
+            raise TransportError(
+                f"{request.label} has no end within the deadline of {seconds:g} s, after {number - 1} pages",
+                method=request.method,
+                path=request.path,
+                elapsed=elapsed,
+            )
+        page = _ledger_page(request, await runtime.send(request, deadline=seconds - elapsed))
         _check_echo(page, number, cause)
         known = len(lines)
         lines |= {line.id: line for line in page.data if line.id not in lines}
+        if len(lines) > _MOST_LINES:
+            raise _distrust(number, f"more than {_MOST_LINES} lines", "no ledger is as long as that")
         fruitless = 0 if len(lines) > known else fruitless + 1
         grown, last = (page.last_page or 1) > last, page.last_page or 1
         least = least if number > 1 else _total(page)  # later ones may count new lines, which stand in front
@@ -93,7 +114,7 @@ def _check_echo(page: Ledger, number: int, cause: str) -> None:
 
 
 def _total(page: Ledger) -> int:
-    counted = page.last_page is not None and WHOLE.fullmatch(str(page.total))
+    counted = page.last_page is not None and isinstance(page.total, int | str) and WHOLE.fullmatch(str(page.total))
     return int(page.total) if counted else 0
 
 
@@ -105,8 +126,9 @@ def _distrust(number: int, got: str, cause: str) -> PaginationError:
 def _ledger_page(request: Request, response: Response) -> Ledger:
     """Read a ledger's answer: a bare list, a list under ``data``, or a paginator's page."""
     if _is_envelope(response.body):
-        return decode(response.body, Ledger, label=request.label)
-    return Ledger(data=decode(response.body, list[BalanceTransaction], label=request.label))
+        return decode(response.body, Ledger, label=request.label, most_rows=_MOST_LINES)
+    lines = decode(response.body, list[BalanceTransaction], label=request.label, most_rows=_MOST_LINES)
+    return Ledger(data=lines)
 
 
 def _is_envelope(body: bytes) -> bool:

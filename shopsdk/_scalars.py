@@ -33,6 +33,13 @@ def read_whole(value: object, _type: object) -> int:
     raise RefusedError(f"expected a whole number, got {kind_of(value)}")
 
 
+def read_int64(value: object, _type: object) -> int:
+    number = read_whole(value, _type)
+    if -(2**63) <= number < 2**63:
+        return number
+    raise RefusedError("expected a whole number of at most 64 bits, got a larger one")
+
+
 def read_real(value: object, _type: object) -> float:
     if isinstance(value, str) and _PLAIN.fullmatch(value):
         return float(value)

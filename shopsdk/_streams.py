@@ -141,6 +141,28 @@ def iter_customer_pages(
     )
 
 
+def find_customers(
+    session: AsyncSession, *, shop_id: int | None, filters: CustomerFilters
+) -> AsyncGenerator[Customer, None]:
+    """Stream the customers that a filter finds, as ``iter_customers``, within the deadline of one call."""
+    core = core_of(session)
+    ends_at = core.runtime().now() + core.options.timeout.deadline
+    return walk_rows(
+        _customers_walk(
+            session,
+            shop_id=shop_id,
+            per_page=100,
+            start_page=1,
+            concurrency=1,
+            order_column="id",
+            order_direction="asc",
+            after=None,
+            filters=filters,
+            ends_at=ends_at,
+        )
+    )
+
+
 def _customers_walk(
     session: AsyncSession,
     *,
@@ -152,6 +174,7 @@ def _customers_walk(
     order_direction: OrderDirection,
     after: Page[Customer] | None,
     filters: CustomerFilters,
+    ends_at: float | None = None,
 ) -> Walk[Customer]:
     """Check the arguments, and say what to walk and how."""
     core = core_of(session)
@@ -165,7 +188,7 @@ def _customers_walk(
 
     request_of = core.list_requests(path, asked.parameters, route=LIST_ROUTE)
     return Walk[Customer](
-        read=lambda number: core.start(request_of(number)),
+        read=lambda number: core.start(request_of(number), ends_at=ends_at),
         decode=reader(Page[Customer], label=request_of(asked.page).label),
         per_page=asked.per_page,
         start_page=asked.page,

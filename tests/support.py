@@ -192,6 +192,11 @@ def pass_time(seconds: float) -> None:
 CUSTOMER = {"id": 7, "email": "seven@example.com", "balance": "1.50"}
 
 
+def customer_named(heard: Heard) -> bytes:
+    """The answer to Get Customer: whoever it asks for."""
+    return answer(CUSTOMER | {"id": int(heard.target.rsplit("/", 1)[1])})
+
+
 def page_of(
     rows: Sequence[object], page: int = 1, *, last: int = 1, per_page: int = 100, total: int | None = None
 ) -> dict[str, object]:

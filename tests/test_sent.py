@@ -29,7 +29,18 @@ from shopsdk import (
     iter_customers,
 )
 from shopsdk.testing import InstantClock
-from tests.support import CUSTOMER, Heard, Wire, answer, close_after, listening, page_of, raw_server, silence
+from tests.support import (
+    CUSTOMER,
+    Heard,
+    Wire,
+    answer,
+    close_after,
+    customer_named,
+    listening,
+    page_of,
+    raw_server,
+    silence,
+)
 from tests.support_proxy import client_tls, server_tls, tls_server, tunnel
 
 EDITED = answer({"message": "ok"})
@@ -45,7 +56,7 @@ CALLS: dict[str, Call] = {
 
 
 def shop_or_edit(heard: Heard, wire: Wire) -> None:
-    wire.send(answer(CUSTOMER) if heard.method == "GET" else EDITED)
+    wire.send(customer_named(heard) if "/customers/" in heard.target and heard.method == "GET" else EDITED)
 
 
 # --- before it is sent
@@ -344,7 +355,7 @@ async def test_a_read_gets_past_many_connections_that_hold_stray_answers() -> No
         if heard.target.endswith("/8"):
             stray.append(wire)
             await together.wait()
-        wire.send(answer(CUSTOMER))
+        wire.send(customer_named(heard))
 
     async with raw_server(behave) as server, server.session(clock=InstantClock()) as session:
         await asyncio.gather(*(get_customer(session, 8) for _ in range(8)))
@@ -527,9 +538,10 @@ async def test_an_edit_takes_no_connection_that_is_about_to_die(reference: bool,
     """A server that hangs up behind each answer, without a word, loses no edit."""
 
     def behave(heard: Heard, wire: Wire) -> None:
-        wire.send(
-            answer([]) if "transactions" in heard.target else EDITED if heard.method == "POST" else answer(CUSTOMER)
-        )
+        if "transactions" in heard.target:
+            wire.send(answer([]))
+        else:
+            shop_or_edit(heard, wire)
         wire.writer.close()
 
     connector = aiohttp.TCPConnector() if borrowed else None
