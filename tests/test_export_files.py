@@ -263,6 +263,7 @@ async def test_what_is_not_surely_ours_is_not_gone_on_with(
             trap = set_trap(kind, path, opened)
             if kind in {"link", "hard link"}:  # what would do very well to go on with
                 trap.victim.write_bytes(real)
+                trap.victim.chmod(0o600)
             if ROOT and user is not None:
                 os.lchown(path, user, user)
         elif kind == "foreign":
@@ -277,6 +278,34 @@ async def test_what_is_not_surely_ours_is_not_gone_on_with(
         told = [(each.st_ino, each.st_size, each.st_mtime_ns, each.st_mode) for each in before.values()]
         assert told == [(each.st_ino, each.st_size, each.st_mtime_ns, each.st_mode) for each in after.values()]
         assert trap is None or trap.reader is None or not trap.sprung()
+
+
+@pytest.mark.parametrize("kind", ["link", "fifo", "hard link", "file"])
+async def test_what_is_put_there_between_the_look_and_the_opening_is_not_used(
+    kind: str, small: Sandbox, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A working file that is exchanged after it was looked at is neither written nor taken for ours."""
+    target = shared / "c.csv"
+    async with small.session() as session:
+        with pytest.raises(StopHereError):
+            await export_customers(session, target, per_page=5, on_progress=stop_at(2))
+        real_open, opened_ones = os.open, list[os.stat_result]()
+        with ExitStack() as opened:
+            traps: list[Trap] = []
+
+            def late(path: Any, flags: int, *mode: Any, **options: Any) -> int:
+                if path == str(part_path(target)) and not traps:
+                    traps.append(set_trap(kind, part_path(target), opened))
+                descriptor = real_open(path, flags, *mode, **options)
+                opened_ones.append(os.fstat(descriptor))
+                return descriptor
+
+            monkeypatch.setattr(os, "open", late)
+            with pytest.raises((CheckpointError, OSError), match=r"c\.csv\.part'"):
+                await export_customers(session, target, per_page=5, resume=True)
+            assert not traps[0].sprung()
+            victim = os.stat(traps[0].victim)
+            assert kind != "link" or not any(os.path.samestat(victim, each) for each in opened_ones)
 
 
 @pytest.mark.parametrize("user", USERS)
@@ -715,6 +744,8 @@ async def test_a_copy_of_the_descriptor_holds_no_lock(small: Sandbox, tmp_path: 
     copies: list[int] = []
 
     def copy(progress: ExportProgress) -> None:
+        if progress.page < 2:
+            return
         journal = os.stat(checkpoint_path(tmp_path / "c.csv"))
         for each in os.listdir("/proc/self/fd" if os.path.isdir("/proc/self/fd") else "/dev/fd"):
             with suppress(OSError):
@@ -733,13 +764,15 @@ async def test_a_copy_of_the_descriptor_holds_no_lock(small: Sandbox, tmp_path: 
 
 
 @pytest.mark.parametrize("anew", [True, False])
+@pytest.mark.parametrize("existing", [True, False])
 @pytest.mark.parametrize("exchanged", ["removed", "replaced"])
 def test_a_lock_on_a_file_that_lost_its_name_is_none(
-    exchanged: str, anew: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    exchanged: str, existing: bool, anew: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An export that was ended between another's opening and locking leaves that one a file with a name."""
     path = tmp_path / "lock"
-    create(path).close()
+    if existing:
+        create(path).close()
     real = _disk._lock
     turns = iter(("others first", *[""] * 9))
 
