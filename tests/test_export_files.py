@@ -280,6 +280,39 @@ async def test_what_is_not_surely_ours_is_not_gone_on_with(
         assert trap is None or trap.reader is None or not trap.sprung()
 
 
+@pytest.mark.parametrize("resume", [True, False])
+async def test_who_could_read_an_earlier_run_reads_nothing_of_the_next(
+    resume: bool, small: Sandbox, shared: Path
+) -> None:
+    """An unfinished export that others may read is private again when it is gone on with, and a new file if not."""
+    target = shared / "c.csv"
+    async with small.session() as session:
+        with pytest.raises(StopHereError):
+            await export_customers(session, target, per_page=5, on_progress=stop_at(2))
+        with ExitStack() as opened:
+            names = part_path(target), checkpoint_path(target)
+            for name in names:
+                name.chmod(0o644)
+            readers = [opened.enter_context(name.open("rb", buffering=0)) for name in names]
+            sizes = [os.fstat(reader.fileno()).st_size for reader in readers]
+
+            def look(progress: ExportProgress) -> None:
+                assert {0o600} == {name.stat().st_mode & 0o777 for name in names if name.exists()}
+                if progress.page == 4:
+                    raise StopHereError
+
+            with pytest.raises(StopHereError):
+                await export_customers(
+                    session, target, per_page=5, resume=resume, if_exists="replace", on_progress=look
+                )
+            same = [
+                os.path.samestat(os.fstat(reader.fileno()), name.stat())
+                for reader, name in zip(readers, names, strict=True)
+            ]
+            assert same == [resume, resume]
+            assert resume or sizes == [os.fstat(reader.fileno()).st_size for reader in readers]
+
+
 @pytest.mark.parametrize("kind", ["link", "fifo", "hard link", "file"])
 async def test_what_is_put_there_between_the_look_and_the_opening_is_not_used(
     kind: str, small: Sandbox, shared: Path, monkeypatch: pytest.MonkeyPatch
@@ -1000,7 +1033,7 @@ async def test_a_part_that_is_no_arrow_stream_is_damage(
             content = part_path(other).read_bytes()
             content += b"\0" * (size - len(content))
         elif damage == "noise":
-            content = b"\xff\xff\xff\xff" + os.urandom(size - 4)
+            content = bytes(255 - number % 251 for number in range(size))
         else:
             content = b"\xff\xff\xff\xff\xff\xff\xff\x7f" + bytes(size - 8)
         part_path(target).write_bytes(content)

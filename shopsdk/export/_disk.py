@@ -66,6 +66,7 @@ def reopen(path: Path) -> io.FileIO:
     file = _open(path, os.O_RDWR)
     try:
         _check_ours(os.fstat(file.fileno()), path, named=is_named(file))
+        _set_mode(file, _PRIVATE)  # somebody may have let others read it
     except BaseException:
         file.close()
         raise
