@@ -52,8 +52,8 @@ async def test_key_of_no_text(shop: Sandbox) -> None:
     """Bytes that are no text would crash the sandbox where they stand for a key."""
     host, port = shop.base_url.removeprefix("http://").removesuffix("/v1").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
-    head = b"GET /v1/shops/38/customers HTTP/1.1\r\nHost: localhost\r\nAccept: a/json\r\nConnection: close\r\n"
-    writer.write(head + b"Authorization: Bearer \xff\r\n\r\n")
+    head = f"GET /v1/shops/38/customers HTTP/1.1\r\nHost: {host}:{port}\r\nAccept: a/json\r\nConnection: close\r\n"
+    writer.write(head.encode() + b"Authorization: Bearer \xff\r\n\r\n")
     assert (await reader.read()).startswith(b"HTTP/1.1 401 ")
     writer.close()
     await writer.wait_closed()

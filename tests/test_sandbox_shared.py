@@ -1,6 +1,7 @@
 """The sandbox on a machine that others share: who may ask it, what it keeps of them, and who may read its files."""
 
 import asyncio
+import gzip
 import os
 import stat
 import subprocess
@@ -25,11 +26,12 @@ ADA = Customer(id=7, email="ada@example.com")
 
 
 async def ask(shop: Sandbox, head: str, body: bytes = b"", *, key: str | None = None) -> tuple[int, bytes]:
-    """Send bytes as they are; gives the status and all that was answered."""
+    """Send a request as it is written, but for ``{port}``; gives the status and all that was answered."""
     port = int(shop.base_url.split(":")[2].split("/")[0])
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     key = shop.api_key if key is None else key
     more = f"Authorization: Bearer {key}\r\nAccept: application/json\r\nContent-Type: application/json\r\n"
+    head = head.replace("{port}", str(port))
     writer.write(f"{head}{more}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode() + body)
     answer = await reader.read()
     writer.close()
@@ -48,20 +50,25 @@ BODY = b'{"amount": 5}'
     "lines",
     [
         ("Host: evil.example",),
-        ("Host: evil.example:80",),
-        ("Host: 127.0.0.1.evil.example",),
-        ("Host: localhost.evil.example",),
-        ("Host: localhost.",),
-        ("Host: 192.168.0.7",),
-        ("Host: 0.0.0.0",),
-        ("Host: [::]",),
-        ("Host: [::1]evil.example",),
-        ("Host: evil.example@127.0.0.1",),
-        ("Host: 127.0.0.1/evil.example",),
-        ("Host: 127.0.0.1, evil.example",),
+        ("Host: evil.example:{port}",),
+        ("Host: 127.0.0.1.evil.example:{port}",),
+        ("Host: localhost.evil.example:{port}",),
+        ("Host: localhost.:{port}",),
+        ("Host: 192.168.0.7:{port}",),
+        ("Host: 0.0.0.0:{port}",),
+        ("Host: [::]:{port}",),
+        ("Host: [::1]evil.example:{port}",),
+        ("Host: evil.example@127.0.0.1:{port}",),
+        ("Host: 127.0.0.1:{port}@evil.example",),
+        ("Host: 127.0.0.1:{port}/evil.example",),
+        ("Host: 127.0.0.1:{port}, evil.example",),
+        ("Host: localhost",),
+        ("Host: localhost:",),
+        ("Host: localhost:80",),
         ("Host: ",),
-        ("Host: localhost", "Host: evil.example"),
-        ("Host: evil.example", "Host: localhost"),
+        ("Host: localhost:{port}", "Host: evil.example"),
+        ("Host: evil.example", "Host: localhost:{port}"),
+        ("Host: localhost:{port}", "Host: localhost:{port}"),
         (),
     ],
 )
@@ -78,26 +85,39 @@ async def test_a_request_for_another_host_changes_nothing(lines: tuple[str, ...]
 
 async def test_the_host_of_a_whole_url_counts() -> None:
     """A request line that names another host is for another host, whatever the header says."""
+    path = "/v1/shops/38/customers/7/balance"
     with Sandbox([ADA]) as shop:
-        target = "http://evil.example/v1/shops/38/customers/7/balance"
-        assert 421 == (await ask(shop, edit("Host: localhost", target=target), BODY))[0]
+        for authority in ("evil.example", "evil.example:{port}", "localhost:{port}@evil.example", "localhost"):
+            target = f"http://{authority}{path}"
+            assert 421 == (await ask(shop, edit("Host: localhost:{port}", target=target), BODY))[0]
         assert [] == shop.transactions(7)
-        target = "http://localhost/v1/shops/38/customers/7/balance"
-        assert 200 == (await ask(shop, edit("Host: localhost", target=target), BODY))[0]
+        target = f"http://localhost:{{port}}{path}"
+        assert 421 == (await ask(shop, edit("Host: evil.example:{port}", target=target), BODY))[0]
+        assert 200 == (await ask(shop, edit("Host: localhost:{port}", target=target), BODY))[0]
 
 
-@pytest.mark.parametrize("host", ["localhost", "LocalHost:1", "127.0.0.1", "127.0.0.1:8000", "127.9.9.9", "[::1]:80"])
+@pytest.mark.parametrize("host", ["localhost", "LocalHost", "127.0.0.1", "127.9.9.9", "[::1]"])
 async def test_a_request_for_this_machine_is_carried_out(host: str) -> None:
-    """The names of this machine are taken with any port: a tunnel or a proxy on it has another."""
+    """The names of this machine are taken, with the sandbox's own port."""
     with Sandbox([ADA]) as shop:
-        assert 200 == (await ask(shop, edit(f"Host: {host}"), BODY))[0]
+        assert 200 == (await ask(shop, edit(f"Host: {host}:{{port}}"), BODY))[0]
         assert 1 == len(shop.transactions(7))
+
+
+@pytest.mark.parametrize("name", ["localhost", "127.0.0.1"])
+async def test_a_session_reaches_the_sandbox_by_any_of_its_names(name: str) -> None:
+    """A base URL may say ``localhost`` for the address that the sandbox listens on."""
+    with Sandbox([ADA]) as shop:
+        base_url = shop.base_url.replace("127.0.0.1", name)
+        async with AsyncSession(shop.api_key, shop_id=38, base_url=base_url) as session:
+            assert "ada@example.com" == (await get_customer(session, 7)).email
 
 
 @given(st.text(alphabet="localhost127.0.0.1[]:@/evil ex%#?\\", max_size=24))
 def test_a_host_is_this_machine_or_it_is_not(text: str) -> None:
-    """No text but a loopback address or ``localhost``, with a port or without, is this machine."""
-    if is_own_host(text):
+    """No text but a loopback address or ``localhost``, with the right port, is this machine."""
+    assert not is_own_host(text, 8000)
+    if is_own_host(text, 80):
         name = text.partition("]")[0].lstrip("[") if text.startswith("[") else text.partition(":")[0]
         assert name == "localhost" or name.startswith("127.") or set(name) <= set(":0.127")
 
@@ -105,10 +125,11 @@ def test_a_host_is_this_machine_or_it_is_not(text: str) -> None:
 @pytest.mark.parametrize("method", ["OPTIONS", "GET", "POST"])
 async def test_no_page_elsewhere_is_let_in_by_a_browser(method: str) -> None:
     """The sandbox gives no other origin leave to send it a key or to read its answers."""
-    head = f"{method} /v1/shops/38/customers HTTP/1.1\r\nHost: localhost\r\nOrigin: https://evil.example\r\n"
+    head = f"{method} /v1/shops/38/customers HTTP/1.1\r\nHost: localhost:{{port}}\r\nOrigin: https://evil.example\r\n"
     with Sandbox([ADA]) as shop:
-        _, answer = await ask(shop, f"{head}Access-Control-Request-Headers: authorization\r\n")
-    assert b"access-control-allow" not in answer.lower()
+        for key in (shop.api_key, "another"):
+            _, answer = await ask(shop, f"{head}Access-Control-Request-Headers: authorization\r\n", key=key)
+            assert b"access-control-allow" not in answer.lower()
 
 
 # --- what is kept
@@ -117,17 +138,54 @@ async def test_no_page_elsewhere_is_let_in_by_a_browser(method: str) -> None:
 async def test_bodies_without_a_key_are_not_kept() -> None:
     """What a stranger on this machine sends is recorded without its body."""
     with Sandbox([ADA]) as shop:
-        assert 401 == (await ask(shop, edit("Host: localhost"), BODY, key="another"))[0]
-        assert 200 == (await ask(shop, edit("Host: localhost"), BODY))[0]
+        assert 401 == (await ask(shop, edit("Host: localhost:{port}"), BODY, key="another"))[0]
+        assert 200 == (await ask(shop, edit("Host: localhost:{port}"), BODY))[0]
         assert [(b"", None), (BODY, {"amount": 5})] == [(record.body, record.json) for record in shop.requests]
 
 
 async def test_a_body_of_more_than_a_megabyte_is_refused() -> None:
     """A request cannot make the sandbox read without end."""
     with Sandbox([ADA]) as shop:
-        assert 413 == (await ask(shop, edit("Host: localhost"), b" " * (2**20 + 1)))[0]
-        assert [] == shop.requests
-        assert 200 == (await ask(shop, edit("Host: localhost"), BODY.ljust(2**20)))[0]
+        assert 413 == (await ask(shop, edit("Host: localhost:{port}"), b" " * (2**20 + 1)))[0]
+        bomb = gzip.compress(bytes(50 * 2**20))
+        assert 413 == (await ask(shop, edit("Host: localhost:{port}", "Content-Encoding: gzip"), bomb))[0]
+        assert [(413, b"")] * 2 == [(record.status, record.body) for record in shop.requests]
+        assert 200 == (await ask(shop, edit("Host: localhost:{port}"), BODY.ljust(2**20)))[0]
+
+
+@pytest.mark.parametrize(("host", "status"), [("localhost:{port}", 401), ("evil.example", 421)])
+async def test_the_body_of_a_stranger_is_not_waited_for(host: str, status: int) -> None:
+    """A request without the key, or for another host, is answered before its body: it holds no memory."""
+    with Sandbox([ADA]) as shop:
+        port = int(shop.base_url.split(":")[2].split("/")[0])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        head = edit(f"Host: {host}").replace("{port}", str(port))
+        writer.write(f"{head}Accept: application/json\r\nContent-Length: 1000000\r\n\r\n".encode())
+        assert status == int((await reader.readline()).split()[1])
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_what_is_removed_from_the_list_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests that a test has removed from the list take no room from later ones."""
+    monkeypatch.setattr("shopsdk.sandbox._record._KEPT_BYTES", 60_000)
+    with Sandbox([ADA]) as shop:
+        for _ in range(4):
+            await ask(shop, edit("Host: localhost:{port}"), BODY.ljust(10_000))
+        del shop.requests[:-1]
+        for _ in range(3):
+            await ask(shop, edit("Host: localhost:{port}"), BODY.ljust(10_000))
+        assert 4 == len(shop.requests)
+
+
+async def test_many_short_parameters_count_by_the_memory_they_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bound is one of memory: a parameter of two letters takes some hundred bytes there."""
+    monkeypatch.setattr("shopsdk.sandbox._record._KEPT_BYTES", 200_000)
+    parameters = "&".join(f"{number:x}" for number in range(1_000))
+    with Sandbox([ADA]) as shop:
+        for _ in range(5):
+            await ask(shop, edit("Host: localhost:{port}", target=f"/v1/x?{parameters}"), key="another")
+        assert 1 <= len(shop.requests) <= 3
 
 
 async def test_what_is_recorded_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,13 +193,13 @@ async def test_what_is_recorded_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("shopsdk.sandbox._record._KEPT_BYTES", 50_000)
     with Sandbox([ADA]) as shop:
         for size in [10_000] * 6 + [60_000]:
-            await ask(shop, edit("Host: localhost"), BODY.ljust(size))
+            await ask(shop, edit("Host: localhost:{port}"), BODY.ljust(size))
             held = sum(len(record.body) for record in shop.requests)
             assert held <= 50_000 or 1 == len(shop.requests)
         assert [60_000] == [len(record.body) for record in shop.requests]
         shop.requests.clear()
         for _ in range(6):
-            await ask(shop, edit("Host: localhost"), BODY.ljust(10_000))
+            await ask(shop, edit("Host: localhost:{port}"), BODY.ljust(10_000))
         assert 4 == len(shop.requests)
 
 
@@ -182,8 +240,42 @@ async def test_json_of_any_depth_is_answered(depth: int) -> None:
     """A body nested too deeply counts as none, as in PHP."""
     with Sandbox([ADA]) as shop:
         body = b'{"amount": 5, "x": ' + b"[" * depth + b"]" * depth + b"}"
-        status, _ = await ask(shop, edit("Host: localhost"), body)
+        status, _ = await ask(shop, edit("Host: localhost:{port}"), body)
         assert status in {200, 422}
+
+
+@pytest.mark.parametrize(
+    "amount", ["1e999999999999", "-1e-9999999999999999999", "1e-999999999", "9" * 100_000, "1E+400"]
+)
+@pytest.mark.parametrize("name", ["amount", "description", "affiliate_code", "page", "perPage", "email", "id"])
+async def test_a_number_of_any_size_is_answered(name: str, amount: str) -> None:
+    """A number with an exponent or with digits without end is a value, valid or not; it is no server error."""
+    with Sandbox([ADA]) as shop:
+        for verb, path in (("POST", "/7/balance"), ("PUT", "/7/affiliate-code"), ("GET", "")):
+            head = f"{verb} /v1/shops/38/customers{path} HTTP/1.1\r\nHost: localhost:{{port}}\r\n"
+            body = f'{{"{name}": {amount}, "x": "{amount}"}}'.encode()
+            assert (await ask(shop, head, body))[0] in {200, 422}
+
+
+@pytest.mark.parametrize("referer", ["\udcff", "\udced\udca0\udc80", "é", "http://[", "a" * 8_000])
+async def test_a_referer_of_any_text_is_answered(referer: str) -> None:
+    """A header that is no text comes back in no answer as it came."""
+    with Sandbox([ADA]) as shop:
+        port = int(shop.base_url.split(":")[2].split("/")[0])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        head = edit(f"Host: localhost:{port}", f"Referer: {referer}", f"Authorization: Bearer {shop.api_key}", "", "")
+        writer.write(head.encode(errors="surrogateescape"))
+        assert 302 == int((await reader.readline()).split()[1])
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_a_body_that_cannot_be_read_is_the_callers_fault() -> None:
+    """A body that is not compressed as it says changes nothing, and is no server error."""
+    with Sandbox([ADA]) as shop:
+        assert 400 == (await ask(shop, edit("Host: localhost:{port}", "Content-Encoding: gzip"), BODY))[0]
+        assert [400] == [record.status for record in shop.requests]
+        assert [] == shop.transactions(7)
 
 
 def test_strings_are_trimmed_of_white_space_and_byte_order_marks() -> None:

@@ -10,21 +10,27 @@ from aiohttp import web
 from shopsdk.sandbox._faults import Fault, FaultPlan
 from shopsdk.sandbox._host import is_own_host
 from shopsdk.sandbox._input import query_parameters, read_json
-from shopsdk.sandbox._message import Answer, Call, Refusal, bad_gateway, refused
+from shopsdk.sandbox._message import Answer, Call, Refusal, bad_gateway, readable, refused
 from shopsdk.sandbox._record import RecordedRequest, Records, settle
 from shopsdk.sandbox._shop import Shop, Target, resolve
 
 _logger = logging.getLogger("shopsdk.sandbox")
+_MISDIRECTED = Refusal(421, "This sandbox answers to localhost and loopback addresses, at its own port, alone.")
+_TOO_LARGE = Refusal(413, "The body has more than 1 MiB.")
+_UNREADABLE = Refusal(400, "The body cannot be read.")
 
 
 class Front:
     """Reads requests, records them, lets faults strike, and sends what the shop answers."""
 
-    def __init__(self, shop: Shop, plan: FaultPlan, requests: list[RecordedRequest], latency: float) -> None:
+    def __init__(
+        self, shop: Shop, plan: FaultPlan, requests: list[RecordedRequest], *, latency: float, port: int
+    ) -> None:
         self._shop = shop
         self._plan = plan
         self._records = Records(requests)
         self._latency = latency
+        self._port = port
         self._closing = asyncio.Event()
 
     def close(self) -> None:
@@ -33,14 +39,23 @@ class Front:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request, or break its connection."""
-        body = await request.read()  # up to aiohttp's own bound of 1 MiB; beyond it, 413
-        call = _call_of(request, body)
+        call = _call_of(request)
+        body = b""
+        refusal = None if _is_for(request, self._port) else _MISDIRECTED
+        if refusal is None and self._shop.knows(call.headers):  # nobody else's body is even read
+            try:
+                body = await request.read()
+            except web.HTTPRequestEntityTooLarge:  # by aiohttp's own bound of 1 MiB
+                refusal = _TOO_LARGE
+            except web.RequestPayloadError:  # compressed or chunked, but not as it says
+                refusal = _UNREADABLE
+        if refusal is not None:
+            settle(self._record(request, call, body, None, None), refusal.status)
+            return _response(refused(call, refusal))
+        call = attrs.evolve(call, document=read_json(body) if body else None)
         target = resolve(call.path)
-        if not _is_for_us(request):
-            settle(self._record(request, call, b"", None, None), 421)
-            return _response(refused(call, Refusal(421, "This sandbox answers to the names of this machine alone.")))
         fault = self._plan.next(call.method, call.path)
-        record = self._record(request, call, body if self._shop.knows(call.headers) else b"", target, fault)
+        record = self._record(request, call, body, target, fault)
         answer = self._answer(call, target, fault)
         await self._pause(self._latency + (fault.seconds if fault is not None and fault.kind == "slow" else 0.0))
         if answer is None:
@@ -100,26 +115,23 @@ class Front:
                     await self._closing.wait()
 
 
-def _is_for_us(request: web.BaseRequest) -> bool:
-    """Is it for this machine by name? A page elsewhere can have its own name lead to 127.0.0.1 (DNS rebinding)."""
+def _is_for(request: web.BaseRequest, port: int) -> bool:
+    """Is it for this sandbox by name? A page elsewhere can have its own name lead to 127.0.0.1 (DNS rebinding).
+
+    The header is judged, and the URL, whose host is another one where the request line holds a whole URL.
+    """
     hosts = request.headers.getall("Host", [])
-    return len(hosts) == 1 and is_own_host(hosts[0]) and is_own_host(request.url.raw_authority)
+    return len(hosts) == 1 and is_own_host(hosts[0], port) and is_own_host(request.url.raw_authority, port)
 
 
-def _call_of(request: web.BaseRequest, body: bytes) -> Call:
+def _call_of(request: web.BaseRequest) -> Call:
     return Call(
         method=request.method,
-        path=_readable(request.path),
+        path=readable(request.path),
         url=f"http://{request.host}{request.rel_url.raw_path.rstrip('/')}",
-        query=query_parameters({_readable(name): _readable(text) for name, text in request.query.items()}),
+        query=query_parameters({readable(name): readable(text) for name, text in request.query.items()}),
         headers=request.headers,
-        document=read_json(body) if body else None,
     )
-
-
-def _readable(text: str) -> str:
-    """Without the lone surrogates that stand for bytes which are not UTF-8: no database takes them."""
-    return text.encode(errors="replace").decode()
 
 
 def _broken_off(request: web.BaseRequest) -> web.StreamResponse:

@@ -20,6 +20,11 @@ def plain_value(value: V) -> V:
     return cast("V", reduced)
 
 
+def readable(text: str) -> str:
+    """Replace the lone surrogates that stand for bytes which are not UTF-8: no database and no answer takes them."""
+    return text.encode(errors="replace").decode()
+
+
 @attrs.frozen
 class Call:
     """One request, read whole."""

@@ -1,5 +1,7 @@
 """What reached the shop, for a test to look at afterwards."""
 
+import sys
+from collections import deque
 from typing import Any
 
 import attrs
@@ -9,7 +11,7 @@ from shopsdk.sandbox._input import read_json
 _KEPT = 10_000
 """How many requests are kept: enough for any test, and no leak in a bulk run."""
 _KEPT_BYTES = 64 * 2**20
-"""What they may hold in all, as they came in."""
+"""What they may hold in all, in memory: many short parameters take more room there than they took on the wire."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -27,7 +29,8 @@ class RecordedRequest:
     headers: dict[str, str]
     """The headers as they were sent; the key is masked."""
     body: bytes = attrs.field(repr=False)
-    """The body as it was sent, at most 1 MiB; empty where the request had no valid key, or was not for this host."""
+    """The body as it was sent, at most 1 MiB; empty where it was larger, or the request not for this host or without a
+    valid key: then it is not read."""
     fault: str | None
     """The kind of the fault that hit it; None if none did."""
     status: int | None = None
@@ -38,28 +41,34 @@ class RecordedRequest:
         """The body as JSON, its fractions as ``Decimal``; None where there was none or it could not be read."""
         return read_json(self.body) if self.body else None
 
-    @property
-    def size(self) -> int:
-        """Its size in bytes, about."""
-        words = (self.path, *self.query, *self.query.values(), *self.headers, *self.headers.values())
-        return len(self.body) + sum(map(len, words))
-
 
 class Records:
-    """Adds to the list of requests that a sandbox shows; the oldest go where there are too many of them."""
+    """Adds to the list of requests that a sandbox shows; the oldest go where there are too many of them.
+
+    Whoever looks at the list may remove requests from it at any time, so what is kept is counted apart from it.
+    """
 
     def __init__(self, requests: list[RecordedRequest]) -> None:
         self._requests = requests
+        self._kept: deque[tuple[RecordedRequest, int]] = deque()
         self._bytes = 0
 
     def add(self, record: RecordedRequest) -> None:
         """Add one."""
-        if not self._requests:  # it may be cleared by whoever looks at it
-            self._bytes = 0
+        size = _size(record)
         self._requests.append(record)
-        self._bytes += record.size
-        while len(self._requests) > _KEPT or (self._bytes > _KEPT_BYTES and len(self._requests) > 1):
-            self._bytes -= self._requests.pop(0).size
+        self._kept.append((record, size))
+        self._bytes += size
+        while len(self._kept) > _KEPT or (self._bytes > _KEPT_BYTES and len(self._kept) > 1):
+            oldest, size = self._kept.popleft()
+            self._bytes -= size
+            if self._requests[:1] == [oldest]:
+                del self._requests[:1]
+
+
+def _size(record: RecordedRequest) -> int:
+    texts = (record.path, *record.query, *record.query.values(), *record.headers, *record.headers.values())
+    return sum(map(sys.getsizeof, (record.body, record.query, record.headers, *texts)))
 
 
 def settle(record: RecordedRequest, status: int) -> None:

@@ -26,8 +26,9 @@ from shopsdk.sandbox._throttle import Throttle
 class Sandbox:
     """A shop of one's own: a real HTTP server on loopback that answers as the Customers API does.
 
-    It is for made-up data on this machine: a request whose ``Host`` is neither ``localhost`` nor a loopback address is
-    answered 421, and one with a body of more than 1 MiB 413. Bodies without a valid key are not kept.
+    It is for made-up data on this machine. A request is answered 421 unless its ``Host`` is ``localhost`` or a loopback
+    address, with the port that the sandbox listens on. A body of more than 1 MiB is answered 413; the body of a request
+    without a valid key is not read.
 
     It runs while it is entered, with ``with`` or ``async with``, on a thread of its own, and can be entered again after
     that. The shopkeeper's methods (``add_customer`` and so on) change the shop behind the API's back; they are
@@ -48,8 +49,8 @@ class Sandbox:
         rate_limit: Answer 429 beyond this many requests in a window.
         latency: Seconds to hold back every answer.
         faults: Ways in which the shop misbehaves; see also ``fail_next``.
-        database: A file in which the shop lasts, which only its owner may read. One that already holds a shop is
-            opened as it is, and ``customers`` is ignored.
+        database: The name of a file in which the shop lasts; default: in memory. A new file has mode 0600. One that
+            already holds a shop is opened as it is, and ``customers`` is ignored.
         host: A loopback address to listen on.
         port: The port to listen on; 0 for any that is free.
         seed: Made-up customers are the same for the same seed.
@@ -63,7 +64,8 @@ class Sandbox:
     shop_id: int
     """The shop's id."""
     requests: list[RecordedRequest]
-    """What reached the shop, in order of arrival: the last 10,000, and of these the last 64 MiB; may be cleared."""
+    """What reached the shop, in order of arrival: the last 10,000 requests, and of these the last that take 64 MiB of
+    memory; may be cleared."""
 
     def __init__(
         self,
@@ -125,8 +127,8 @@ class Sandbox:
 
         Raises:
             OSError: The port is taken.
-            ValueError: The database is in use, holds something else or is somebody else's, or a customer cannot be
-                kept.
+            ValueError: The database is in use, cannot be made, holds something else, is another user's or is reached
+                through another user's link; or a customer cannot be kept.
         """
         with self._lifecycle:
             if self._running is not None:
@@ -135,8 +137,9 @@ class Sandbox:
                 made = people(self._customers, self._seed) if isinstance(self._customers, int) else self._customers
                 store = undo.enter_context(closing(Store(self._database, made)))
                 listener = undo.enter_context(listen(*self._address))
-                undo.enter_context(ServerThread(listener, lambda: self._front(store)))
-                self._base_url = f"http://{url_host(self._address[0])}:{listener.getsockname()[1]}/v1"
+                port = listener.getsockname()[1]
+                undo.enter_context(ServerThread(listener, lambda: self._front(store, port)))
+                self._base_url = f"http://{url_host(self._address[0])}:{port}/v1"
                 self._books = store
                 self._running = undo.pop_all()
 
@@ -246,10 +249,10 @@ class Sandbox:
             raise RuntimeError(_NOT_RUNNING)
         return self._books
 
-    def _front(self, store: Store) -> Front:
+    def _front(self, store: Store, port: int) -> Front:
         throttle = None if self._rate_limit is None else Throttle(self._rate_limit)
         shop = Shop(store, shop_id=self.shop_id, api_key=self.api_key, throttle=throttle)
-        return Front(shop, self._plan, self.requests, self._latency)
+        return Front(shop, self._plan, self.requests, latency=self._latency, port=port)
 
 
 _NOT_RUNNING = "the sandbox is not running: enter it first, as in `with Sandbox() as shop:`"

@@ -7,7 +7,7 @@ from typing import cast
 
 import attrs
 
-from shopsdk.sandbox._message import Call, Refusal
+from shopsdk.sandbox._message import Call, Refusal, readable
 from shopsdk.sandbox._rows import ORDER_COLUMNS, TEXT_FILTERS
 
 _WHOLE = re.compile(r"[+-]?(?:0|[1-9][0-9]*)")
@@ -136,7 +136,7 @@ class _Check:
 
     def done(self, call: Call) -> None:
         if self._errors:
-            back = call.headers.get("Referer", "/")
+            back = readable(call.headers.get("Referer", "/"))
             raise Refusal(422, "The given data was invalid.", errors=self._errors, redirect=back)
 
     def _bounds(self, name: str, value: object, least: int, most: int) -> None:
@@ -172,7 +172,8 @@ def _as_text(value: object) -> str:
     """A scalar as PHP writes it."""
     if isinstance(value, bool):
         return "1" if value else ""
-    if isinstance(value, Decimal) and value == value.to_integral_value() and abs(value) < 10**15:
+    # Compared, not computed with: abs() overflows on 1e999999999, which JSON may hold.
+    if isinstance(value, Decimal) and -(10**15) < value < 10**15 and value == value.to_integral_value():
         return str(int(value))
     return str(value)
 
