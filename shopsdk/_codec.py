@@ -23,6 +23,11 @@ T = TypeVar("T")
 _LARGE_BODY = 128 * 2**10
 """Bytes; a page of 100 customers has 35,000. What is smaller cannot hold enough rows to do harm."""
 
+_MOST_CONTAINERS = 1_000_000
+"""Lists and objects in one document whose type nothing is known of: each takes some 80 bytes, though ``[]`` has two."""
+_LARGE_ERROR = 256 * 2**10
+"""Bytes of an error beyond which its JSON is not read."""
+
 _encoder = msgspec.json.Encoder(decimal_format="number")
 _parser = msgspec.json.Decoder(float_hook=Decimal)
 
@@ -63,10 +68,12 @@ def parse(body: bytes, *, label: str = "", changes: bool = False) -> Any:
         changes: whether that request was a change, for ``maybe_applied``.
 
     Raises:
-        DecodeError: the body is not JSON.
+        DecodeError: the body is not JSON, or holds more than a million lists and objects.
     """
     try:
-        return _parser.decode(body)
+        if len(body) <= _MOST_CONTAINERS or body.count(b"[") + body.count(b"{") <= _MOST_CONTAINERS:
+            return _parser.decode(body)
+        reason = f"it holds more than {_MOST_CONTAINERS} lists and objects"
     except UNREADABLE:
         reason = "it is not JSON (a page of a proxy or a login?), or cut short" if body.strip() else "it is empty"
     body = b""  # a traceback with its locals would show it
@@ -92,7 +99,7 @@ def incomplete(body: bytes, *, label: str, changes: bool) -> DecodeError | None:
 def parse_or_none(body: bytes) -> object:
     """Read JSON where there may be none: the body of an error."""
     try:
-        return parse(body)
+        return parse(body) if len(body) <= _LARGE_ERROR else None
     except DecodeError:
         return None
 

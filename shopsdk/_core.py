@@ -15,7 +15,7 @@ import attrs
 from shopsdk._codec import check_type, decode
 from shopsdk._errors import SessionStateError
 from shopsdk._events import Hook
-from shopsdk._gate import Clock, RateLimit
+from shopsdk._gate import Budget, Clock, RateLimit
 from shopsdk._retry import RetryPolicy
 from shopsdk._runtime import Runtime
 from shopsdk._transport import Options
@@ -84,15 +84,15 @@ class Core:
         response = await self.runtime().send(request)
         return decode(response.body, as_type, label=request.label, changes=request.changes, most_rows=most_rows)
 
-    def start(self, request: Request, *, ends_at: float | None = None) -> Task[Response]:
+    def start(self, request: Request, *, within: Budget | None = None) -> Task[Response]:
         """Send a request in a task that ends with the session; ``reader`` reads its answer.
 
         Args:
             request: what to send.
-            ends_at: when the call's deadline passes, by the session's clock; default: the session's own deadline.
+            within: the budget of the search that this is a part of.
         """
         runtime = self.runtime()
-        return runtime.spawn(runtime.send(request, deadline=None if ends_at is None else ends_at - runtime.now()))
+        return runtime.spawn(runtime.send(request, within=within))
 
     def list_requests(
         self, path: object, params: Mapping[str, object], *, route: str | None = None

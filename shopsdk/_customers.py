@@ -141,19 +141,20 @@ async def find_customer(
     )
     same = _same_but_case if name in {"email", "discord_username"} else eq
     wanted = server_filter(name, text)
-    found: list[Customer] = []
+    found: Customer | None = None
+    ids: list[int] = []
     async with aclosing(find_customers(session, shop_id=shop_id, filters=wanted)) as customers:
         async for each in customers:
             value = getattr(each, name)
             if value is not None and same(value, text):
-                found.append(each)
-            if len(found) == _MOST_FOUND:
+                found = found or each
+                ids.append(each.id)
+            if len(ids) == _MOST_FOUND:
                 break
-    if len(found) > 1:
-        ids = tuple(customer.id for customer in found)
+    if len(ids) > 1:
         more = " or more" if len(ids) == _MOST_FOUND else ""
-        raise MultipleCustomersError(f"expected 1 customer, found {len(ids)}{more}", customer_ids=ids)
-    return found[0] if found else None
+        raise MultipleCustomersError(f"expected 1 customer, found {len(ids)}{more}", customer_ids=tuple(ids))
+    return found
 
 
 def _same_but_case(one: str, other: str) -> bool:

@@ -14,6 +14,7 @@ from functools import cache
 from operator import attrgetter
 from types import MemberDescriptorType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
+from uuid import UUID
 
 import attrs
 import msgspec
@@ -86,7 +87,7 @@ def _plain(kind: Any) -> bool:
 
 _SETS = (set, frozenset, abc.Set, abc.MutableSet)
 _MAPPINGS = (dict, abc.Mapping, abc.MutableMapping)
-_NUMBERS = (int, float, Any, object)
+_NUMBERS = (int, float, Decimal, UUID, Any, object)
 
 
 def _hashes_numbers(kind: Any) -> bool:

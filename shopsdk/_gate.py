@@ -113,11 +113,15 @@ class Budget:
 
     clock: Clock
     seconds: float
+    within: "Budget | None" = None
+    """That of a search, of which the call is a part."""
     started: float | None = None
     _excused: float = 0.0
 
     def resume(self, queued: float) -> None:
         """A slot was taken after so many seconds in the queue."""
+        if self.within is not None:
+            self.within.resume(queued)
         if self.started is None:
             self.started = self.clock.now()
         else:
@@ -131,7 +135,8 @@ class Budget:
     @property
     def left(self) -> float:
         """Seconds left."""
-        return self.seconds + self._excused - self.elapsed
+        left = self.seconds + self._excused - self.elapsed
+        return left if self.within is None else min(left, self.within.left)
 
 
 class Gates:

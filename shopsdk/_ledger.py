@@ -5,7 +5,9 @@ to have been read whole is refused rather than taken for one.
 """
 
 import logging
-from collections import Counter
+from collections import defaultdict
+from decimal import Decimal
+from itertools import islice
 
 from shopsdk._arguments import reference_marker
 from shopsdk._codec import decode
@@ -22,6 +24,9 @@ _FRUITLESS_PAGES = 50
 """Pages without a new line, one after the other, that a ledger may show while new lines push the old ones on."""
 _MOST_LINES = 100_000
 """Lines of one ledger: an edit every five minutes for a year. They take some 50 MB."""
+_MOST_BODIES = 4
+"""All pages together may be so many times as large as one answer (``max_response_bytes``)."""
+_MOST_WARNINGS = 5
 _ODD = "the server has pages in a form that this version of shopsdk does not know"
 
 
@@ -34,35 +39,39 @@ async def read_ledger(
         core: the session.
         shop: the shop's id.
         customer: the customer's id.
-        deadline: seconds for all pages together; default: the session's deadline of one call.
+        deadline: seconds for all pages together, queues for a slot not counted; default: the session's deadline.
         fresh: pass by every cache: one that still shows the ledger without an edit's line would have the edit made
             again.
 
     Raises:
         TransportError: the deadline passed before the last page.
-        PaginationError: the ledger cannot be known to have been read whole, or has more than 100,000 lines.
+        PaginationError: the ledger cannot be known to have been read whole, has more than 100,000 lines, or is more
+            than four times as large as an answer may be.
     """
     runtime = core.runtime()
-    seconds = core.options.timeout.deadline if deadline is None else deadline
-    began = runtime.now()
+    budget = runtime.budget(deadline)
     path = ["shops", shop, "customers", customer, "balance-transactions"]
     cause = likely_cause(core.list_params)
     lines: dict[int, BalanceTransaction] = {}
-    number, last, least, fruitless = 1, 1, 0, 0
+    number, last, least, fruitless, size = 1, 1, 0, 0, 0
+    most_bytes = _MOST_BODIES * core.options.max_response_bytes
     while True:
         params = {"page": number} if number > 1 else {}
         request = core.list_request(path, params, route=_ROUTE)
         if fresh:
             request = uncached(request)
-        elapsed = runtime.now() - began
-        if number > 1 and elapsed >= seconds:
+        if budget.left <= 0:
             raise TransportError(
-                f"{request.label} has no end within the deadline of {seconds:g} s, after {number - 1} pages",
+                f"{request.label} has no end within the deadline of {budget.seconds:g} s, after {number - 1} pages",
                 method=request.method,
                 path=request.path,
-                elapsed=elapsed,
+                elapsed=budget.elapsed,
             )
-        page = _ledger_page(request, await runtime.send(request, deadline=seconds - elapsed))
+        response = await runtime.send(request, within=budget)
+        size += len(response.body)
+        if size > most_bytes:
+            raise _distrust(number, f"more than {most_bytes} bytes in all", "max_response_bytes allows four answers")
+        page = _ledger_page(request, response)
         _check_echo(page, number, cause)
         known = len(lines)
         lines |= {line.id: line for line in page.data if line.id not in lines}
@@ -87,18 +96,25 @@ async def find_lines(
     marker = reference_marker(reference)
     ledger = await read_ledger(core, shop, customer, deadline=deadline, fresh=True)
     lines = [line for line in ledger if line.description is not None and line.description.rstrip().endswith(marker)]
-    for amount, times in Counter(line.amount for line in lines).items():
-        if times > 1:
-            _logger.warning(
-                "reference %r stands %d times with the amount %s in the ledger of customer %s of shop %d:"
-                " a proxy may have repeated the edit",
-                reference,
-                times,
-                amount,
-                without_emails(customer),
-                shop,
-            )
+    by_amount: defaultdict[str, list[Decimal]] = defaultdict(list)  # by text: numbers can be chosen to share a hash
+    for line in lines:
+        by_amount[_shortest(line.amount)].append(line.amount)
+    for amounts in islice((same for same in by_amount.values() if len(same) > 1), _MOST_WARNINGS):
+        _logger.warning(
+            "reference %r stands %d times with the amount %s in the ledger of customer %s of shop %d:"
+            " a proxy may have repeated the edit",
+            reference,
+            len(amounts),
+            amounts[0],
+            without_emails(customer),
+            shop,
+        )
     return lines
+
+
+def _shortest(amount: Decimal) -> str:
+    text = format(amount, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def _check_echo(page: Ledger, number: int, cause: str) -> None:

@@ -50,7 +50,8 @@ def readable(text: str, redact: Callable[[str], str] = str) -> str:
     printable = "".join(char if char.isprintable() else " " for char in redact(text[:most]))
     line = without_emails(" ".join(printable.split()))
     if len(text) > most:
-        line = line[:-_LONGEST_ADDRESS]  # one that was cut before its @ is not known for an address
+        # An address that was cut before its @ is not known for one.
+        line = line[:-_LONGEST_ADDRESS] + line[-_LONGEST_ADDRESS:].rpartition(" ")[0]
     return line[:_MESSAGE_CHARS]
 
 

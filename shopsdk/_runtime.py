@@ -162,12 +162,16 @@ class Runtime:
         """Seconds, by the session's clock."""
         return self._clock.now()
 
-    async def send(self, request: Request, *, deadline: float | None = None, doubt: str = "") -> Response:
+    def budget(self, seconds: float | None = None) -> Budget:
+        """Make the budget of a search, which its calls share; default: the session's deadline of one call."""
+        return Budget(self._clock, self._options.timeout.deadline if seconds is None else seconds)
+
+    async def send(self, request: Request, *, within: Budget | None = None, doubt: str = "") -> Response:
         """Send until it succeeds, cannot succeed, or must not be sent again.
 
         Args:
             request: what to send; its body is written once, and every attempt sends the same bytes.
-            deadline: seconds for the whole call; None for the session's own.
+            within: the budget of the search that this is a part of.
             doubt: what a cancellation notes where a change may have been made; default: that it may have been.
         """
         call = Call(
@@ -175,7 +179,7 @@ class Runtime:
             request=request,
             body=None if request.json is None else encode(request.json),
             gate=self._gates.of(request.operation),
-            budget=Budget(self._clock, self._options.timeout.deadline if deadline is None else deadline),
+            budget=Budget(self._clock, self._options.timeout.deadline if within is None else within.seconds, within),
         )
         if self._hooks:
             self._tell(RequestStarted(operation=request.operation, call=call.number))

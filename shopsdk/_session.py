@@ -56,7 +56,7 @@ class AsyncSession:
             With the query, filters (e-mail addresses among them) stand in URLs, and so in the access logs of servers
             and proxies and in what trace_configs record.
         max_response_bytes: the largest answer that is read, after decompression; at least 1; default: 32 MiB.
-            Reading it takes at most 32 times as much memory, for each request in flight; what the caller's own classes
+            Reading it takes at most 64 times as much memory, for each request in flight; what the caller's own classes
             (``as_type=``) take comes on top.
         proxy: the URL of an HTTP proxy, such as ``http://proxy.example:3128``; it may hold a password. Only with an
             https base_url: over plain http the proxy would see the key.

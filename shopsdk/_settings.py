@@ -13,13 +13,14 @@ import attrs
 from yarl import URL
 
 _SEPARATORS = re.compile(
-    r"%(?:(?:25)++(?:[0-9A-Fa-f]{2})?|[0-9A-Fa-f]{2})"  # of a URL, quoted once or more
-    r"|&(?:amp;)*+(?:#[0-9]{1,7};|#[xX][0-9A-Fa-f]{1,6};|[A-Za-z]{2,8};|(?<=;))"  # of HTML
-    r"|\\++u[0-9A-Fa-f]{4}"  # of JSON
-    r"|(?:%(?:25)*+[0-9A-Fa-f]?|&(?:amp;)*+#?[A-Za-z0-9]{0,8}|\\++u?[0-9A-Fa-f]{0,4})\Z"  # of any, cut short
-    r"|[^A-Za-z0-9]+"
+    r"%(?:(?:25)++(?:[0-9A-Fa-f]{2})?|u[0-9A-Fa-f]{4}|[0-9A-Fa-f]{2})"  # of a URL, quoted once or more
+    r"|&(?:amp;)*+(?:#[0-9]{1,10};|#[xX][0-9A-Fa-f]{1,8};|[A-Za-z]{2,31};|(?<=;))"  # of HTML
+    r"|\\++(?:u[0-9A-Fa-f]{4}|x[0-9A-Fa-f]{2}|u?[0-9A-Fa-f]{0,3}\Z)?"  # of JSON, cut short or not
+    r"|(?:%(?:25)*+[0-9A-Fa-f]?|&(?:amp;)*+#?[A-Za-z0-9]{0,8})\Z"  # of the others, cut short
+    r"|[^A-Za-z0-9%&\\]+|[%&]"
 )
 """All that is no letter or digit, also as an escape. What writes text otherwise leaves letters and digits alone."""
+_NO_LETTERS = re.compile("[^A-Za-z0-9]+")
 _HOST_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 _BLOT = "[secret]"
 _RUN = 16
@@ -73,11 +74,13 @@ class Secret:
 
 def _redact(secret: str, text: str) -> str:
     text = text.replace(secret, _BLOT)
-    wanted = _SEPARATORS.sub("", f"{secret} ").lower()  # a space: it is not cut short
+    # The first for a key that holds what looks like an escape, quoted once more. A space: it is not cut short.
+    forms = {_NO_LETTERS.sub("", secret).lower(), _SEPARATORS.sub("", f"{secret} ").lower()}
     letters = _SEPARATORS.sub("", text).lower()
-    size = min(_RUN, len(wanted))
-    pieces = {wanted[at : at + size] for at in range(len(wanted) - size + 1)}
-    tail = next((end for end in range(len(wanted), _SHORTEST - 1, -1) if letters.endswith(wanted[:end])), 0)
+    size = min(_RUN, *map(len, forms))
+    pieces = {wanted[at : at + size] for wanted in forms for at in range(len(wanted) - size + 1)}
+    ends = {wanted[:end] for wanted in forms for end in range(_SHORTEST, len(wanted) + 1)}
+    tail = max((len(end) for end in ends if letters.endswith(end)), default=0)
     if size < _SHORTEST or not (tail or any(piece in letters for piece in pieces)):
         return text
     secret_at = bytearray(len(letters))
@@ -85,9 +88,9 @@ def _redact(secret: str, text: str) -> str:
     for at in range(len(letters) - size + 1):
         if letters[at : at + size] in pieces:
             secret_at[at : at + size] = bytes([1]) * size
-    starts = [0, *(found.end() for found in _SEPARATORS.finditer(text))]
-    ends = [*(found.start() for found in _SEPARATORS.finditer(text)), len(text)]
-    places = [place for start, end in zip(starts, ends, strict=True) for place in range(start, end)]
+    gaps = [found.span() for found in _SEPARATORS.finditer(text)]
+    words = zip([0, *(end for _, end in gaps)], [*(start for start, _ in gaps), len(text)], strict=True)
+    places = [place for start, end in words for place in range(start, end)]
     shown, behind = "", 0
     for hidden, run in groupby(zip(secret_at, places, strict=True), key=itemgetter(0)):
         if hidden:
@@ -107,7 +110,7 @@ def check_base_url(url: Secret) -> str:
     if not text.reveal().isascii():
         raise ValueError("base_url must be ASCII: write the host in Punycode, and percent-encode the path")
     parts = _parsed("base_url", text, "https://api.sellauth.com/v1", encoded=True)
-    if any(segment in {".", ".."} for segment in parts.raw_path.split("/")):
+    if any(segment in {".", ".."} for segment in parts.path.split("/")):
         raise ValueError("base_url must not hold '.' or '..' segments")
     if parts.scheme == "http" and not _is_loopback((parts.raw_host or "").lower()):
         raise ValueError("base_url must be https: plain http would show the key to the network (loopback excepted)")

@@ -6,6 +6,7 @@ from typing import Any, TypeVar, Unpack
 
 from shopsdk._arguments import CustomerFilters, customer_list
 from shopsdk._core import reader
+from shopsdk._gate import Budget
 from shopsdk._models import Customer, OrderColumn, OrderDirection, Page
 from shopsdk._pages import Walk, walk, walk_rows
 from shopsdk._session import AsyncSession, core_of
@@ -145,8 +146,6 @@ def find_customers(
     session: AsyncSession, *, shop_id: int | None, filters: CustomerFilters
 ) -> AsyncGenerator[Customer, None]:
     """Stream the customers that a filter finds, as ``iter_customers``, within the deadline of one call."""
-    core = core_of(session)
-    ends_at = core.runtime().now() + core.options.timeout.deadline
     return walk_rows(
         _customers_walk(
             session,
@@ -158,7 +157,7 @@ def find_customers(
             order_direction="asc",
             after=None,
             filters=filters,
-            ends_at=ends_at,
+            within=core_of(session).runtime().budget(),
         )
     )
 
@@ -174,7 +173,7 @@ def _customers_walk(
     order_direction: OrderDirection,
     after: Page[Customer] | None,
     filters: CustomerFilters,
-    ends_at: float | None = None,
+    within: Budget | None = None,
 ) -> Walk[Customer]:
     """Check the arguments, and say what to walk and how."""
     core = core_of(session)
@@ -188,7 +187,7 @@ def _customers_walk(
 
     request_of = core.list_requests(path, asked.parameters, route=LIST_ROUTE)
     return Walk[Customer](
-        read=lambda number: core.start(request_of(number), ends_at=ends_at),
+        read=lambda number: core.start(request_of(number), within=within),
         decode=reader(Page[Customer], label=request_of(asked.page).label),
         per_page=asked.per_page,
         start_page=asked.page,

@@ -44,7 +44,7 @@ _LIKELY_CAUSES: dict[ListParams, str] = {
 
 _READS = frozenset({"GET", "HEAD"})
 _METHODS = _READS | {"POST", "PUT", "PATCH", "DELETE"}
-_AT = re.compile("%(?:25)*+40|&(?:amp;)*+#(?:0*+64|[xX]0*+40);")
+_AT = re.compile("%(?:25)*+40|&(?:amp;)*+#(?:0*+64|[xX]0*+40);|&(?:amp;)*+commat;")
 _EMAIL = re.compile(r"(?<![^\s@\"'<>(),;:])[^\s@\"'<>(),;:]++@[^\s@\"'<>(),;:]++")
 """Begins only where a run of such characters does, and so reads each of them once."""
 _PLAIN_SEGMENT = re.compile(r"[A-Za-z0-9_-]+")

@@ -40,8 +40,8 @@ from shopsdk.testing import InstantClock
 from tests.support import CUSTOMER, Behaviour, Heard, Wire, answer, page_of, pass_time, raw_server, silence
 from tests.support_bounds import BODIES, BOMB, CAP, OPERATIONS, Own
 
-MULTIPLE = 32
-"""Bytes of memory for each byte of an answer: ``{"a":{}}`` takes 29.6 times its length as Python objects."""
+MULTIPLE = 64
+"""Bytes of memory for each byte of an answer: lists within lists take 49 times their length as Python objects."""
 SLACK = 100
 """Calls that are not made for each row, such as those of another level of a tree."""
 PRIME = 2**61 - 1
@@ -445,7 +445,7 @@ OWN_CLASSES = {"a class", "a list"}
     [*((operation, [200]) for operation in OPERATIONS), ("get_customer", [422, 500]), ("edit", [422, 500])],
 )
 async def test_whatever_is_answered_ends_in_bounded_memory(operation: str, statuses: list[int]) -> None:
-    """Every call on every hostile body ends in a value or a ShopError, within 32 times max_response_bytes."""
+    """Every call on every hostile body ends in a value or a ShopError, within 64 times max_response_bytes."""
 
     def behave(heard: Heard, wire: Wire) -> None:
         _, status, case = heard.target.split("/")[:3]
@@ -515,3 +515,65 @@ async def test_what_drips_for_ever_ends_with_the_attempt(name: str, call: str) -
             await OPERATIONS[call](session)
     assert (call == "edit") == caught.value.maybe_applied
     assert 1 == len(server.heard)
+
+
+# --- what shares a budget, and what does not
+
+
+@pytest.mark.parametrize("call", ["edit with a reference", "find_customer"])
+async def test_queues_for_a_slot_count_against_no_search(call: str) -> None:
+    """However long the pages of a search queue for slots, its deadline counts what they take once they have one."""
+    clock = InstantClock()
+
+    def behave(heard: Heard, wire: Wire) -> None:
+        clock.time += 1
+        if heard.method == "POST":
+            wire.send(answer({"message": "done"}))
+            return
+        number = heard.json["page"] if heard.body else 1
+        ledger = "balance-transactions" in heard.target
+        row: dict[str, object] = {"amount": "1"} if ledger else CUSTOMER
+        rows = [row | {"id": 100 * number + n} for n in range(100 if number == 1 else 1)]
+        wire.send(answer(page_of(rows, number, last=2, total=101, per_page=100)))
+
+    async with (
+        raw_server(behave) as server,
+        server.session(timeout=Timeout(deadline=4), clock=clock, max_in_flight=1) as session,
+    ):
+        made = await asyncio.gather(*(OPERATIONS[call](session) for _ in range(8)), return_exceptions=True)
+    assert [] == [error for error in made if isinstance(error, BaseException)]
+
+
+async def test_a_ledger_is_no_larger_than_four_answers() -> None:
+    """The lines of a ledger may be large, and many: all together they are bounded as well."""
+
+    def behave(heard: Heard, wire: Wire) -> None:
+        number = heard.json["page"] if heard.body else 1
+        line = {"id": number, "amount": 1, "description": "x" * 90_000}
+        wire.send(answer(page_of([line], number, last=number + 1, total=10**6)))
+
+    async with raw_server(behave) as server, server.session(max_response_bytes=100_000) as session:
+        with pytest.raises(PaginationError, match="more than 400000 bytes in all"):
+            await find_balance_edit(session, 7, "r")
+    assert 5 == len(server.heard)
+
+
+async def test_amounts_of_one_hash_are_counted_like_any(caplog: pytest.LogCaptureFixture) -> None:
+    """Amounts that were chosen to share a hash take no more than others, and few of them are warned of."""
+    lines = [
+        {"id": 2 * n + twice, "amount": str(PRIME * n), "description": "[ref:r]"}
+        for n in range(1, 15_001)
+        for twice in (0, 1)
+    ]
+    async with raw_server(answer(lines)) as server, server.session() as session:
+        assert await find_balance_edit(session, 7, "r") is not None
+    assert 5 == sum("stands 2 times" in record.getMessage() for record in caplog.records)
+
+
+@pytest.mark.parametrize("unit", ["[]", "{}", "[[[]]]"])
+def test_a_document_of_a_million_lists_is_refused_unread(unit: str) -> None:
+    """JSON of which nothing is known is refused where it holds more lists and objects than anybody needs."""
+    body = f"[{','.join([unit] * 1_000_001)}]".encode()
+    with pytest.raises(DecodeError, match="more than 1000000 lists and objects"):
+        parse(body)
+    assert peak_of(lambda: refused(body, list[BalanceTransaction])) < 2**20

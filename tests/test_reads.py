@@ -296,10 +296,11 @@ async def test_a_call_with_less_time_than_a_503_that_is_waited_out_fails_as_one(
     async with raw_server(unavailable("30"), answer(CUSTOMER)) as server:
         async with server.session(clock=Clock(now=lambda: 100.0 * over.is_set(), sleep=sleep)) as session:
             first = asyncio.create_task(get_customer(session, 7))
-            while not core_of(session).runtime()._tasks:  # it waits
+            runtime = core_of(session).runtime()
+            while not runtime._tasks:  # it waits
                 await asyncio.sleep(0)
             with pytest.raises(ServerError, match="an earlier answer to this operation"):
-                await core_of(session).runtime().send(request, deadline=10)
+                await runtime.send(request, within=runtime.budget(10))
             over.set()
             await first
 

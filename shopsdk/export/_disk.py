@@ -252,7 +252,7 @@ def resolve(name: str) -> Path:
         links += 1
         if links > _MAX_LINKS:
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), name)
-        if _is_strangers(state, path):
+        if _is_strangers_link(state, path, final=not any(rest)):
             why = "it is another user's link, in a folder that others may write to"
             raise PermissionError(errno.EACCES, why, step)
         meant = os.readlink(step)
@@ -401,6 +401,17 @@ def _is_strangers(state: os.stat_result, folder: str | Path) -> bool:
     return state.st_uid not in {0, _euid()} and bool(os.stat(folder).st_mode & _OTHERS_WRITE)
 
 
+def _is_strangers_link(state: os.stat_result, folder: str, *, final: bool) -> bool:
+    """Tell whether a link is another user's, but root's, in a folder that others may write to.
+
+    The folder's owner is one of these others where the link is the final name. On the way there, a link of the owner's
+    leads no further than the folder that they might put in its place.
+    """
+    where = os.stat(folder)
+    ours = {0, _euid()} if final else {0, _euid(), where.st_uid}
+    return state.st_uid not in ours and (bool(where.st_mode & _OTHERS_WRITE) or where.st_uid not in ours)
+
+
 def _final_mode(file: io.FileIO, target: Path, *, replace: bool) -> int:
     old = state_of(target) if replace else None
     if old is None or _euid() is None or not stat.S_ISREG(old.st_mode):
@@ -426,7 +437,7 @@ def _place_new(file: io.FileIO, source: Path, target: Path) -> None:
     try:
         _link(source, target)
     except FileExistsError:
-        if not is_named(file, target):  # NFS may say so of a link that it made
+        if _euid() is None or not is_named(file, target):  # NFS may say so of a link that it made
             raise
     except OSError:
         _rename_over_reservation(file, source, target)

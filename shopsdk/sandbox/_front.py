@@ -15,7 +15,7 @@ from shopsdk.sandbox._record import RecordedRequest, Records, settle
 from shopsdk.sandbox._shop import Shop, Target, resolve
 
 _logger = logging.getLogger("shopsdk.sandbox")
-_MISDIRECTED = Refusal(421, "This sandbox answers to localhost and loopback addresses, at its own port, alone.")
+_MISDIRECTED = Refusal(421, "This sandbox answers to localhost and loopback addresses alone.")
 _TOO_LARGE = Refusal(413, "The body has more than 1 MiB.")
 _UNREADABLE = Refusal(400, "The body cannot be read.")
 
@@ -23,14 +23,11 @@ _UNREADABLE = Refusal(400, "The body cannot be read.")
 class Front:
     """Reads requests, records them, lets faults strike, and sends what the shop answers."""
 
-    def __init__(
-        self, shop: Shop, plan: FaultPlan, requests: list[RecordedRequest], *, latency: float, port: int
-    ) -> None:
+    def __init__(self, shop: Shop, plan: FaultPlan, requests: list[RecordedRequest], *, latency: float) -> None:
         self._shop = shop
         self._plan = plan
         self._records = Records(requests)
         self._latency = latency
-        self._port = port
         self._closing = asyncio.Event()
 
     def close(self) -> None:
@@ -41,7 +38,7 @@ class Front:
         """Answer one request, or break its connection."""
         call = _call_of(request)
         body = b""
-        refusal = None if _is_for(request, self._port) else _MISDIRECTED
+        refusal = None if _is_for_us(request) else _MISDIRECTED
         if refusal is None and self._shop.knows(call.headers):  # nobody else's body is even read
             try:
                 body = await request.read()
@@ -115,13 +112,16 @@ class Front:
                     await self._closing.wait()
 
 
-def _is_for(request: web.BaseRequest, port: int) -> bool:
-    """Is it for this sandbox by name? A page elsewhere can have its own name lead to 127.0.0.1 (DNS rebinding).
+def _is_for_us(request: web.BaseRequest) -> bool:
+    """Is it for this machine by name? A page elsewhere can have its own name lead to 127.0.0.1 (DNS rebinding).
 
     The header is judged, and the URL, whose host is another one where the request line holds a whole URL.
     """
     hosts = request.headers.getall("Host", [])
-    return len(hosts) == 1 and is_own_host(hosts[0], port) and is_own_host(request.url.raw_authority, port)
+    try:
+        return len(hosts) == 1 and is_own_host(hosts[0]) and is_own_host(request.url.raw_authority)
+    except ValueError:  # a port that none can have
+        return False
 
 
 def _call_of(request: web.BaseRequest) -> Call:

@@ -3,7 +3,7 @@
 import re
 from ipaddress import ip_address
 
-_AUTHORITY = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9.]+))(?::([0-9]{1,5}))?")
+_AUTHORITY = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9.]+))(?::[0-9]{1,5})?")
 
 
 def url_host(host: str) -> str:
@@ -17,10 +17,13 @@ def check_host(host: str) -> None:
         raise ValueError(f"host must be a loopback address such as 127.0.0.1, not {host!r}")
 
 
-def is_own_host(authority: str, port: int) -> bool:
-    """Does a request's Host name this machine, and the port that the sandbox listens on?"""
+def is_own_host(authority: str) -> bool:
+    """Does a request's Host name this machine?
+
+    Any port will do: a proxy or a tunnel on this machine has another, and passes it on.
+    """
     match = _AUTHORITY.fullmatch(authority)
-    return match is not None and _is_loopback((match[1] or match[2]).lower()) and int(match[3] or 80) == port
+    return match is not None and _is_loopback((match[1] or match[2]).lower())
 
 
 def _is_loopback(host: str) -> bool:

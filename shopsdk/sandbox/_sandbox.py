@@ -138,7 +138,7 @@ class Sandbox:
                 store = undo.enter_context(closing(Store(self._database, made)))
                 listener = undo.enter_context(listen(*self._address))
                 port = listener.getsockname()[1]
-                undo.enter_context(ServerThread(listener, lambda: self._front(store, port)))
+                undo.enter_context(ServerThread(listener, lambda: self._front(store)))
                 self._base_url = f"http://{url_host(self._address[0])}:{port}/v1"
                 self._books = store
                 self._running = undo.pop_all()
@@ -249,10 +249,10 @@ class Sandbox:
             raise RuntimeError(_NOT_RUNNING)
         return self._books
 
-    def _front(self, store: Store, port: int) -> Front:
+    def _front(self, store: Store) -> Front:
         throttle = None if self._rate_limit is None else Throttle(self._rate_limit)
         shop = Shop(store, shop_id=self.shop_id, api_key=self.api_key, throttle=throttle)
-        return Front(shop, self._plan, self.requests, latency=self._latency, port=port)
+        return Front(shop, self._plan, self.requests, latency=self._latency)
 
 
 _NOT_RUNNING = "the sandbox is not running: enter it first, as in `with Sandbox() as shop:`"
