@@ -445,11 +445,18 @@ async def test_a_strangers_file_widens_nothing(small: Sandbox, shared: Path, str
         assert target.stat().st_gid == os.getegid()
 
 
+@pytest.mark.parametrize("windows", [False, True])
 @pytest.mark.parametrize("hard_links", [True, False])
 @pytest.mark.parametrize("put", ["file", "link", "fifo"])
 @pytest.mark.parametrize("name", ["c.csv", "c.parquet"])
 async def test_what_appears_at_the_very_last_moment_is_not_replaced(
-    name: str, put: str, hard_links: bool, small: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str,
+    put: str,
+    hard_links: bool,
+    windows: bool,
+    small: Sandbox,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Where a file must not be replaced, its name is given by calls that cannot replace."""
     target = tmp_path / name
@@ -480,6 +487,8 @@ async def test_what_appears_at_the_very_last_moment_is_not_replaced(
             else:
                 late.delattr(os, "link")
                 late.setattr(os, "open", late_open)
+            for lacking in WINDOWS if windows else ():
+                late.delattr(os, lacking)
             with pytest.raises(FileExistsError, match="it appeared while the export ran"):
                 await export_customers(session, target)
         kinds = {"file": stat.S_IFREG, "link": stat.S_IFLNK, "fifo": stat.S_IFIFO}
@@ -623,6 +632,26 @@ async def test_a_link_that_can_be_trusted_is_followed(
             await export_customers(session, shared / "c.csv")
     assert (shared / "c.csv").is_symlink()
     assert read_rows(shared / "data" / "real.csv") == small.customers()
+
+
+async def test_the_owner_of_a_folder_is_trusted_with_the_way_and_not_with_the_name(
+    small: Sandbox, shared: Path, stranger: Stranger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In another user's folder their link at the final name is refused, and their link on the way is followed."""
+    (shared / "2026").mkdir()
+    (shared / "now").symlink_to("2026")
+    (shared / "c.csv").symlink_to("precious")
+    os.chmod(shared, 0o2775)
+    for path in (shared / "now", shared / "c.csv", shared):
+        stranger.owns(path)
+    if not ROOT:
+        monkeypatch.setattr(os, "stat", stranger.pretend(os.stat))
+    async with nowhere() as session:
+        with pytest.raises(PermissionError, match="another user's link"):
+            await export_customers(session, shared / "c.csv", if_exists="replace")
+    async with small.session() as session:
+        await export_customers(session, shared / "now" / "c.csv")
+    assert read_rows(shared / "2026" / "c.csv") == small.customers()
 
 
 async def test_links_in_a_circle_are_named(small: Sandbox, tmp_path: Path) -> None:
