@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import os
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -326,48 +327,182 @@ STRANGERS: dict[str, Callable[[Path], Any]] = {
     "a link": lambda path: path.symlink_to("/etc/hostname"),
     "a dangling link": lambda path: path.symlink_to(path.with_name("nowhere")),
     "a file": lambda path: path.touch(0o666),
-    "a log of changes": lambda path: path.with_name(f"{path.name}-wal").touch(),
+    "a pipe": os.mkfifo,
+    "a log of changes": lambda path: path.with_name(f"{path.name}-wal").touch(0o666),
     "a link to a log of changes": lambda path: path.with_name(f"{path.name}-wal").symlink_to("/tmp/x"),
-    "a journal": lambda path: path.with_name(f"{path.name}-journal").touch(),
+    "a journal": lambda path: path.with_name(f"{path.name}-journal").touch(0o666),
+    "a pipe for a journal": lambda path: os.mkfifo(path.with_name(f"{path.name}-journal")),
 }
 
 _OPEN = """
 import os, sys
 from shopsdk import Customer
 from shopsdk.sandbox import Sandbox
-os.setuid(12345) if os.geteuid() == 0 else setattr(os, "geteuid", lambda: 12345)
+folder, name, user = sys.argv[1], sys.argv[2], int(sys.argv[3])
+if os.geteuid() != 0:  # then nobody here can be another user: what lies there is shown as another's
+    theirs, look = {os.path.join(folder, entry) for entry in os.listdir(folder)}, os.lstat
+    def lstat(path, **options):
+        found = list(look(path, **options))
+        found[4] = 54321 if os.fspath(path) in theirs else found[4]
+        return os.stat_result(found)
+    os.lstat = lstat
+elif user:
+    os.setgroups([])
+    os.setgid(user)
+    os.setuid(user)
 try:
-    with Sandbox([Customer(id=7, email="ada@example.com")], database=sys.argv[1]):
-        print("opened")
+    with Sandbox([Customer(id=7, email="ada@example.com")], database=os.path.join(folder, name)) as shop:
+        print("opened", [customer.id for customer in shop.customers()])
 except ValueError as error:
     print("refused", error)
 """
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("stranger", list(STRANGERS))
-def test_a_database_is_not_opened_through_what_is_somebody_elses(tmp_path: Path, stranger: str) -> None:
-    """In a folder that others write to, what another user has laid at the name is refused, and left as it is."""
-    shared = tmp_path / "shared"
-    shared.mkdir()
-    database = shared / "shop.db"
-    STRANGERS[stranger](database)
-    if os.geteuid() == 0:  # another user's, then; else the program takes itself for another user
-        for path in shared.iterdir():
+def open_as(user: int, folder: Path, name: str = "shop.db") -> str:
+    """Open a sandbox's database in a process of another user; gives what became of it."""
+    command = [sys.executable, "-c", _OPEN, str(folder), name, str(user)]
+    made = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "" == made.stderr
+    return made.stdout
+
+
+def states(folder: Path) -> dict[str, tuple[int, int, int, int]]:
+    found = {path.name: os.lstat(path) for path in folder.iterdir()}
+    return {name: (state.st_mode, state.st_size, state.st_uid, state.st_mtime_ns) for name, state in found.items()}
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Path:
+    """A folder that every user may write to, as ``/tmp`` is."""
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    folder.chmod(0o1777)
+    for above in tmp_path, *tmp_path.parents:
+        if above.stat().st_uid == os.geteuid() and above.is_relative_to(tmp_path.parents[2]):
+            above.chmod(0o755)
+    return folder
+
+
+def give_away(folder: Path) -> None:
+    """Make all that lies there another user's, where root may do that."""
+    if os.geteuid() == 0:
+        for path in folder.iterdir():
             os.chown(path, 54321, 54321, follow_symlinks=False)
-        for folder in (shared, *tmp_path.parents):
-            if folder.is_relative_to(tmp_path.parents[2]):
-                folder.chmod(0o755)
-        tmp_path.chmod(0o755)
-        shared.chmod(0o1777)
-    before = {path: (os.lstat(path).st_mode, os.lstat(path).st_size) for path in shared.iterdir()}
-    made = subprocess.run([sys.executable, "-c", _OPEN, database], capture_output=True, text=True, check=False)
-    assert made.stdout.startswith("refused "), made.stderr
-    assert str(database) in made.stdout
-    assert before == {path: (os.lstat(path).st_mode, os.lstat(path).st_size) for path in before}
 
 
-@pytest.mark.parametrize("what", ["a folder", "a pipe", "two names", "a circle"])
+@pytest.mark.slow
+@pytest.mark.parametrize("user", [0, 12345])
+@pytest.mark.parametrize("stranger", list(STRANGERS))
+def test_a_database_is_not_opened_through_what_is_somebody_elses(shared: Path, stranger: str, user: int) -> None:
+    """In a folder that all may write to, what another user has put at a name is refused, and nothing is changed there.
+
+    That holds for root too.
+    """
+    STRANGERS[stranger](shared / "shop.db")
+    give_away(shared)
+    before = states(shared)
+    answer = open_as(user, shared)
+    assert answer.startswith("refused ")
+    assert str(shared / "shop.db") in answer
+    assert before == states(shared)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("user", [0, 12345])
+def test_a_folder_that_is_another_users_link_leads_to_no_database(shared: Path, tmp_path: Path, user: int) -> None:
+    """Another user's link to a folder is not followed in a folder that all may write to; in one of their own, it is."""
+    private = tmp_path / "private"
+    private.mkdir()
+    private.chmod(0o777)
+    (shared / "link").symlink_to(private)
+    give_away(shared)
+    (tmp_path / "ours.db").symlink_to(shared / "link" / "shop.db")
+    for name in ("link/shop.db", "../ours.db", "./link/../private/shop.db"):
+        assert "another user's link" in open_as(user, shared, name)
+    assert [] == list(private.iterdir())
+    shared.chmod(0o755)
+    assert "opened [7]\n" == open_as(user, shared, "link/shop.db")
+
+
+async def test_a_database_may_lie_where_all_files_are_shown_as_one_users(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a file system that knows no owners (FAT, SMB), a database is made and opened again."""
+    shown = os.geteuid() + 1
+    monkeypatch.setattr(os, "geteuid", lambda: shown)
+    for _ in range(2):
+        with Sandbox([ADA], database=tmp_path / "shop.db") as shop:
+            assert [ADA.id] == [customer.id for customer in shop.customers()]
+
+
+@pytest.mark.slow
+def test_two_users_have_databases_of_their_own_in_one_folder(shared: Path) -> None:
+    """In a folder that all may write to, each user's database opens for that user, and for no other."""
+    assert "opened [7]\n" == open_as(12345, shared, "mine.db")
+    assert "opened [7]\n" == open_as(54321, shared, "yours.db")
+    assert {0o600} == {mode_of(shared / name) for name in ("mine.db", "yours.db")}
+    assert open_as(12345, shared, "yours.db").startswith("refused ")
+    if os.geteuid() == 0:
+        assert "opened [7]\n" == open_as(12345, shared, "mine.db")
+    assert {"mine.db", "yours.db"} == set(states(shared))
+
+
+def test_the_names_beside_a_database_are_taken_before_it_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody can put a file at a name that SQLite is about to open: our own lies there already."""
+    connect = sqlite3.connect
+    seen: list[dict[str, int]] = []
+
+    def look(*args: Any, **options: Any) -> sqlite3.Connection:
+        seen.append(modes_in(tmp_path))
+        return connect(*args, **options)
+
+    monkeypatch.setattr(sqlite3, "connect", look)
+    for _ in range(2):
+        with Sandbox([ADA], database=tmp_path / "shop.db"):
+            assert {"shop.db", "shop.db-wal"} == set(modes_in(tmp_path))
+    assert ["shop.db"] == list(modes_in(tmp_path))
+    assert [dict.fromkeys(("shop.db", "shop.db-wal", "shop.db-journal"), 0o600)] * 2 == seen
+
+
+@pytest.mark.parametrize("name", ["file:shop.db", "file:shop.db?mode=memory", "file:/nowhere/shop.db", "a?b#c%41.db"])
+def test_a_database_is_a_name_and_no_uri(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """A name that SQLite could take for a URI names a file all the same, so that what was checked is what is opened."""
+    monkeypatch.chdir(tmp_path)
+    folder = Path(name).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    for _ in range(2):
+        with Sandbox([ADA], database=name) as shop:
+            assert [ADA.id] == [customer.id for customer in shop.customers()]
+    assert {Path(name): 0o600} == {path: mode_of(path) for path in folder.iterdir() if path.is_file()}
+    assert mode_of(Path(name)) == 0o600
+    assert Path(name).stat().st_size > 0
+
+
+_DIE = """
+import os, sys
+from shopsdk import Customer
+from shopsdk.sandbox import Sandbox
+shop = Sandbox([Customer(id=7, email="ada@example.com")], database=sys.argv[1])
+shop.start()
+shop.add_customer(Customer(id=8, email="bob@example.com"))
+os._exit(0)
+"""
+
+
+@pytest.mark.slow
+def test_a_database_outlives_a_killed_process(tmp_path: Path) -> None:
+    """What a process that was killed had entered is there when the database is opened again."""
+    database = tmp_path / "shop.db"
+    subprocess.run([sys.executable, "-c", _DIE, database], check=True)
+    assert {"shop.db", "shop.db-wal"} == set(modes_in(tmp_path))
+    with Sandbox(database=database) as shop:
+        assert [7, 8] == [customer.id for customer in shop.customers()]
+    assert ["shop.db"] == list(modes_in(tmp_path))
+
+
+@pytest.mark.parametrize("what", ["a folder", "a pipe", "a pipe beside it", "two names", "a circle"])
 def test_a_database_must_be_a_file_of_one_name(tmp_path: Path, what: str) -> None:
     """What is no file, or has a second name elsewhere, is refused before anything is written."""
     database = tmp_path / "shop.db"
@@ -375,14 +510,36 @@ def test_a_database_must_be_a_file_of_one_name(tmp_path: Path, what: str) -> Non
         database.mkdir()
     elif what == "a pipe":
         os.mkfifo(database)
+    elif what == "a pipe beside it":
+        os.mkfifo(f"{database}-wal")
     elif what == "a circle":
         database.symlink_to(database)
     else:
         other = tmp_path / "other"
         other.touch()
         os.link(other, database)
-    with pytest.raises(ValueError, match="cannot be used as the sandbox's database"), Sandbox([ADA], database=database):
+    before = set(os.listdir(tmp_path))
+    why = "symbolic links" if what == "a circle" else "not a file of this user's alone"
+    with pytest.raises(ValueError, match=f"cannot be used as the sandbox's database: .*{why}"):
+        Sandbox([ADA], database=database).start()
+    assert before == set(os.listdir(tmp_path))
+
+
+def test_a_database_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    """A database in a folder that is not there is a ValueError that names it; an OSError would blame the port."""
+    database = tmp_path / "nowhere" / "shop.db"
+    with pytest.raises(ValueError, match="cannot be used") as caught, Sandbox([ADA], database=database):
         pass
+    assert str(database) in str(caught.value)
+
+
+def test_a_database_in_use_is_left_as_it_is(tmp_path: Path) -> None:
+    """A second sandbox on a database in use is refused, and leaves no file beside it."""
+    database = tmp_path / "shop.db"
+    with Sandbox([ADA], database=database):
+        with pytest.raises(ValueError, match="locked"), Sandbox(database=database):
+            pass
+        assert {"shop.db", "shop.db-wal"} == set(modes_in(tmp_path))
 
 
 @pytest.mark.parametrize("missing", [("O_NOFOLLOW",), ("geteuid",), ("fchmod",), ("O_NOFOLLOW", "geteuid", "fchmod")])

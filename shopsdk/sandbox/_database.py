@@ -1,16 +1,28 @@
-"""The file, or the piece of memory, that the books are kept in."""
+"""The file, or the piece of memory, that the books are kept in.
+
+**Problem.** The file may lie in a folder that others may write to. SQLite opens whatever is at its name and at two
+names beside it (``-journal``, ``-wal``): another user's file would be written to, or read as if it were ours.
+
+**Invariants.** Before SQLite opens anything, each of these names belongs to a file of ours: a new one, mode 0600
+whatever the umask, or a regular file of this user's with one name. SQLite treats an empty file beside the database as
+none, and uses it. No link is followed that another user has put into a folder that others may write to.
+
+**Limits.** In a folder without a sticky bit, others may rename and remove files at any time. On file systems that show
+all files as one user's (FAT, SMB), that user's files count as ours. An existing database keeps its mode.
+"""
 
 import os
 import sqlite3
 import stat
 from collections.abc import Callable, Generator, Iterable
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 
 from shopsdk import Customer
 from shopsdk.sandbox._rows import DOCUMENTS, INSERT, TABLE, to_row
 
 _VERSION = 0x53484F01  # "SHO" and the version: other programs number theirs 1, 2, 3 too
-_MAX_LINKS = 40
+_OTHERS_WRITE = 0o022
 _SCHEMA = (
     TABLE,
     """CREATE TABLE transactions (
@@ -25,54 +37,28 @@ def open_books(database: str | os.PathLike[str], customers: Iterable[Customer]) 
     """Open the books, or make them and enter the customers, all or none.
 
     Raises:
-        ValueError: The file is in use, holds something else or is somebody else's, or a customer cannot be kept.
-        OSError: The file cannot be made.
+        ValueError: The file is in use, cannot be made, holds something else or is somebody else's, or a customer cannot
+            be kept.
     """
+    name = os.fspath(database)
     try:
-        with ExitStack() as undo:
-            if os.fspath(database) not in {"", ":memory:"}:
-                database = _own_file(os.fspath(database))
-            books = sqlite3.connect(database, timeout=0.2, isolation_level=None, check_same_thread=False)
+        with ExitStack() as leftovers, ExitStack() as undo:
+            if name not in {"", ":memory:"}:
+                name = _resolved(name)
+                _claim(name, leftovers, undo)
+            books = sqlite3.connect(name, timeout=0.2, isolation_level=None, check_same_thread=False)
             undo.callback(books.close)
-            _prepare(books, customers)
+            # The lists that the store keeps are right only as long as nobody else writes to the file.
+            books.execute("PRAGMA locking_mode = EXCLUSIVE")
+            books.execute("PRAGMA journal_mode = WAL")
+            books.execute("PRAGMA synchronous = NORMAL")
+            books.execute("PRAGMA temp_store = MEMORY")
+            with transaction(books):
+                _fill(books, customers)
             undo.pop_all()
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, OSError) as error:
         raise ValueError(f"{os.fspath(database)} cannot be used as the sandbox's database: {error}") from error
     return books
-
-
-def _own_file(path: str) -> str:
-    """Make the file, for its owner alone, unless it is there; give its name with links of our own resolved.
-
-    SQLite gives the files beside it the same mode. Windows lacks users and modes of this kind, and is left to itself.
-
-    Raises:
-        ValueError: It, a file beside it or a link to it is somebody else's, or it is no file.
-    """
-    geteuid: Callable[[], int] | None = getattr(os, "geteuid", None)
-    fchmod: Callable[[int, int], None] | None = getattr(os, "fchmod", None)
-    user = None if geteuid is None else geteuid()
-    for _ in range(_MAX_LINKS):
-        if not os.path.islink(path):
-            break
-        if user is not None and os.lstat(path).st_uid not in {0, user}:
-            raise ValueError(f"{path!r} cannot be used as the sandbox's database: it is somebody else's link")
-        path = os.path.join(os.path.dirname(path), os.readlink(path))
-    try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600)
-    except FileExistsError:
-        pass
-    else:
-        if fchmod is not None:
-            fchmod(handle, 0o600)  # whatever the umask
-        os.close(handle)
-    for name in (path, *(f"{path}{suffix}" for suffix in ("-wal", "-shm", "-journal"))):
-        if not os.path.lexists(name):
-            continue
-        found = os.lstat(name)
-        if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1 or user not in {None, found.st_uid}:
-            raise ValueError(f"{path!r} cannot be used as the sandbox's database: {name!r} is not a file of ours alone")
-    return path
 
 
 @contextmanager
@@ -87,19 +73,79 @@ def transaction(books: sqlite3.Connection) -> Generator[None]:
     books.execute("COMMIT")
 
 
-def _prepare(books: sqlite3.Connection, customers: Iterable[Customer]) -> None:
-    # The lists that the store keeps are right only as long as nobody else writes to the file.
-    books.execute("PRAGMA locking_mode = EXCLUSIVE")
-    books.execute("PRAGMA journal_mode = WAL")
-    books.execute("PRAGMA synchronous = NORMAL")
-    books.execute("PRAGMA temp_store = MEMORY")
-    with transaction(books):
-        (version,) = books.execute("PRAGMA user_version").fetchone()
-        (things,) = books.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if things and version != _VERSION:
-            raise sqlite3.DatabaseError("it is another program's database")
-        if not things:
-            for statement in _SCHEMA:
-                books.execute(statement)
-            books.executemany(INSERT, map(to_row, customers))
-        books.execute(DOCUMENTS)
+def _fill(books: sqlite3.Connection, customers: Iterable[Customer]) -> None:
+    (version,) = books.execute("PRAGMA user_version").fetchone()
+    (things,) = books.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if things and version != _VERSION:
+        raise sqlite3.DatabaseError("it is another program's database")
+    if not things:
+        for statement in _SCHEMA:
+            books.execute(statement)
+        books.executemany(INSERT, map(to_row, customers))
+    books.execute(DOCUMENTS)
+
+
+def _resolved(path: str) -> str:
+    """Give the absolute path that a name means, links followed; SQLite could take a relative one for a URI.
+
+    Raises:
+        DatabaseError: A link on the way is somebody else's.
+        OSError: Links lead in a circle.
+    """
+    with suppress(FileNotFoundError):
+        os.stat(path)  # a circle ends here, not in _check_links
+    _check_links(Path(path))
+    return os.path.realpath(path)
+
+
+def _check_links(path: Path) -> None:
+    """Refuse the links of others, on the way to a path or on the way to where a link leads."""
+    for step in (*reversed(path.parents), path):
+        if step.is_symlink():
+            if os.lstat(step).st_uid not in {0, _user()} and os.stat(step.parent).st_mode & _OTHERS_WRITE:
+                raise sqlite3.DatabaseError(f"{str(step)!r} is another user's link")
+            _check_links(step.parent / os.readlink(step))
+
+
+def _claim(path: str, leftovers: ExitStack, undo: ExitStack) -> None:
+    """Make the file, and those that SQLite looks for beside it, or find them to be ours.
+
+    Raises:
+        DatabaseError: One is not ours.
+        OSError: One cannot be made.
+    """
+    owners = {_user()}
+    for name, removal in ((f"{path}-journal", leftovers), (f"{path}-wal", undo), (path, None)):
+        try:
+            handle = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)  # with these two, no link is followed
+        except FileExistsError:
+            found = os.lstat(name)
+            if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1 or found.st_uid not in owners:
+                raise sqlite3.DatabaseError(f"{name!r} is not a file of this user's alone") from None
+            continue
+        if removal is not None:
+            removal.callback(_remove, name)
+        try:
+            owners.add(os.fstat(handle).st_uid)  # FAT and SMB show another user
+            _set_private(handle)
+        finally:
+            os.close(handle)
+
+
+def _remove(name: str) -> None:
+    with suppress(OSError):  # gone already, or Windows has it open
+        os.unlink(name)
+
+
+# What Windows lacks is looked up here, when it is needed. It shows 0 as the owner of every file.
+
+
+def _user() -> int:
+    geteuid: Callable[[], int] | None = getattr(os, "geteuid", None)
+    return 0 if geteuid is None else geteuid()
+
+
+def _set_private(handle: int) -> None:
+    fchmod: Callable[[int, int], None] | None = getattr(os, "fchmod", None)
+    if fchmod is not None:
+        fchmod(handle, 0o600)  # whatever the umask

@@ -34,7 +34,7 @@ class Store:
         """Open the books, or make them and enter the customers.
 
         Raises:
-            ValueError: The file is in use, or holds something else.
+            ValueError: As ``open_books`` says.
         """
         self.lock = threading.RLock()
         self._edited: Counter[str] = Counter()
