@@ -220,7 +220,7 @@ class MultipleCustomersError(ShopError):
     """``find_customer`` found more than one customer who answers to what was asked for."""
 
     customer_ids: tuple[int, ...]
-    """The ids of all of them."""
+    """The ids of all of them, up to 100."""
 
     def __init__(self, message: str = "", *, customer_ids: Sequence[int] = (), maybe_applied: bool = False) -> None:
         super().__init__(message, maybe_applied=maybe_applied)

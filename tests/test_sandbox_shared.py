@@ -451,7 +451,7 @@ def test_the_names_beside_a_database_are_taken_before_it_is_opened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody can put a file at a name that SQLite is about to open: our own lies there already."""
-    connect = sqlite3.connect
+    connect: Callable[..., sqlite3.Connection] = sqlite3.connect
     seen: list[dict[str, int]] = []
 
     def look(*args: Any, **options: Any) -> sqlite3.Connection:
