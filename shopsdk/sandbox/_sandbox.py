@@ -27,8 +27,8 @@ class Sandbox:
     """A shop of one's own: a real HTTP server on loopback that answers as the Customers API does.
 
     It is for made-up data on this machine. A request is answered 421 unless its ``Host`` is ``localhost`` or a loopback
-    address, with the port that the sandbox listens on. A body of more than 1 MiB is answered 413; the body of a request
-    without a valid key is not read.
+    address, with any port or none. A body of more than 1 MiB is answered 413; the body of a request without a valid key
+    is not read.
 
     It runs while it is entered, with ``with`` or ``async with``, on a thread of its own, and can be entered again after
     that. The shopkeeper's methods (``add_customer`` and so on) change the shop behind the API's back; they are
