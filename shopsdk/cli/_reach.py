@@ -104,9 +104,15 @@ class Reach:
         Raises:
             Quit: it was made; or the command was stopped, and nobody knows whether it was.
         """
+        doubts: list[Quit | ShopError] = []
 
         async def work(session: AsyncSession, shop: int) -> None:
-            await _make(change, session, shop)
+            try:
+                await _make(change, session, shop)
+            except (Quit, ShopError) as error:
+                if isinstance(error, Quit) or error.maybe_applied:
+                    doubts.append(error)
+                raise
 
         try:
             try:
@@ -118,6 +124,9 @@ class Reach:
                 if change.made:
                     signals.hold()
         except BaseException:  # a signal between those two, or while one of them tells of a failure
+            # A signal that came late cancels the session's close, and hides what is known of the change.
+            if doubts and not change.made:
+                raise doubts[0] from None
             if not change.made:
                 raise
         raise Quit(0)
