@@ -252,7 +252,7 @@ def resolve(name: str) -> Path:
         links += 1
         if links > _MAX_LINKS:
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), name)
-        if _is_strangers_link(state, path, final=not any(rest)):
+        if _is_strangers(state, path, on_the_way=any(rest)):
             why = "it is another user's link, in a folder that others may write to"
             raise PermissionError(errno.EACCES, why, step)
         meant = os.readlink(step)
@@ -396,19 +396,14 @@ def _by_name(file: io.FileIO, call: Callable[[], object]) -> None:
     call()
 
 
-def _is_strangers(state: os.stat_result, folder: str | Path) -> bool:
-    """Tell whether something was put by another user, but root, into a folder that others may write to."""
-    return state.st_uid not in {0, _euid()} and bool(os.stat(folder).st_mode & _OTHERS_WRITE)
+def _is_strangers(state: os.stat_result, folder: str | Path, *, on_the_way: bool = False) -> bool:
+    """Tell whether something was put by another user, but root, into a folder that others may write to.
 
-
-def _is_strangers_link(state: os.stat_result, folder: str, *, final: bool) -> bool:
-    """Tell whether a link is another user's, but root's, in a folder that others may write to.
-
-    The folder's owner is one of these others where the link is the final name. On the way there, a link of the owner's
-    leads no further than the folder that they might put in its place.
+    The folder's owner is one of these others. A link of the owner's on the way to a name is trusted all the same: they
+    might put another folder in its place.
     """
     where = os.stat(folder)
-    ours = {0, _euid()} if final else {0, _euid(), where.st_uid}
+    ours = {0, _euid(), where.st_uid} if on_the_way else {0, _euid()}
     return state.st_uid not in ours and (bool(where.st_mode & _OTHERS_WRITE) or where.st_uid not in ours)
 
 
