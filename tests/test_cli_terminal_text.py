@@ -1,7 +1,6 @@
 """What others wrote controls no terminal: whatever the command writes to one is printable."""
 
 import csv
-import errno
 import io
 import json
 import os
@@ -87,15 +86,14 @@ def terminal(encoding: str = "utf-8") -> Iterator[tuple[TextIO, Screen]]:
     """A terminal that takes what is written as it is; what was drawn is there once the context has ended."""
     leader, follower = pty.openpty()
     tty.setraw(follower)  # or it would turn ends of lines into two characters
+    end = b"\x1c the end \x1c"
+    held = os.dup(follower)  # once nobody has a terminal open, what was not read yet may be lost
     screen = Screen()
 
     def read() -> None:
-        try:
-            while data := os.read(leader, 65536):
-                screen.drawn += data
-        except OSError as error:
-            if error.errno != errno.EIO:  # nobody has the terminal open any more
-                raise
+        while not screen.drawn.endswith(end):
+            screen.drawn += os.read(leader, 65536)
+        screen.drawn = screen.drawn.removesuffix(end)
 
     reader = threading.Thread(target=read)
     reader.start()
@@ -103,7 +101,9 @@ def terminal(encoding: str = "utf-8") -> Iterator[tuple[TextIO, Screen]]:
         with open(follower, "w", encoding=encoding, errors="surrogateescape") as stream:
             yield stream, screen
     finally:
+        os.write(held, end)
         reader.join()
+        os.close(held)
         os.close(leader)
 
 
