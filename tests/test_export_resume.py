@@ -153,6 +153,45 @@ async def test_a_finished_part_replaces_what_was_to_be_replaced(
     assert len(read_rows(tmp_path / "c.csv")) == 250
 
 
+@pytest.mark.parametrize("name", ["c.csv", "c.parquet"])
+async def test_another_file_under_the_name_is_not_taken_for_the_export(
+    name: str, session: AsyncSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the whole export was lost before it had its name, a file that has it now is not reported as the export."""
+    target = tmp_path / name
+    with monkeypatch.context() as broken:
+        name_nothing(broken)
+        with pytest.raises(StopHereError):
+            await export_customers(session, target)
+    part_path(target).unlink()
+    target.write_text("somebody else's")
+    with pytest.raises(FileExistsError, match="is not the file that an earlier run of this export made"):
+        await export_customers(session, target, resume=True)
+    with pytest.raises(FileExistsError, match="it exists and holds something else"):
+        await export_customers(session, target, resume=True, if_exists="same")
+    assert target.read_text() == "somebody else's"
+    await export_customers(session, target, resume=True, if_exists="replace")
+    assert (len(read_rows(target)), os.listdir(tmp_path)) == (250, [name])
+
+
+async def test_a_file_that_was_changed_since_is_not_taken_for_the_export(
+    session: AsyncSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An export that has its name, and then other contents, is neither reported as whole nor replaced unasked."""
+    from shopsdk.export import _target
+
+    target = tmp_path / "c.csv"
+    with monkeypatch.context() as broken:
+        broken.setattr(_target, "sync_folder", _fail)
+        with pytest.raises(StopHereError):
+            await export_customers(session, target)
+    edited = target.read_text() + "a line of my own\n"
+    target.write_text(edited)
+    with pytest.raises(FileExistsError, match="is not the file"):
+        await export_customers(session, target, resume=True)
+    assert target.read_text() == edited
+
+
 async def test_a_crash_after_the_final_name_is_only_cleared_up(
     shop: Sandbox, session: AsyncSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

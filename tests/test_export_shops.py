@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from shopsdk import AsyncSession, NotFoundError
-from shopsdk.export import ExportProgress, export_shops
+from shopsdk.export import CheckpointError, ExportProgress, export_customers, export_shops
+from shopsdk.export._part import PartFile, open_part, part_path
 from tests.support import Heard, RawServer, Wire, answer, page_of, raw_server
 from tests.support_export import StopHereError, read_rows
 
@@ -188,3 +189,74 @@ async def test_wrong_arguments(arguments: dict[str, Any], message: str, tmp_path
         with pytest.raises(ValueError, match=message):
             await export_shops(session, tmp_path / "c.csv", **arguments)
         assert not shops.server.heard
+
+
+def begin_another(target: Path, *, parked: bool) -> PartFile:
+    """Begin an export to a name as another process would, and leave it under way, or unfinished."""
+    part = open_part(target, {}, b"another's", resume=False)
+    if parked:
+        part.add(b" page", attrs.evolve(part.mark, page=1, ids=[1], rows=1))
+        part.park()
+    return part
+
+
+@pytest.mark.parametrize("parked", [False, True])
+async def test_clearing_up_leaves_what_another_export_has_begun_since(tmp_path: Path, parked: bool) -> None:
+    """Once a shop's file is whole, a new export to its name keeps its files when the first one clears up."""
+    begun: list[PartFile] = []
+
+    def show(progress: ExportProgress) -> None:
+        if progress.stage == "reading" and progress.shop_id == 33 and not begun:
+            begun.append(begin_another(tmp_path / "c-11.csv", parked=parked))
+
+    async with mall() as shops, shops.session() as session:
+        made = await export_shops(
+            session, tmp_path / "c-{shop_id}.csv", SHOPS, shops_at_once=1, per_page=10, on_progress=show
+        )
+    assert (made.failed, len(begun)) == ({}, 1)
+    assert sorted(os.listdir(tmp_path)) == [
+        *("c-11.csv", "c-11.csv.part", "c-11.csv.part.checkpoint"),
+        *("c-22.csv", "c-33.csv"),
+    ]
+    assert part_path(tmp_path / "c-11.csv").read_bytes().startswith(b"another's")
+    begun[0].close()
+
+
+@pytest.mark.parametrize("name", ["all.csv", "all.parquet"])
+async def test_one_file_of_many_shops_leaves_another_export_to_its_name_alone(tmp_path: Path, name: str) -> None:
+    """The one file is not made over an export to the same name that is under way; its pieces are kept."""
+    target = tmp_path / name
+    begun: list[PartFile] = []
+
+    def show(progress: ExportProgress) -> None:
+        if progress.stage == "done" and progress.shop_id == 33:
+            begun.append(begin_another(target, parked=False))
+
+    async with mall() as shops, shops.session() as session:
+        with pytest.raises(CheckpointError, match="another export is at work on"):
+            await export_shops(session, target, SHOPS, shops_at_once=1, per_page=10, on_progress=show)
+        assert part_path(target).read_bytes() == b"another's"
+        begun[0].park()
+        made = await export_shops(session, target, SHOPS, per_page=10, resume=True)
+    assert (made.rows, os.listdir(tmp_path)) == (132, [name])
+
+
+async def test_one_file_of_many_shops_does_not_undo_an_unfinished_export(tmp_path: Path) -> None:
+    """What an earlier export of one shop to the same name has read is kept, though pieces are gone on with."""
+    target = tmp_path / "all.csv"
+
+    def show(progress: ExportProgress) -> None:
+        if progress.rows >= 20:
+            raise StopHereError
+
+    async with mall() as shops, shops.session() as session:
+        with pytest.raises(StopHereError):
+            await export_shops(session, target, SHOPS, shops_at_once=1, per_page=10, on_progress=show)
+        with pytest.raises(StopHereError):
+            await export_customers(session, target, shop_id=11, per_page=10, on_progress=show)
+        kept = part_path(target).read_bytes()
+        with pytest.raises(FileExistsError, match="an unfinished export of"):
+            await export_shops(session, target, SHOPS, per_page=10, resume=True)
+        assert part_path(target).read_bytes() == kept
+        await export_shops(session, target, SHOPS, per_page=10, resume=True, if_exists="replace")
+    assert os.listdir(tmp_path) == ["all.csv"]

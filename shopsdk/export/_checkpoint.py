@@ -64,6 +64,8 @@ class Mark:
     """Was all of it on the disk before this line was written?"""
     complete: bool = False
     """Is this the end of the list?"""
+    placed: _Count | None = None
+    """The size of the whole file, written just before it gets its final name."""
 
     def after(self) -> Page[Customer] | None:
         """Make what the walk goes on behind; None: begin at the beginning."""
@@ -136,6 +138,18 @@ class Journal:
                 raise self.damaged("its offsets fall")
             offset = mark.offset
             yield mark, end
+
+    def last(self) -> Mark | None:
+        """Read the last mark; None where there is none.
+
+        Raises:
+            CheckpointError: it is damaged, or not what an export writes.
+        """
+        last: Mark | None = None
+        if self.parameters() is not None:
+            for mark, _ in self.marks():
+                last = mark
+        return last
 
     def _lines(self, start: int) -> Iterator[tuple[bytes, int]]:
         """Read whole lines, each with where it ends."""

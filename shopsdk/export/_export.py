@@ -17,7 +17,7 @@ from shopsdk.export._rows import Format, customer_rows, plain_value
 from shopsdk.export._sink import CustomerSink
 from shopsdk.export._summary import ExportSummary
 from shopsdk.export._tally import Tally, counting
-from shopsdk.export._target import IfExists, check_target, forget, put_in_place
+from shopsdk.export._target import IfExists, check_target, clear_up, put_in_place
 from shopsdk.export._worker import Worker, finished
 
 Destination = str | os.PathLike[str] | BinaryIO | CustomerSink
@@ -168,7 +168,7 @@ async def to_file(
         report.begin(done)
         size = target.stat().st_size
         if not keep_checkpoint:
-            await finished(worker.start(forget, target))
+            await finished(worker.start(clear_up, target))
     report.tell("done")
     return report.summary(tally, path=target, form=how.form, size=size)
 

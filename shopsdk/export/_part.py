@@ -75,6 +75,10 @@ class PartFile:
         """Say that the list has been read to its end; it stays open, so that no other export begins it anew."""
         self._file_away(complete=True)
 
+    def will_place(self, size: int) -> None:
+        """Say that the whole file, of that size, gets its final name now: a later run can tell it from another file."""
+        self._file_away(complete=True, placed=size)
+
     def park(self) -> None:
         """Keep what there is for a later run, or nothing if that is not one page; and let go."""
         try:
@@ -104,9 +108,9 @@ class PartFile:
         sync_folder(self.target.parent)
         self._synced_at = time.monotonic()
 
-    def _file_away(self, *, complete: bool) -> None:
+    def _file_away(self, *, complete: bool, placed: int | None = None) -> None:
         self._sync()
-        self.mark = attrs.evolve(self.mark, crc=0, synced=True, complete=complete)
+        self.mark = attrs.evolve(self.mark, crc=0, synced=True, complete=complete, placed=placed)
         self._journal.add(self.mark)
 
 

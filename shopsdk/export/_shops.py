@@ -1,7 +1,7 @@
 """``export_shops``: many shops at once, through one session, into a file each or into one."""
 
 import asyncio
-import errno
+import io
 import os
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -11,7 +11,7 @@ from typing import Any, TypeVar, Unpack
 import attrs
 
 from shopsdk import AsyncSession, CustomerFilters, OrderColumn, OrderDirection, ShopError
-from shopsdk.export._disk import state_of
+from shopsdk.export._disk import open_locked, release, remove, state_of
 from shopsdk.export._export import to_file
 from shopsdk.export._file import Job, fill, whole
 from shopsdk.export._part import PartFile, checkpoint_path, open_finished
@@ -20,7 +20,7 @@ from shopsdk.export._report import OnProgress, Report
 from shopsdk.export._rows import Format, plain_value
 from shopsdk.export._summary import ExportSummary
 from shopsdk.export._tally import counting
-from shopsdk.export._target import IfExists, check_target, forget, put_in_place
+from shopsdk.export._target import IfExists, check_target, clear_up, put_in_place
 from shopsdk.export._worker import Worker, finished
 
 R = TypeVar("R")
@@ -162,7 +162,7 @@ async def _a_file_each(queries: Mapping[int, Query], many: _Many) -> ShopsSummar
         # Until now they told what had been finished already, had it come to going on.
         with Worker() as worker:
             for shop_id in made:
-                await finished(worker.start(forget, target_of(many.name, shop_id)))
+                await finished(worker.start(clear_up, target_of(many.name, shop_id)))
     size = sum(summary.bytes for summary in made.values())
     return ShopsSummary(path=None, bytes=size, shops=made, failed=failed)
 
@@ -200,11 +200,11 @@ async def _one_file(queries: Mapping[int, Query], many: _Many) -> ShopsSummary:
         return ShopsSummary(path=None, bytes=0, shops=made, failed=failed)
     with Worker() as worker, ExitStack() as opened:
         parts = _finished_parts(queries, pieces, many)
-        file = await finished(worker.start(whole, parts, target, many.how, prefix, opened))
+        file = await finished(worker.start(_one_whole, parts, target, many, prefix, opened))
         put = worker.start(put_in_place, file, target, if_exists=many.if_exists, taken=taken)
         size = await finished(put)
         for piece in pieces.values():
-            await finished(worker.start(forget, piece))
+            await finished(worker.start(clear_up, piece))
     return ShopsSummary(path=target, bytes=size, shops=made, failed={})
 
 
@@ -219,6 +219,14 @@ def _finished_parts(queries: Mapping[int, Query], pieces: Mapping[int, Path], ma
             yield part
 
 
+def _one_whole(parts: Iterator[PartFile], target: Path, many: _Many, prefix: bytes, opened: ExitStack) -> io.FileIO:
+    """Make the whole file, and keep other exports off its name until ``opened`` is closed."""
+    lock = open_locked(checkpoint_path(target), anew=many.if_exists == "replace")
+    opened.callback(release, lock)
+    opened.callback(remove, lock)
+    return whole(parts, target, many.how, prefix, opened)
+
+
 def _check_each(queries: Mapping[int, Query], many: _Many) -> None:
     """See whether every name is free."""
     for query in queries.values():
@@ -229,10 +237,9 @@ def _check_each(queries: Mapping[int, Query], many: _Many) -> None:
 def _check_one(target: Path, queries: Mapping[int, Query], pieces: Mapping[int, Path], many: _Many) -> None:
     """See whether the one name is free, and what of an earlier run lies in pieces beside it."""
     going_on = many.resume and any(state_of(checkpoint_path(piece)) for piece in pieces.values())
-    if not going_on:
-        check_target(target, {}, resume=many.resume, if_exists=many.if_exists)
-    elif target.is_dir():
-        raise IsADirectoryError(errno.EISDIR, "it is a folder", str(target))
+    # Pieces of an earlier run replace the file that is there, but not the unfinished export of one shop.
+    if_exists = "same" if going_on and many.if_exists == "refuse" else many.if_exists
+    check_target(target, {}, resume=False, if_exists=if_exists)
     for shop_id, piece in pieces.items():
         check_target(piece, _piece_parameters(queries[shop_id], many), resume=many.resume, if_exists=many.if_exists)
 

@@ -5,11 +5,13 @@ import io
 import os
 import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
 from shopsdk.export._checkpoint import Journal, Mark
 from shopsdk.export._disk import holds_same, path_of, place, remove, state_of, sync_folder
+from shopsdk.export._errors import CheckpointError
 from shopsdk.export._part import PartFile, check_parameters, checkpoint_path, part_path
 
 IfExists = Literal["refuse", "same", "replace"]
@@ -36,9 +38,14 @@ def check_target(target: Path, parameters: dict[str, object], *, resume: bool, i
     earlier = _earlier(target) if resume or if_exists != "replace" else None
     if resume and earlier is not None:
         asked, mark = earlier
-        if mark.complete and there is not None and _is_placed(part_path(target), there):
+        if not mark.complete or there is None or _is_unfinished(part_path(target), there):
+            return None
+        if mark.placed == there.st_size:
             check_parameters(target, asked, parameters)
             return mark
+        if if_exists == "refuse":
+            why = "it is not the file that an earlier run of this export made; if_exists='replace' replaces it"
+            raise FileExistsError(errno.EEXIST, why, str(target))
         return None
     if there is not None and if_exists == "refuse":
         why = "it exists, and there is nothing beside it to go on with" if resume else "it exists already"
@@ -60,19 +67,16 @@ def _earlier(target: Path) -> tuple[Mapping[str, object], Mark] | None:
         return None
     try:
         parameters = journal.parameters()
-        last: Mark | None = None
-        if parameters is not None:
-            for mark, _ in journal.marks():
-                last = mark
+        last = journal.last()
     finally:
         journal.close()
     return None if parameters is None or last is None or not (last.page or last.complete) else (parameters, last)
 
 
-def _is_placed(part: Path, there: os.stat_result) -> bool:
-    """Tell whether the unfinished file has its final name; between a hard link and the removal, it has both."""
+def _is_unfinished(part: Path, there: os.stat_result) -> bool:
+    """Tell whether there is a file that lacks its final name; between a hard link and the removal, it has both."""
     state = state_of(part)
-    return state is None or os.path.samestat(state, there)
+    return state is not None and not os.path.samestat(state, there)
 
 
 def put_in_place(
@@ -99,31 +103,43 @@ def put_in_place(
         OSError: the name cannot be given; the export is kept.
     """
     size = os.fstat(file.fileno()).st_size
-    if if_exists == "same" and state_of(target) is not None:
-        differs = not holds_same(file, target)
+    same = if_exists == "same" and state_of(target) is not None
+    if same and not holds_same(file, target):
         remove(file)
-        if differs and part is not None:
+        if part is not None:
             part.discard()
-        if differs:
-            why = "it exists and holds something else; if_exists='replace' replaces it"
-            raise FileExistsError(errno.EEXIST, why, str(target))
-    else:
-        try:
+        why = "it exists and holds something else; if_exists='replace' replaces it"
+        raise FileExistsError(errno.EEXIST, why, str(target))
+    try:
+        if part is not None:
+            part.will_place(size)
+        if same:
+            remove(file)
+        else:
             place(file, target, replace=taken or if_exists == "replace")
-        except BaseException as error:
-            if part is None or path_of(file) != part.path:
-                remove(file)  # it was made of parts, and they are kept
-            if isinstance(error, FileExistsError):
-                why = "it appeared while the export ran, which is kept; resume=True replaces it"
-                raise FileExistsError(errno.EEXIST, why, str(target)) from None
-            raise
+    except BaseException as error:
+        if part is None or path_of(file) != part.path:
+            remove(file)  # it was made of parts, and they are kept
+        if isinstance(error, FileExistsError):
+            why = "it appeared while the export ran, which is kept; resume=True replaces it"
+            raise FileExistsError(errno.EEXIST, why, str(target)) from None
+        raise
     sync_folder(target.parent)
     if part is not None:
         part.discard(keep_checkpoint=keep_checkpoint)
     return size
 
 
-def forget(target: Path) -> None:
-    """Remove an unfinished export and its checkpoint, the bytes first."""
-    part_path(target).unlink(missing_ok=True)
-    checkpoint_path(target).unlink(missing_ok=True)
+def clear_up(target: Path) -> None:
+    """Remove what an export that was read to its end has left beside its target, unless another one has begun since."""
+    with suppress(CheckpointError):
+        journal = Journal.existing(checkpoint_path(target))
+        if journal is None:
+            return
+        try:
+            last = journal.last()
+            if last is not None and last.complete:
+                part_path(target).unlink(missing_ok=True)
+                journal.remove()
+        finally:
+            journal.close()
