@@ -105,22 +105,26 @@ class Stranger:
             os.lchown(path, self.uid, self.uid)
         else:
             state = os.lstat(path)
-            self._given.add((state.st_dev, state.st_ino, state.st_mtime_ns))
+            self._given.add(self._identity(state))
 
     def pretend(self, look: Callable[..., os.stat_result]) -> Callable[..., os.stat_result]:
         def lie(*args: Any, **options: Any) -> os.stat_result:
             state = look(*args, **options)
-            given = (state.st_dev, state.st_ino, state.st_mtime_ns) in self._given  # numbers are used again
+            given = self._identity(state) in self._given
             return os.stat_result((*state[:4], self.uid, *state[5:])) if given else state
 
         return lie
+
+    def _identity(self, state: os.stat_result) -> tuple[int, int, int]:
+        # A file's number is used again; a folder changes with every file in it.
+        return state.st_dev, state.st_ino, 0 if stat.S_ISDIR(state.st_mode) else state.st_mtime_ns
 
 
 @pytest.fixture
 def stranger(monkeypatch: pytest.MonkeyPatch) -> Stranger:
     made = Stranger()
     if not ROOT:
-        for name in ("lstat", "fstat"):
+        for name in ("lstat", "fstat", "stat"):
             monkeypatch.setattr(os, name, made.pretend(getattr(os, name)))
     return made
 
@@ -443,6 +447,20 @@ async def test_a_strangers_file_widens_nothing(small: Sandbox, shared: Path, str
                 await export_customers(session, target, if_exists="replace")
         assert target.stat().st_mode & 0o7777 == expected
         assert target.stat().st_gid == os.getegid()
+
+
+async def test_the_file_of_a_folders_owner_widens_nothing(small: Sandbox, tmp_path: Path, stranger: Stranger) -> None:
+    """In another user's folder, a file that they made for all to write to does not make the export so."""
+    target = tmp_path / "c.csv"
+    target.write_text("old")
+    target.chmod(0o666)
+    stranger.owns(target)
+    stranger.owns(tmp_path)
+    tmp_path.chmod(0o755)
+    async with small.session() as session:
+        with masked(0o077):
+            await export_customers(session, target, if_exists="replace")
+    assert target.stat().st_mode & 0o7777 == 0o600
 
 
 @pytest.mark.parametrize("windows", [False, True])
