@@ -166,6 +166,29 @@ async def test_the_body_of_a_stranger_is_not_waited_for(host: str, status: int) 
         await writer.wait_closed()
 
 
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\x16\x03\x01 is TLS\r\n\r\n",
+        b"GET /v1/shops HTTP/1.1\r\nAuthorization: Bearer hunter2\x00\r\n\r\n",
+        b"GET /v1/shops HTTP/1.1\r\nAuthorization: Bearer hunter2" + b"2" * 2**17 + b"\r\n\r\n",
+        b"GET /v1/shops HTTP/1.1\r\nX: hunter2\r\nContent-Length: hunter2\r\n\r\n",
+        b"GET http://[hunter2/ HTTP/1.1\r\n\r\n",
+    ],
+)
+async def test_what_is_no_http_is_logged_in_a_line(sent: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    """A neighbour fills no log with what they send, and the log quotes nothing of it."""
+    with Sandbox([ADA]) as shop:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(shop.base_url.split(":")[2].split("/")[0]))
+        writer.write(sent)
+        assert (await reader.read()).startswith(b"HTTP/1.0 400 ")
+        writer.close()
+        await writer.wait_closed()
+    assert len(caplog.records) <= 1
+    assert "hunter2" not in caplog.text
+    assert "Traceback" not in caplog.text
+
+
 async def test_what_is_removed_from_the_list_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     """Requests that a test has removed from the list take no room from later ones."""
     monkeypatch.setattr("shopsdk.sandbox._record._KEPT_BYTES", 60_000)

@@ -1,6 +1,7 @@
 """A thread with a loop of its own: the server answers while the test's loop is busy, blocked or not there at all."""
 
 import asyncio
+import logging
 import socket
 import threading
 from collections.abc import Callable, Coroutine
@@ -8,6 +9,7 @@ from contextlib import ExitStack, suppress
 from typing import Any, Self
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from shopsdk.sandbox._front import Front
 
@@ -16,6 +18,17 @@ _TURNS = 5
 
 Nobody is accepted any more meanwhile; a listener that is closed before them leaves such a connection open for ever.
 """
+
+
+def _keep_short(record: logging.LogRecord) -> bool:
+    """Log what is no HTTP in one line: the traceback would quote it, a key in it included."""
+    if record.exc_info is not None and isinstance(record.exc_info[1], HttpProcessingError):
+        record.exc_info = None
+    return True
+
+
+_logger = logging.getLogger("shopsdk.sandbox.http")
+_logger.addFilter(_keep_short)
 
 
 class ServerThread:
@@ -42,7 +55,7 @@ class ServerThread:
 
     async def _open(self) -> tuple[Front, web.ServerRunner]:
         front = self._make_front()
-        runner = web.ServerRunner(web.Server(front.handle, access_log=None), shutdown_timeout=1.0)
+        runner = web.ServerRunner(web.Server(front.handle, access_log=None, logger=_logger), shutdown_timeout=1.0)
         await runner.setup()
         await web.SockSite(runner, self._listener).start()
         return front, runner
