@@ -1,12 +1,16 @@
 """How the tests run the command: in this process where that is enough, as a process of its own where it is not."""
 
 import os
+import pty
+import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 import attrs
 import pytest
@@ -40,6 +44,53 @@ def signals_restored() -> Iterator[None]:
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
+
+
+class Terminal:
+    """A terminal, and all that was drawn on it once its context has ended.
+
+    It stays open until then: what nobody has read yet may be lost when the last one closes it.
+    """
+
+    _END = b"\x1c the end \x1c"
+
+    def __init__(self) -> None:
+        self._leader, self.follower = pty.openpty()
+        self.drawn = b""
+        self._more = threading.Condition()
+        self._reader = threading.Thread(target=self._read)
+
+    def __enter__(self) -> Self:
+        self._reader.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        os.write(self.follower, self._END)
+        self._reader.join()
+        self.drawn, _, _ = self.drawn.partition(self._END)
+        os.close(self.follower)
+        os.close(self._leader)
+
+    def start(self, words: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+        """Start a process that has nothing but this terminal."""
+        here = self.follower
+        return subprocess.Popen(words, cwd=cwd, env=env, stdin=here, stdout=here, stderr=here, start_new_session=True)
+
+    def press(self, keys: bytes) -> None:
+        """Type."""
+        os.write(self._leader, keys)
+
+    def wait_for(self, pattern: bytes) -> None:
+        """Wait until something is drawn."""
+        with self._more:
+            self._more.wait_for(lambda: re.search(pattern, self.drawn))
+
+    def _read(self) -> None:
+        while self._END not in self.drawn:
+            data = os.read(self._leader, 65536)
+            with self._more:
+                self.drawn += data
+                self._more.notify_all()
 
 
 @attrs.frozen

@@ -25,7 +25,7 @@ from shopsdk import Customer, ShopError
 from shopsdk.cli import _change, main
 from shopsdk.cli._signals import signals
 from shopsdk.sandbox import Fault, RecordedRequest, Sandbox
-from tests.support_cli import COMMAND, Shell, environment, run, running, signals_restored
+from tests.support_cli import COMMAND, Shell, Terminal, environment, run, running, signals_restored
 from tests.support_export import read_rows
 
 pytestmark = pytest.mark.slow
@@ -243,31 +243,18 @@ def test_a_code_that_is_in_doubt_is_exit_code_4(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_at_the_question_changes_nothing(number: int, code: int, tmp_path: Path) -> None:
     """A question that is stopped is no yes."""
-    leader, follower = pty.openpty()
-    with shop_of_two() as (shop, _):
-        process = subprocess.Popen(
-            [*COMMAND, "balance", "7", "5"],
-            env=environment(shop),
-            cwd=tmp_path,
-            stdin=follower,
-            stdout=follower,
-            stderr=follower,
-            start_new_session=True,
-        )
-        os.close(follower)
-        drawn = b""
+    with shop_of_two() as (shop, _), Terminal() as terminal:
+        process = terminal.start([*COMMAND, "balance", "7", "5"], cwd=tmp_path, env=environment(shop))
         try:
-            while b"[y/N]: " not in drawn:
-                drawn += os.read(leader, 65536)
+            terminal.wait_for(rb"\[y/N\]: ")
             process.send_signal(number)
             assert code == process.wait()
         finally:
             process.kill()
             process.wait()
-        assert b"stopped, nothing was changed" in os.read(leader, 65536)
-        os.close(leader)
         assert [] == shop.transactions(7)
-    assert b"balance 0.00, to 5.00" in drawn
+    assert b"balance 0.00, to 5.00" in terminal.drawn
+    assert b"stopped, nothing was changed" in terminal.drawn
 
 
 def test_a_stopped_export_says_how_to_go_on_and_does(tmp_path: Path) -> None:

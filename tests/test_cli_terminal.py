@@ -1,12 +1,11 @@
 """The command on a terminal of its own, driven through a pseudo-tty; and without one."""
 
-import contextlib
 import io
-import os
-import pty
 import re
 import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,37 +15,32 @@ from rich.console import Console
 from shopsdk.cli._progress import Bars, Lines
 from shopsdk.export import ExportProgress
 from shopsdk.sandbox import Fault, Sandbox
-from tests.support_cli import COMMAND, environment, run
+from tests.support_cli import COMMAND, Terminal, environment, run
 
 pytestmark = pytest.mark.slow
 
 
-def started(shop: Sandbox, *words: str, cwd: Path, columns: int = 140) -> tuple["subprocess.Popen[bytes]", int]:
-    """Start a command on a terminal of its own; gives the other end of it."""
-    leader, follower = pty.openpty()
-    process = subprocess.Popen(
-        [*COMMAND, *words],
-        env=environment(shop, TERM="xterm-256color", COLUMNS=str(columns), LINES="40"),
-        cwd=cwd,
-        stdin=follower,
-        stdout=follower,
-        stderr=follower,
-        start_new_session=True,
-    )
-    os.close(follower)
-    return process, leader
+@contextmanager
+def started(
+    shop: Sandbox, *words: str, cwd: Path, columns: int = 140
+) -> Iterator[tuple["subprocess.Popen[bytes]", Terminal]]:
+    """Start a command on a terminal of its own; it is killed at the latest when the context ends."""
+    env = environment(shop, TERM="xterm-256color", COLUMNS=str(columns), LINES="40")
+    with Terminal() as terminal:
+        process = terminal.start([*COMMAND, *words], cwd=cwd, env=env)
+        try:
+            yield process, terminal
+        finally:
+            process.kill()
+            process.wait()
 
 
 def on_terminal(shop: Sandbox, *words: str, cwd: Path, keys: bytes = b"", columns: int = 140) -> tuple[int, str]:
     """Run a command on a terminal of its own; gives its exit code and all that was drawn."""
-    process, leader = started(shop, *words, cwd=cwd, columns=columns)
-    os.write(leader, keys)
-    drawn = b""
-    with contextlib.suppress(OSError):  # EIO: the terminal's last process has gone
-        while data := os.read(leader, 65536):
-            drawn += data
-    os.close(leader)
-    return process.wait(), drawn.decode()
+    with started(shop, *words, cwd=cwd, columns=columns) as (process, terminal):
+        terminal.press(keys)
+        code = process.wait()
+    return code, terminal.drawn.decode()
 
 
 def test_a_terminal_sees_a_bar(tmp_path: Path) -> None:
@@ -67,17 +61,10 @@ def test_a_terminal_sees_a_bar(tmp_path: Path) -> None:
 def test_a_terminal_sees_what_is_waited_for(tmp_path: Path) -> None:
     """A bar that stands still says what for, and for how long; it ends as it is at Ctrl-C."""
     with Sandbox(300, faults=[Fault("rate_limit", retry_after="60")]) as shop:
-        process, leader = started(shop, "export", "c.csv", cwd=tmp_path)
-        drawn = b""
-        try:
-            while not re.search(rb"waiting (6\d|5\d) s for the rate limit", drawn):
-                drawn += os.read(leader, 65536)
+        with started(shop, "export", "c.csv", cwd=tmp_path) as (process, terminal):
+            terminal.wait_for(rb"waiting (6\d|5\d) s for the rate limit")
             process.send_signal(signal.SIGINT)
             assert 130 == process.wait()
-        finally:
-            process.kill()
-            process.wait()
-            os.close(leader)
 
 
 STAGES: list[dict[str, Any]] = [
@@ -146,20 +133,12 @@ def test_a_terminal_sees_a_table_and_is_asked(tmp_path: Path) -> None:
 def test_ctrl_c_at_the_question_ends_it(tmp_path: Path) -> None:
     """A question that seems dead to Ctrl-C until Enter is pressed, or one that leaves it open what was done."""
     with Sandbox(1) as shop:
-        process, leader = started(shop, "balance", "1001", "-5.00", cwd=tmp_path)
-        drawn = b""
-        try:
-            while b"[y/N]: " not in drawn:
-                drawn += os.read(leader, 65536)
+        with started(shop, "balance", "1001", "-5.00", cwd=tmp_path) as (process, terminal):
+            terminal.wait_for(rb"\[y/N\]: ")
             process.send_signal(signal.SIGINT)
-            code = process.wait()
-        finally:
-            process.kill()
-            process.wait()
-        drawn = os.read(leader, 65536)
-        os.close(leader)
-        assert (code, shop.transactions(1001)) == (130, [])
-    assert drawn == b"\r\nshopsdk: stopped, nothing was changed\r\n"
+            assert 130 == process.wait()
+        assert [] == shop.transactions(1001)
+    assert terminal.drawn.endswith(b"[y/N]: \r\nshopsdk: stopped, nothing was changed\r\n")
 
 
 def test_ctrl_d_at_the_question_is_no(tmp_path: Path) -> None:

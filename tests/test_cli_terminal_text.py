@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import os
-import pty
 import re
 import subprocess
 import sys
@@ -29,7 +28,7 @@ from shopsdk.cli._console import SafeConsole
 from shopsdk.cli._stdio import data_output, printable, printable_lines, put, say, standard_streams
 from shopsdk.cli._words import shell_line
 from shopsdk.sandbox import Sandbox
-from tests.support_cli import COMMAND, environment, signals_restored
+from tests.support_cli import COMMAND, Terminal, environment, signals_restored
 
 HOSTILE = (
     "\x1b]0;owned\x07",
@@ -70,41 +69,13 @@ def hidden(text: str) -> list[str]:
     return [c for c in text if c not in ALLOWED and (not c.isprintable() or UNSEEN.match(c))]
 
 
-@attrs.define
-class Screen:
-    """What came out of a terminal."""
-
-    drawn: bytes = b""
-
-    @property
-    def text(self) -> str:
-        return self.drawn.decode()
-
-
 @contextmanager
-def terminal(encoding: str = "utf-8") -> Iterator[tuple[TextIO, Screen]]:
-    """A terminal that takes what is written as it is; what was drawn is there once the context has ended."""
-    leader, follower = pty.openpty()
-    tty.setraw(follower)  # or it would turn ends of lines into two characters
-    end = b"\x1c the end \x1c"
-    held = os.dup(follower)  # once nobody has a terminal open, what was not read yet may be lost
-    screen = Screen()
-
-    def read() -> None:
-        while not screen.drawn.endswith(end):
-            screen.drawn += os.read(leader, 65536)
-        screen.drawn = screen.drawn.removesuffix(end)
-
-    reader = threading.Thread(target=read)
-    reader.start()
-    try:
-        with open(follower, "w", encoding=encoding, errors="surrogateescape") as stream:
+def terminal(encoding: str = "utf-8") -> Iterator[tuple[TextIO, Terminal]]:
+    """A stream to a terminal that takes what is written as it is; all was drawn once the context has ended."""
+    with Terminal() as screen:
+        tty.setraw(screen.follower)  # or it would turn ends of lines into two characters
+        with open(os.dup(screen.follower), "w", encoding=encoding, errors="surrogateescape") as stream:
             yield stream, screen
-    finally:
-        os.write(held, end)
-        reader.join()
-        os.close(held)
-        os.close(leader)
 
 
 class _Answers(BaseHTTPRequestHandler):
@@ -174,7 +145,7 @@ def on_terminals(server: HostileShop, *words: str) -> tuple[int, str, str]:
                 main()
         except SystemExit as end:
             code = end.code
-    return code or 0, screen.text, told.text
+    return code or 0, screen.drawn.decode(), told.drawn.decode()
 
 
 def customer_of(text: str) -> dict[str, object]:
@@ -347,7 +318,7 @@ def test_characters_that_are_cut_between_writes_come_out_whole(monkeypatch: pyte
             with standard_streams(), data_output() as output:
                 for start in range(0, len(row), size):
                     assert output.write(memoryview(row)[start : start + size]) == len(row[start : start + size])
-        assert screen.text == 'é€🙂\\u202e\\u009b,"a\nb"\n'
+        assert screen.drawn.decode() == 'é€🙂\\u202e\\u009b,"a\nb"\n'
 
 
 @pytest.mark.parametrize(
@@ -377,7 +348,7 @@ def test_each_stream_is_judged_by_itself(monkeypatch: pytest.MonkeyPatch, tmp_pa
                 sys.exit()
             assert (sys.stdout, sys.stderr) == (out, err)
     assert (tmp_path / "file").read_text() == f"{text}\n{text}\n"
-    assert screen.text == f"{printable(text)}\n{printable(text)}\n"
+    assert screen.drawn.decode() == f"{printable(text)}\n{printable(text)}\n"
 
 
 def test_whatever_else_writes_to_a_terminal_is_covered(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -394,8 +365,8 @@ def test_whatever_else_writes_to_a_terminal_is_covered(monkeypatch: pytest.Monke
             assert not hasattr(sys.stderr, "buffer")
             raise RuntimeError(text)
         sys.excepthook(RuntimeError, caught.value, None)  # as Python does at its end
-    assert not hidden(screen.text)
-    assert 4 == screen.text.count(printable(text))
+    assert not hidden(screen.drawn.decode())
+    assert 4 == screen.drawn.decode().count(printable(text))
 
 
 def own_sequences_removed(drawn: bytes) -> str:

@@ -456,7 +456,7 @@ async def test_the_file_of_a_folders_owner_widens_nothing(small: Sandbox, tmp_pa
     target.chmod(0o666)
     stranger.owns(target)
     stranger.owns(tmp_path)
-    tmp_path.chmod(0o755)
+    os.chmod(tmp_path, 0o755)
     async with small.session() as session:
         with masked(0o077):
             await export_customers(session, target, if_exists="replace")
