@@ -16,7 +16,7 @@ _BODY = render_page(7, 100, 100_000)
 def _reader(name: str) -> Callable[[bytes], object]:
     if name == "shopsdk":
         from shopsdk import Customer, Page  # noqa: PLC0415 - only in the contender's own process
-        from shopsdk._codec import decode  # noqa: PLC0415 - the codec alone is not public
+        from shopsdk._codec.json import decode  # noqa: PLC0415 - the codec alone is not public
 
         return lambda body: decode(body, Page[Customer])
     if name == "pydantic":

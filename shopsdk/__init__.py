@@ -16,13 +16,14 @@ The README is the place to begin; this is the reference.
 - Beside it: ``shopsdk.sandbox``, a shop to try it on; ``shopsdk.testing``, fixtures for pytest; ``shopsdk.export``,
   customers into files
 
-Why it may be trusted: ``shopsdk._pages`` has the walk and its proof, ``shopsdk._balance`` tells how an edit is sent at
-most once, and ``shopsdk._wire`` what becomes of a GET with a body.
+Why it may be trusted: ``shopsdk._pagination.walk`` has the walk and its proof, ``shopsdk._api.balance`` tells how an
+edit is sent at most once, and ``shopsdk._http.request`` what becomes of a GET with a body.
 """
 
-from shopsdk._arguments import CustomerFilters
-from shopsdk._balance import edit_customer_balance, find_balance_edit, get_customer_balance_transactions
-from shopsdk._customers import edit_customer_affiliate_code, find_customer, get_customer, get_customers
+from shopsdk._api.arguments import CustomerFilters
+from shopsdk._api.balance import edit_customer_balance, find_balance_edit, get_customer_balance_transactions
+from shopsdk._api.customers import edit_customer_affiliate_code, find_customer, get_customer, get_customers
+from shopsdk._api.iteration import iter_customer_pages, iter_customers, paginate
 from shopsdk._errors import (
     AuthenticationError,
     DecodeError,
@@ -50,7 +51,9 @@ from shopsdk._events import (
     RequestStarted,
     RetryScheduled,
 )
-from shopsdk._gate import Clock, RateLimit
+from shopsdk._http.limits import Clock, RateLimit
+from shopsdk._http.retry import RetryPolicy, Timeout
+from shopsdk._http.session import AsyncSession
 from shopsdk._models import (
     AffiliateCodeEdit,
     AffiliateReferrer,
@@ -61,9 +64,6 @@ from shopsdk._models import (
     OrderDirection,
     Page,
 )
-from shopsdk._retry import RetryPolicy, Timeout
-from shopsdk._session import AsyncSession
-from shopsdk._streams import iter_customer_pages, iter_customers, paginate
 from shopsdk._version import __version__
 
 __all__ = [

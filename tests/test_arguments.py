@@ -29,7 +29,7 @@ from shopsdk import (
     iter_customers,
     paginate,
 )
-from shopsdk._arguments import (
+from shopsdk._api.arguments import (
     balance_amount,
     balance_description,
     checked_affiliate_code,
@@ -38,7 +38,7 @@ from shopsdk._arguments import (
     edit_reference,
     reference_marker,
 )
-from shopsdk._codec import encode
+from shopsdk._codec.json import encode
 from tests.support import answer, raw_server
 
 CENTS = st.integers(-100_000, 100_000)

@@ -35,7 +35,7 @@ from shopsdk import (
     get_customers,
     paginate,
 )
-from shopsdk._codec import decode, parse
+from shopsdk._codec.json import decode, parse
 from shopsdk.testing import InstantClock
 from tests.support import CUSTOMER, Behaviour, Heard, Wire, answer, page_of, pass_time, raw_server, silence
 from tests.support_bounds import BODIES, BOMB, CAP, OPERATIONS, Own

@@ -167,9 +167,7 @@ def test_a_reference_is_used_once(shell: Shell, shop: Sandbox) -> None:
 
 def test_an_unknown_outcome_says_what_is_known(shell: Shell, shop: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """An operator left with a stack trace and no way to find out whether a customer was paid."""
-    from shopsdk import _edit
-
-    monkeypatch.setattr(_edit, "_PAUSES", (0.0,))
+    monkeypatch.setattr("shopsdk._api.edit._PAUSES", (0.0,))
     shop.fail_next("drop_before", method="POST")
     ended = shell.run("balance", "1001", "-5.00", "--reference", "r-1", "--description", "a b", "--yes")
     assert ended.code == 4
@@ -192,7 +190,7 @@ def test_affiliate_sets_and_clears(shell: Shell, shop: Sandbox) -> None:
     async def at_once(_seconds: float) -> None:
         pass
 
-    shell.patch.setattr("shopsdk._session.Clock", lambda: Clock(sleep=at_once))
+    shell.patch.setattr("shopsdk._http.session.Clock", lambda: Clock(sleep=at_once))
     shop.fail_next("drop_before", method="PUT", times=9)
     ended = shell.run("affiliate", "1001", "--clear", "--shop-id", "38")
     assert (ended.code, "shopsdk affiliate 1001 --clear --shop-id 38" in ended.err) == (4, True)

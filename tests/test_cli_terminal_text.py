@@ -119,7 +119,7 @@ def hostile() -> Iterator[HostileShop]:
         thread.start()
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("TERM", "dumb")  # no control sequence is ours then
-            patch.setattr("shopsdk._session.Clock", lambda: Clock(sleep=at_once))
+            patch.setattr("shopsdk._http.session.Clock", lambda: Clock(sleep=at_once))
             yield HostileShop(server)
         server.shutdown()
         thread.join()

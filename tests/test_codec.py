@@ -25,8 +25,8 @@ from shopsdk import (
     get_customer_balance_transactions,
     get_customers,
 )
-from shopsdk._codec import decode, encode, parse, parse_or_none
-from shopsdk._exact import UnreadableError, exact
+from shopsdk._codec.json import decode, encode, parse, parse_or_none
+from shopsdk._codec.strict import UnreadableError, exact
 from shopsdk._models import Ledger
 from tests.support import answer, page_of, raw_server
 

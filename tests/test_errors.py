@@ -38,8 +38,8 @@ from shopsdk import (
     get_customers,
     iter_customers,
 )
-from shopsdk._refusal import error_from
-from shopsdk._wire import Request, Response, make_request
+from shopsdk._http.request import Request, Response, make_request
+from shopsdk._http.response import error_from
 from shopsdk.sandbox import Sandbox
 from tests.support import answer, page_of, raw_server
 

@@ -20,7 +20,7 @@ from shopsdk import (
     get_customer,
     iter_customers,
 )
-from shopsdk._session import core_of
+from shopsdk._http.session import core_of
 from shopsdk.sandbox import Sandbox
 from shopsdk.testing import InstantClock
 from tests.support import CUSTOMER, answer, raw_server, silence

@@ -24,7 +24,7 @@ from shopsdk import (
     find_balance_edit,
     find_customer,
 )
-from shopsdk._customers import _same_but_case  # pyright: ignore[reportPrivateUsage]
+from shopsdk._api.customers import _same_but_case  # pyright: ignore[reportPrivateUsage]
 from shopsdk.sandbox import Sandbox
 from tests.support import Heard, Wire, answer, page_of, raw_server
 

@@ -19,10 +19,10 @@ from shopsdk import (
     edit_customer_balance,
     get_customer,
 )
-from shopsdk._refusal import error_from, readable
-from shopsdk._retry import retry_after
-from shopsdk._settings import Secret
-from shopsdk._wire import Response, make_request, without_emails
+from shopsdk._config import Secret
+from shopsdk._http.request import Response, make_request, without_emails
+from shopsdk._http.response import error_from, readable
+from shopsdk._http.retry import retry_after
 from tests.support import Heard, Wire, answer, raw_server
 
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"

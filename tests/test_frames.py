@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 
 from shopsdk import AsyncSession, NotSentError, RetryPolicy, edit_customer_balance, get_customer
-from shopsdk._settings import Secret
+from shopsdk._config import Secret
 from shopsdk.testing import InstantClock
 from tests.test_foreign_text import SANCTUM, shown_of
 from tests.test_secrecy import Seen, chain, in_frames, key_stays_in
@@ -42,7 +42,7 @@ async def call(shop):
 def under_way(frame):
     while frame is not None:
         code = frame.f_code
-        if (code.co_name, code.co_filename[-11:]) == ("send", "_runtime.py") or code.co_name == "write_bytes":
+        if (code.co_name, code.co_filename[-12:]) == ("send", "lifecycle.py") or code.co_name == "write_bytes":
             return True
         frame = frame.f_back
     return False
@@ -163,7 +163,7 @@ def test_a_secret_that_is_interrupted_shows_nothing(at: int) -> None:
 
     def trace(frame: Any, event: str, arg: object) -> Any:
         nonlocal left
-        if frame.f_code.co_filename.endswith("_settings.py"):
+        if frame.f_code.co_filename.endswith("_config.py"):
             left -= 1
             if left < 0:
                 raise OddError

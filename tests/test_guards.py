@@ -33,7 +33,7 @@ from shopsdk import (
     iter_customers,
     paginate,
 )
-from shopsdk._session import core_of
+from shopsdk._http.session import core_of
 from shopsdk.testing import InstantClock
 from tests.support import CUSTOMER, Heard, Wire, answer, page_of, raw_server
 

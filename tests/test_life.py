@@ -26,7 +26,7 @@ from shopsdk import (
     iter_customers,
     paginate,
 )
-from shopsdk._session import core_of
+from shopsdk._http.session import core_of
 from shopsdk.sandbox import Sandbox
 from tests.support import CUSTOMER, Heard, Wire, answer, page_of, raw_server, silence
 

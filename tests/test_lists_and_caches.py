@@ -30,7 +30,7 @@ from shopsdk import (
     iter_customers,
     paginate,
 )
-from shopsdk._wire import ListParams, make_list_request, make_list_requests
+from shopsdk._http.request import ListParams, make_list_request, make_list_requests
 from shopsdk.sandbox import Fault, Sandbox
 from shopsdk.testing import InstantClock
 from tests.support import CUSTOMER, RawServer, answer, page_of, raw_server

@@ -20,7 +20,7 @@ from shopsdk import (
     get_customer,
     iter_customers,
 )
-from shopsdk._session import core_of
+from shopsdk._http.session import core_of
 from tests.support import CUSTOMER, Heard, Wire, answer, page_of, raw_server, silence
 from tests.support_proxy import certificate_file, client_tls, tls_server
 

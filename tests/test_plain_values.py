@@ -23,9 +23,9 @@ from hypothesis import strategies as st
 import shopsdk
 import shopsdk.export
 from shopsdk import AsyncSession, Customer, PaginationError
-from shopsdk._arguments import balance_amount, customer_filters
-from shopsdk._session import core_of
-from shopsdk._wire import make_request, plain_json
+from shopsdk._api.arguments import balance_amount, customer_filters
+from shopsdk._http.request import make_request, plain_json
+from shopsdk._http.session import core_of
 from shopsdk.export._plan import Query
 from shopsdk.sandbox import Fault, Sandbox
 from tests.support import CUSTOMER, Heard, Wire, answer, page_of, raw_server

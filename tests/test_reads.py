@@ -31,9 +31,9 @@ from shopsdk import (
     get_customers,
     iter_customers,
 )
-from shopsdk._session import core_of
-from shopsdk._settings import Secret
-from shopsdk._wire import make_request
+from shopsdk._config import Secret
+from shopsdk._http.request import make_request
+from shopsdk._http.session import core_of
 from shopsdk.testing import InstantClock
 from tests.support import CUSTOMER, Heard, Wire, answer, page_of, raw_server, time_out
 

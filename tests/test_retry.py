@@ -31,7 +31,7 @@ from shopsdk import (
     TransportError,
     UnknownOutcomeError,
 )
-from shopsdk._retry import decide, repeatable, retry_after
+from shopsdk._http.retry import decide, repeatable, retry_after
 
 NOON = datetime(2025, 7, 27, 12, tzinfo=UTC)
 

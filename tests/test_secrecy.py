@@ -30,8 +30,8 @@ from shopsdk import (
     get_customers,
     iter_customers,
 )
-from shopsdk._arguments import balance_amount
-from shopsdk._settings import Secret
+from shopsdk._api.arguments import balance_amount
+from shopsdk._config import Secret
 from shopsdk.testing import InstantClock
 from tests.support import (
     CUSTOMER,

@@ -26,8 +26,8 @@ from shopsdk import (
     get_customer_balance_transactions,
     iter_customers,
 )
-from shopsdk._gate import Budget, Clock, Gate, Gates
-from shopsdk._session import core_of
+from shopsdk._http.limits import Budget, Clock, Gate, Gates
+from shopsdk._http.session import core_of
 from shopsdk.sandbox import Sandbox
 from shopsdk.testing import InstantClock
 from tests.support import CUSTOMER, Heard, Wire, answer, pass_time, raw_server, silence

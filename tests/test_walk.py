@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shopsdk import DecodeError, Page, PaginationError, ServerError
-from shopsdk._pages import Walk, walk
+from shopsdk._pagination.walk import Walk, walk
 
 
 @attrs.frozen

@@ -20,7 +20,7 @@ from shopsdk import (
     iter_customers,
     paginate,
 )
-from shopsdk._pages import Walk, walk
+from shopsdk._pagination.walk import Walk, walk
 from shopsdk.sandbox import Fault, Sandbox
 from tests.support import CUSTOMER, Heard, RawServer, Wire, answer, page_of, raw_server
 from tests.test_walk import Row, ids_of, started

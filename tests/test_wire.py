@@ -20,15 +20,15 @@ from shopsdk import (
     iter_customers,
     paginate,
 )
-from shopsdk._refusal import readable
-from shopsdk._settings import Secret, check_base_url
-from shopsdk._wire import (
+from shopsdk._config import Secret, check_base_url
+from shopsdk._http.request import (
     make_list_request,
     make_request,
     path_segment,
     query_value,
     without_emails,
 )
+from shopsdk._http.response import readable
 from tests.support import CUSTOMER, RawServer, answer, page_of, raw_server
 
 ListParams = Literal["both", "body", "query"]

@@ -4,7 +4,9 @@ from decimal import Decimal
 
 import attrs
 
-from shopsdk._codec import parse
+from shopsdk._api.ledger import find_lines
+from shopsdk._codec.json import parse
+from shopsdk._codec.narrow import as_object
 from shopsdk._errors import (
     ReferenceConflictError,
     ResponseError,
@@ -13,13 +15,11 @@ from shopsdk._errors import (
     TransportError,
     UnknownOutcomeError,
 )
-from shopsdk._json import as_object
-from shopsdk._ledger import find_lines
+from shopsdk._http.lifecycle import Runtime
+from shopsdk._http.request import Request, Response, make_request
+from shopsdk._http.response import readable
+from shopsdk._http.session import AsyncSession, core_of
 from shopsdk._models import BalanceEdit, BalanceTransaction
-from shopsdk._refusal import readable
-from shopsdk._runtime import Runtime
-from shopsdk._session import AsyncSession, core_of
-from shopsdk._wire import Request, Response, make_request
 
 _ROUTE = "/shops/{shop_id}/customers/{customer_id}"
 _PAUSES = (0.0, 0.5, 1.0, 2.0, 4.0)

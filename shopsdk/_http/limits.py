@@ -16,8 +16,8 @@ from weakref import WeakValueDictionary
 import attrs
 from attrs.validators import ge, gt
 
+from shopsdk._config import finite_number, whole_number
 from shopsdk._errors import NotSentError, RateLimitedError, ResponseError, ServerError
-from shopsdk._settings import finite_number, whole_number
 
 _LONGEST_HOLD = 3600.0
 """Seconds; a server that asks for more is believed, but asked again after this long."""

@@ -9,13 +9,13 @@ from collections import defaultdict
 from decimal import Decimal
 from itertools import islice
 
-from shopsdk._arguments import reference_marker
-from shopsdk._codec import decode
-from shopsdk._core import Core
+from shopsdk._api.arguments import reference_marker
+from shopsdk._codec.json import decode
+from shopsdk._codec.scalars import WHOLE
 from shopsdk._errors import PaginationError, TransportError
+from shopsdk._http.core import Core
+from shopsdk._http.request import Request, Response, likely_cause, uncached, without_emails
 from shopsdk._models import BalanceTransaction, Ledger
-from shopsdk._scalars import WHOLE
-from shopsdk._wire import Request, Response, likely_cause, uncached, without_emails
 
 _logger = logging.getLogger("shopsdk")
 

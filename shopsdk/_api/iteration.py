@@ -4,13 +4,13 @@ from collections.abc import AsyncGenerator, Callable, Hashable, Mapping, Sequenc
 from operator import attrgetter
 from typing import Any, TypeVar, Unpack
 
-from shopsdk._arguments import CustomerFilters, customer_list
-from shopsdk._core import reader
-from shopsdk._gate import Budget
+from shopsdk._api.arguments import CustomerFilters, customer_list
+from shopsdk._http.core import reader
+from shopsdk._http.limits import Budget
+from shopsdk._http.request import check_int, check_page, check_params, likely_cause
+from shopsdk._http.session import AsyncSession, core_of
 from shopsdk._models import Customer, OrderColumn, OrderDirection, Page
-from shopsdk._pages import Walk, walk, walk_rows
-from shopsdk._session import AsyncSession, core_of
-from shopsdk._wire import check_int, check_page, check_params, likely_cause
+from shopsdk._pagination.walk import Walk, walk, walk_rows
 
 T = TypeVar("T")
 
@@ -31,8 +31,7 @@ def iter_customers(
     """Get Customers, all pages of it: stream every customer, each once, in order, in flat memory.
 
     Rows that slip onto pages already read, because others were deleted, are found again wherever the pages' totals can
-    show it; ``shopsdk._pages`` tells how. Leave it early inside ``contextlib.aclosing``, so that no read-ahead stays
-    behind:
+    show it. Leave it early inside ``contextlib.aclosing``, so that no read-ahead stays behind:
 
     ```python
     from contextlib import aclosing

@@ -12,14 +12,14 @@ from typing import TypeVar
 
 import attrs
 
-from shopsdk._codec import check_type, decode
+from shopsdk._codec.json import check_type, decode
 from shopsdk._errors import SessionStateError
 from shopsdk._events import Hook
-from shopsdk._gate import Budget, Clock, RateLimit
-from shopsdk._retry import RetryPolicy
-from shopsdk._runtime import Runtime
-from shopsdk._transport import Options
-from shopsdk._wire import ListParams, Request, Response, check_int, make_list_request, make_list_requests
+from shopsdk._http.lifecycle import Runtime
+from shopsdk._http.limits import Budget, Clock, RateLimit
+from shopsdk._http.request import ListParams, Request, Response, check_int, make_list_request, make_list_requests
+from shopsdk._http.retry import RetryPolicy
+from shopsdk._http.transport import Options
 
 T = TypeVar("T")
 

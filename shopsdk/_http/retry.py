@@ -14,6 +14,7 @@ from time import time
 import attrs
 from attrs.validators import ge, gt
 
+from shopsdk._config import finite_number, whole_number
 from shopsdk._errors import (
     DecodeError,
     NotSentError,
@@ -23,7 +24,6 @@ from shopsdk._errors import (
     ShopError,
     TransportError,
 )
-from shopsdk._settings import finite_number, whole_number
 
 _NUMBER = re.compile(r"[0-9]{1,300}(\.[0-9]{0,300})?")
 _LEAST_WAIT = 0.25

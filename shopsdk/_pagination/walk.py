@@ -27,9 +27,9 @@ from typing import Any, Generic, Literal, TypeVar
 
 import attrs
 
-from shopsdk._frontier import UNKNOWN_CAUSE, Progress, check_page_answer
 from shopsdk._models import Page
-from shopsdk._readahead import Arrival, Read, ReadAhead
+from shopsdk._pagination.prefetch import Arrival, Read, ReadAhead
+from shopsdk._pagination.progress import UNKNOWN_CAUSE, Progress, check_page_answer
 
 T = TypeVar("T")
 

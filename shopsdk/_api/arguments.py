@@ -11,8 +11,8 @@ from typing import Literal, TypedDict, cast, get_args
 
 import attrs
 
+from shopsdk._http.request import check_choice, check_int, check_page, path_segment, plain_text, unicode_text
 from shopsdk._models import OrderColumn, OrderDirection
-from shopsdk._wire import check_choice, check_int, check_page, path_segment, plain_text, unicode_text
 
 _NUMBER = re.compile(r"[1-9][0-9]{0,18}")
 _BEGINS_LIKE_A_NUMBER = re.compile(r"\s*[+-]?\.?[0-9]", re.ASCII)

@@ -14,8 +14,7 @@ from weakref import WeakValueDictionary
 
 import attrs
 
-from shopsdk._call import Call
-from shopsdk._codec import encode, incomplete, parse_or_none
+from shopsdk._codec.json import encode, incomplete, parse_or_none
 from shopsdk._errors import (
     NotSentError,
     RateLimitedError,
@@ -34,11 +33,12 @@ from shopsdk._events import (
     RequestStarted,
     RetryScheduled,
 )
-from shopsdk._gate import Budget, Clock, Gates, RateLimit
-from shopsdk._refusal import error_from
-from shopsdk._retry import RetryPolicy, decide, holds_operation, repeatable, retry_after
-from shopsdk._transport import Options, Transport
-from shopsdk._wire import Request, Response
+from shopsdk._http.call import Call
+from shopsdk._http.limits import Budget, Clock, Gates, RateLimit
+from shopsdk._http.request import Request, Response
+from shopsdk._http.response import error_from
+from shopsdk._http.retry import RetryPolicy, decide, holds_operation, repeatable, retry_after
+from shopsdk._http.transport import Options, Transport
 
 T = TypeVar("T")
 

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from itertools import islice
 
+from shopsdk._codec.narrow import as_list, as_object
+from shopsdk._codec.scalars import kind_of
 from shopsdk._errors import (
     AuthenticationError,
     InvalidRequestError,
@@ -14,9 +16,7 @@ from shopsdk._errors import (
     ResponseError,
     ServerError,
 )
-from shopsdk._json import as_list, as_object
-from shopsdk._scalars import kind_of
-from shopsdk._wire import Request, Response, maybe_applied, without_emails
+from shopsdk._http.request import Request, Response, maybe_applied, without_emails
 
 _COUNT = re.compile(r"[0-9]{1,18}")
 _MESSAGE_CHARS = 500

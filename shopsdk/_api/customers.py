@@ -4,7 +4,7 @@ from contextlib import aclosing
 from operator import eq
 from typing import Unpack
 
-from shopsdk._arguments import (
+from shopsdk._api.arguments import (
     CustomerFilters,
     checked_affiliate_code,
     customer_list,
@@ -13,14 +13,14 @@ from shopsdk._arguments import (
     one_criterion,
     server_filter,
 )
-from shopsdk._core import MOST_ROWS
-from shopsdk._edit import said
+from shopsdk._api.edit import said
+from shopsdk._api.iteration import LIST_ROUTE, find_customers
 from shopsdk._errors import DecodeError, MultipleCustomersError
-from shopsdk._frontier import check_page_answer
+from shopsdk._http.core import MOST_ROWS
+from shopsdk._http.request import likely_cause, make_request
+from shopsdk._http.session import AsyncSession, core_of
 from shopsdk._models import AffiliateCodeEdit, Customer, OrderColumn, OrderDirection, Page
-from shopsdk._session import AsyncSession, core_of
-from shopsdk._streams import LIST_ROUTE, find_customers
-from shopsdk._wire import likely_cause, make_request
+from shopsdk._pagination.progress import check_page_answer
 
 _MOST_FOUND = 100
 """Customers who answer to one search, before it ends."""

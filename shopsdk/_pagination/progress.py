@@ -9,7 +9,7 @@ import attrs
 
 from shopsdk._errors import PaginationError
 from shopsdk._models import Page
-from shopsdk._readahead import Arrival
+from shopsdk._pagination.prefetch import Arrival
 
 T = TypeVar("T")
 

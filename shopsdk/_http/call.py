@@ -4,8 +4,8 @@ import attrs
 
 from shopsdk._errors import NotSentError, ResponseError, ShopError, TransportError, UnknownOutcomeError
 from shopsdk._events import RequestDone
-from shopsdk._gate import Budget, Gate
-from shopsdk._wire import Request
+from shopsdk._http.limits import Budget, Gate
+from shopsdk._http.request import Request
 
 
 @attrs.define(eq=False, repr=False)

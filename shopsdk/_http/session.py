@@ -7,12 +7,8 @@ from typing import Any, Self, TypeVar, final, overload
 
 import aiohttp
 
-from shopsdk._codec import parse
-from shopsdk._core import Core
-from shopsdk._events import Event, Hook
-from shopsdk._gate import Clock, RateLimit
-from shopsdk._retry import RetryPolicy, Timeout
-from shopsdk._settings import (
+from shopsdk._codec.json import parse
+from shopsdk._config import (
     Secret,
     check_api_key,
     check_base_url,
@@ -20,8 +16,12 @@ from shopsdk._settings import (
     check_proxy,
     shop_id_from_environment,
 )
-from shopsdk._transport import Options
-from shopsdk._wire import ListParams, check_int, check_list_params, make_request
+from shopsdk._events import Event, Hook
+from shopsdk._http.core import Core
+from shopsdk._http.limits import Clock, RateLimit
+from shopsdk._http.request import ListParams, check_int, check_list_params, make_request
+from shopsdk._http.retry import RetryPolicy, Timeout
+from shopsdk._http.transport import Options
 
 T = TypeVar("T")
 

@@ -20,9 +20,8 @@ import cattrs
 import msgspec
 from cattrs.gen import make_dict_structure_fn, override
 
-from shopsdk._json import as_list, as_object
-from shopsdk._models import Int64, Ledger, Page
-from shopsdk._scalars import (
+from shopsdk._codec.narrow import as_list, as_object
+from shopsdk._codec.scalars import (
     WHOLE,
     RefusedError,
     kind_of,
@@ -35,6 +34,7 @@ from shopsdk._scalars import (
     read_time_or_none,
     read_whole,
 )
+from shopsdk._models import Int64, Ledger, Page
 
 T = TypeVar("T")
 

@@ -23,12 +23,12 @@ from decimal import Decimal
 from operator import attrgetter
 from typing import Literal
 
-from shopsdk._arguments import balance_amount, balance_description, customer_name, customer_number, edit_reference
-from shopsdk._edit import Edit, request_of, said, send, send_referenced
-from shopsdk._ledger import find_lines, read_ledger
+from shopsdk._api.arguments import balance_amount, balance_description, customer_name, customer_number, edit_reference
+from shopsdk._api.edit import Edit, request_of, said, send, send_referenced
+from shopsdk._api.ledger import find_lines, read_ledger
+from shopsdk._http.request import check_choice
+from shopsdk._http.session import AsyncSession, core_of
 from shopsdk._models import BalanceEdit, BalanceTransaction
-from shopsdk._session import AsyncSession, core_of
-from shopsdk._wire import check_choice
 
 
 async def get_customer_balance_transactions(
@@ -65,7 +65,7 @@ async def edit_customer_balance(
     while no other process uses that reference: the ledger is searched for it first, and where it stands with the same
     amount, nothing is sent. After a lost answer the ledger is searched again, for up to 15 seconds (queues for a slot
     not counted). Calls that share a reference and a customer are served in turn within a session; others do not wait.
-    Why, and what remains: ``shopsdk._balance``.
+    Why, and what remains: ``shopsdk._api.balance``.
 
     ```python
     try:

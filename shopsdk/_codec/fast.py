@@ -19,7 +19,7 @@ from uuid import UUID
 import attrs
 import msgspec
 
-from shopsdk._exact import UNREADABLE, is_attrs
+from shopsdk._codec.strict import UNREADABLE, is_attrs
 from shopsdk._models import Ledger, Page
 
 _Fix = Callable[[list[Any]], None]

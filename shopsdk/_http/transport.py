@@ -31,11 +31,11 @@ from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.connector import Connection
 from yarl import URL
 
+from shopsdk._config import Secret
 from shopsdk._errors import DecodeError, NotSentError, SessionStateError, ShopError, TransportError, UnknownOutcomeError
-from shopsdk._retry import Timeout
-from shopsdk._settings import Secret
+from shopsdk._http.request import Request, Response, maybe_applied
+from shopsdk._http.retry import Timeout
 from shopsdk._version import __version__
-from shopsdk._wire import Request, Response, maybe_applied
 
 _HEADERS = {
     "Accept": "application/json",  # first, or Laravel answers errors as redirects

@@ -31,7 +31,7 @@ from urllib.parse import quote, urlencode
 
 import attrs
 
-from shopsdk._json import as_object
+from shopsdk._codec.narrow import as_object
 
 ListParams = Literal["both", "body", "query"]
 """Where the parameters of a list travel: in the GET's JSON body, as documented, in its query string, or in both."""

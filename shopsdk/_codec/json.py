@@ -13,10 +13,10 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
+from shopsdk._codec.fast import count_rows_unread, fast_road
+from shopsdk._codec.narrow import as_object
+from shopsdk._codec.strict import UNREADABLE, UnreadableError, count_rows, exact
 from shopsdk._errors import DecodeError, PaginationError, ShopError
-from shopsdk._exact import UNREADABLE, UnreadableError, count_rows, exact
-from shopsdk._fast import count_rows_unread, fast_road
-from shopsdk._json import as_object
 
 T = TypeVar("T")
 

@@ -1,0 +1,1 @@
+"""The operations of the Customers API, on top of a session."""

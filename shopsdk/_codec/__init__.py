@@ -1,0 +1,1 @@
+"""Bytes to attrs classes, and back."""

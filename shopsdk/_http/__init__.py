@@ -1,0 +1,1 @@
+"""One request's way: from a checked value to an answer, through limits, attempts and retries."""

@@ -1,0 +1,1 @@
+"""Every row of a paginated list, once, in order. Knows no HTTP."""
