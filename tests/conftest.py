@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 
 from shopsdk import AsyncSession, Customer
 from shopsdk.sandbox import Sandbox
-from tests.support_cli import Shell
+from tests.support.cli import Shell
 
 # Run in the background, a gate ignores Ctrl-C, and so would the commands under test, which inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)

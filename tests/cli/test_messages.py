@@ -1,0 +1,139 @@
+"""The command speaks of options, the library of arguments; and both say plainly what was done wrong."""
+
+import ast
+import errno
+import re
+import socket
+from pathlib import Path
+
+import pytest
+
+import shopsdk
+from shopsdk import AsyncSession, InvalidRequestError
+from shopsdk.cli._reach import sentence
+from shopsdk.cli._words import _WORDS
+from shopsdk.export._part import checkpoint_path, part_path
+from shopsdk.sandbox import Sandbox
+from tests.support.cli import Shell
+
+PACKAGE = Path(shopsdk.__file__).parent
+LIBRARY = [path for path in PACKAGE.rglob("*.py") if "cli" not in path.parts]
+CHECKPOINT = b"""{"shopsdk_export":1,"parameters":{}}
+{"offset":5,"rows":1,"pages":1,"page":1}
+"""
+
+
+def test_the_library_names_no_option() -> None:
+    """A program's log that tells of options of a command that it never ran."""
+    for path in LIBRARY:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                assert not re.search(r"(^| )--[a-z]", node.value), path
+
+
+def test_what_is_put_in_other_words_is_still_said() -> None:
+    """A message of the library that was reworded, and reaches the command's user as Python again."""
+    library = "".join(path.read_text(encoding="utf-8") for path in LIBRARY)
+    assert [argument for argument, _ in _WORDS if argument not in library] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("export", "there.csv"), "it exists already; --force replaces it"),
+        (("export", "begun.csv"), "rows is there; --resume goes on with it, --force begins anew"),
+        (("export", "begun.csv", "--resume"), "or begin anew with --force and without --resume"),
+        (("export", "c.txt"), "or give --format"),
+        (("export", "/dev/null", "--format", "csv"), "to write to a stream, the name is -"),
+        (("export", "c.ndjson", "--bom"), "shopsdk: --bom is for csv alone"),
+        (("export", "c.csv", "--columns", "x"), "shopsdk: --columns: 'x' is not a column"),
+        (("export", "c.csv", "--columns", "id,id"), "shopsdk: --columns must name"),
+        (("balance", "1001", "2000", "--yes"), "shopsdk: AMOUNT must be"),
+        (("balance", "1001", "5", "--reference", "a b", "--yes"), "shopsdk: --reference must be"),
+        (("customers", "--affiliate-referrer-email", ""), "shopsdk: --affiliate-referrer-email must not be empty"),
+        (("affiliate", "1001", "x" * 51), "shopsdk: CODE must be at most 50"),
+        (("affiliate", "1001", ""), "shopsdk: CODE must not be empty: --clear takes the code away"),
+    ],
+)
+def test_the_command_speaks_of_options(words: tuple[str, ...], told: str, shell: Shell, shop: Sandbox) -> None:
+    """Somebody at a shell who is told to pass a Python argument."""
+    Path("there.csv").write_text("precious")
+    part_path(Path("begun.csv")).write_bytes(b"12345")
+    checkpoint_path(Path("begun.csv")).write_bytes(CHECKPOINT)
+    ended = shell.run(*words)
+    assert told in ended.err
+    assert ended.code in {1, 2}
+    assert not re.search("if_exists|resume=|api_key|None", ended.err.replace("was None", ""))
+    assert not shop.requests
+
+
+def test_what_the_shop_says_is_left_as_it_is() -> None:
+    """A refusal that nobody can look up, or quote to the shop's support."""
+    told = "422: The amount must be a number, the description must be a text"
+    assert sentence(InvalidRequestError(told, status=422)) == told
+
+
+def test_a_key_that_is_not_set_is_missing(shell: Shell) -> None:
+    """A beginner who looks for what is wrong with a key that was never set, in Python's words."""
+    shell.patch.setenv("SHOPSDK_API_KEY", " ")
+    told = shell.run("customer", "1001").err
+    assert told == "shopsdk: SHOPSDK_API_KEY is empty: set it to the key of your account, or try --sandbox\n"
+    shell.patch.delenv("SHOPSDK_API_KEY")
+    assert shell.run("customer", "1001").err == told.replace("empty", "missing")
+    with pytest.raises(ValueError, match=r"^api_key is missing: give api_key= or set SHOPSDK_API_KEY$"):
+        AsyncSession()
+    with pytest.raises(ValueError, match=r"^api_key is empty: "):
+        AsyncSession("")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--sandbox-customers", "7"), "--sandbox-customers is for --sandbox"),
+        (("--sandbox", "--shop-ids-file", "shops.txt"), "--shop-ids-file is for real shops"),
+        (("--sandbox", "--shop-id", "38"), "--shop-id is for real shops"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(
+    words: tuple[str, ...], told: str, shell: Shell, shop: Sandbox
+) -> None:
+    """The real shop read where practice was meant, or a message about an option that was not given."""
+    Path("shops.txt").write_text("38\n")
+    ended = shell.run("export", "c.csv", *words)
+    assert (ended.code, told in ended.err, shop.requests) == (2, True, [])
+    assert not Path("c.csv").exists()
+
+
+@pytest.mark.parametrize("as_json", [(), ("--json",)])
+def test_a_page_past_the_end_is_said_to_be_none(as_json: tuple[str, ...], shell: Shell) -> None:
+    """An empty table, taken for a shop without customers."""
+    ended = shell.run("customers", "--page", "99", *as_json)
+    assert (ended.code, ended.err) == (0, "there is no page 99: the last is page 13, 250 customers in all\n")
+    assert "no page" not in shell.run("customers", "--page", "13", *as_json).err
+
+
+def test_a_wrong_command_is_told_in_one_sentence(shell: Shell) -> None:
+    """The words "Invalid value" before a sentence that speaks of no value."""
+    for words in (("affiliate", "1001"), ("balance", "1001", "5"), ("--token=x", "customers")):
+        assert "Invalid value" not in shell.run(*words).err
+    assert "Error: give either a CODE or --clear\n" in shell.run("affiliate", "1001").err
+
+
+def test_a_port_that_is_taken_is_named(shell: Shell) -> None:
+    """A sentence that speaks of binding and addresses, and of no port."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ended = shell.run("sandbox", "--port", str(port))
+    assert ended.code == 1
+    assert ended.err.startswith(f"shopsdk: port {port} cannot be had: ")
+    assert ended.err.endswith("; --port 0 takes one that is free\n")
+    assert errno.errorcode[errno.EADDRINUSE] not in ended.err
+
+
+def test_help_says_what_a_limit_and_a_reference_are(shell: Shell) -> None:
+    """A limit of 5 taken for nonsense, or a reference that is to hold for all customers."""
+    told = " ".join(shell.run("sandbox", "--help").out.split())
+    assert "--rate-limit N[/SECONDS] Answer no more than N requests" in told
+    assert "a plain N, in one" in told
+    told = " ".join(shell.run("balance", "--help").out.split())
+    assert "for one customer and case-sensitive" in told

@@ -1,0 +1,668 @@
+"""The command never tells of a made change as a failure, and a signal leaves nothing open, whatever the streams do."""
+
+import fcntl
+import inspect
+import io
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from decimal import Decimal
+from operator import attrgetter
+from pathlib import Path
+from types import FrameType, ModuleType
+from typing import Any
+
+import pytest
+
+from shopsdk import Customer, ShopError
+from shopsdk.cli import _change, main
+from shopsdk.cli._signals import signals
+from shopsdk.sandbox import Fault, RecordedRequest, Sandbox
+from tests.support.cli import COMMAND, Shell, Terminal, environment, run, running, signals_restored
+from tests.support.export import read_rows
+
+pytestmark = pytest.mark.slow
+
+PEOPLE = [
+    Customer(id=7, email="ada@example.com", discord_username="Ärger 😀 €", balance=Decimal(0)),
+    Customer(id=8, email="ada@example.com.example"),
+]
+
+
+class Watched(list[RecordedRequest]):
+    """Says when a request that a test waits for has arrived."""
+
+    def __init__(self, method: str, count: int) -> None:
+        super().__init__()
+        self._wanted = (method, count)
+        self.arrived = threading.Event()
+
+    def append(self, request: RecordedRequest) -> None:
+        super().append(request)
+        method, count = self._wanted
+        if sum(each.method == method for each in self) >= count:
+            self.arrived.set()
+
+
+@contextmanager
+def shop_of_two(method: str = "POST", count: int = 1, **options: Any) -> Iterator[tuple[Sandbox, Watched]]:
+    shop, watched = Sandbox(PEOPLE, **options), Watched(method, count)
+    shop.requests = watched
+    with shop:
+        yield shop, watched
+
+
+def shell(line: str, shop: Sandbox, **more: str) -> "subprocess.CompletedProcess[bytes]":
+    """Run a line of a shell in which ``shopsdk`` is the command."""
+    command = " ".join(COMMAND)
+    return subprocess.run(
+        ["bash", "-c", line.replace("shopsdk", command)],
+        env=environment(shop, **more),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+
+
+# --- the output fails
+
+BALANCE = "shopsdk balance 7 5 --yes"
+OUTPUTS = {
+    "a full disk": (
+        f"{BALANCE} >/dev/full",
+        b"the balance was changed, but it could not be written to stdout: No sp",
+    ),
+    "stdout closed": (f"{BALANCE} >&-", b"the balance was changed, but it could not be written to stdout: Bad file"),
+    "both full": (f"{BALANCE} >/dev/full 2>/dev/full", b""),
+    "both closed": (f"{BALANCE} >&- 2>&-", b""),
+    "stderr full": (f"{BALANCE} 2>/dev/full", b""),
+    "nobody reads": (f"set -o pipefail; {BALANCE} | sleep 0", b""),
+    "JSON to a full disk": (f"{BALANCE} --json >/dev/full", b"the balance was changed, but"),
+    "with a reference": (f"{BALANCE} --reference r-1 >/dev/full", b"the balance was changed, but"),
+    "a code": ("shopsdk affiliate 7 SPRING >/dev/full", b"the affiliate code was set, but it could not be written"),
+    "no code": ("shopsdk affiliate 7 --clear >&-", b"the affiliate code was cleared, but it could not be written"),
+}
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_a_change_that_was_made_is_exit_code_0_whatever_becomes_of_the_output(name: str) -> None:
+    """A full disk, a closed stream or a reader that has gone does not turn a change that was made into a failure."""
+    line, words = OUTPUTS[name]
+    with shop_of_two() as (shop, _):
+        ended = shell(line, shop)
+        assert 0 == ended.returncode, ended.stderr
+        assert words in ended.stderr
+        assert b"Traceback" not in ended.stderr
+        assert ("code" in name) or 1 == len(shop.transactions(7))
+
+
+def test_a_loop_of_a_shell_stops_at_the_first_success_though_the_disk_is_full() -> None:
+    """``until`` the command succeeds: the money moves once."""
+    with shop_of_two() as (shop, _):
+        ended = shell(f"for n in 1 2 3; do {BALANCE} >/dev/full && break; done", shop)
+        assert (0, 1) == (ended.returncode, len(shop.transactions(7)))
+
+
+def test_an_edit_that_was_made_before_is_exit_code_0_too() -> None:
+    """A reference that stands in the ledger is a change that was made, and a closed stdout does not undo it."""
+    with shop_of_two() as (shop, _):
+        assert 0 == shell(f"{BALANCE} --reference r-1", shop).returncode
+        again = shell(f"{BALANCE} --reference r-1 >&-", shop)
+        assert 0 == again.returncode
+        assert b"the balance had been changed already, but it could not be written" in again.stderr
+        assert 1 == len(shop.transactions(7))
+
+
+@pytest.mark.parametrize(
+    "line", ["shopsdk customer 7 >/dev/full", "shopsdk customers >&-", "shopsdk transactions 7 >&-"]
+)
+def test_a_read_that_nobody_gets_is_a_failure(line: str) -> None:
+    """Data that could not be written is told as such: nothing was changed, and doing it again is right."""
+    with shop_of_two() as (shop, _):
+        ended = shell(line, shop)
+    assert 1 == ended.returncode
+    assert ended.stderr.startswith(b"shopsdk: ")
+    assert b"Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_text_that_a_code_page_lacks_is_escaped(encoding: str) -> None:
+    """A name outside the stream's code page is written as JSON escapes it, and JSON stays JSON."""
+    with shop_of_two() as (shop, _):
+        ended = shell("shopsdk customer 7; shopsdk customers --json", shop, PYTHONIOENCODING=encoding)
+        assert 0 == ended.returncode, ended.stderr
+        record, _, listed = ended.stdout.decode(encoding).partition("\n{")
+        assert "Ärger 😀 €" == json.loads("{" + listed)["data"][0]["discord_username"]
+        assert ("\\u20ac" in record) is (encoding == "ascii")
+        assert ("\\ud83d\\ude00" in record) is (encoding != "utf-8")
+        told = shell('shopsdk affiliate 7 "Ä€"', shop, PYTHONIOENCODING=encoding)
+        assert 0 == told.returncode, told.stderr
+
+
+def test_words_that_a_code_page_lacks_are_escaped_too() -> None:
+    """What is said on stderr is said in full, whatever the code page, and where an argument is no text at all."""
+    with shop_of_two() as (shop, _):
+        for words, encoding, told in (
+            ("nosuché€", "ascii", rb"No such command 'nosuch\u00e9\u20ac'"),
+            ("customer €@x", "cp437", rb"no customer has the e-mail address \u20ac@x"),
+            ("export $'\\xff/c.csv'", "utf-8", rb"/\udcff: there is no such folder"),
+        ):
+            assert told in shell(f"shopsdk {words}", shop, PYTHONIOENCODING=encoding).stderr
+
+
+def test_an_answer_that_is_no_text_is_no_yes(shell: Shell, shop: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes that are not of the terminal's code page change nothing, and are no wrong command."""
+
+    class Terminal(io.TextIOWrapper):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(sys, "stdin", Terminal(io.BytesIO(b"\xff\n"), encoding="utf-8"))
+    ended = shell.run("balance", str(shop.customers()[0].id), "5")
+    assert (1, []) == (ended.code, shop.transactions(shop.customers()[0].id))
+    assert "nothing was changed" in ended.err
+
+
+# --- signals
+
+STOPS = [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130), (signal.SIGQUIT, 131)]
+
+
+@pytest.mark.parametrize(("number", "code"), STOPS)
+def test_a_signal_while_an_edit_is_in_doubt_is_exit_code_4(number: int, code: int, tmp_path: Path) -> None:
+    """A command that is stopped while its edit may be carried out says so, and how to find out."""
+    with shop_of_two(faults=[Fault("slow", method="POST", seconds=60)]) as (shop, watched):
+        with running(shop, "balance", "7", "5", "--yes", "--reference", "r-1", cwd=tmp_path) as process:
+            watched.arrived.wait()
+            process.send_signal(number)
+            _, said = process.communicate()
+    assert 4 == process.returncode
+    assert said.startswith(b"shopsdk: stopped. It is not known whether the balance of customer 7 was changed by 5")
+    assert b"Its reference is r-1." in said
+
+
+@pytest.mark.parametrize(("number", "code"), STOPS)
+@pytest.mark.parametrize(
+    ("words", "method", "count"),
+    [
+        (("balance", "7", "5", "--yes"), "GET", 1),  # the balance before is being read
+        (("customers",), "GET", 1),
+        (("export", "-"), "GET", 1),
+        (("balance", "7", "5", "--yes", "--reference", "r-1"), "GET", 2),  # the ledger is being read
+    ],
+)
+def test_a_signal_while_nothing_was_sent_is_its_own_exit_code(
+    words: tuple[str, ...], method: str, count: int, number: int, code: int, tmp_path: Path
+) -> None:
+    """A command that is stopped before it changed anything exits as shells expect of that signal."""
+    path = "balance-transactions" if "--reference" in words else None
+    faults = [Fault("slow", method="GET", path=path, seconds=60)]
+    with shop_of_two(method, count, faults=faults) as (shop, watched):
+        with running(shop, *words, cwd=tmp_path) as process:
+            watched.arrived.wait()
+            process.send_signal(number)
+            _, said = process.communicate()
+        assert [] == shop.transactions(7)
+    assert code == process.returncode
+    assert said == b"shopsdk: stopped\n"
+
+
+@pytest.mark.parametrize("number", [number for number, _ in STOPS])
+def test_a_signal_after_the_edit_was_made_is_exit_code_0(number: int, tmp_path: Path) -> None:
+    """A command that is stopped while it reads the balance after the edit has made it, and says so."""
+    faults = [Fault("slow", method="GET", path="/customers/7", every=2, seconds=60)]
+    with shop_of_two("GET", 2, faults=faults) as (shop, watched):
+        with running(shop, "balance", "7", "5", "--yes", cwd=tmp_path) as process:
+            watched.arrived.wait()
+            process.send_signal(number)
+            out, said = process.communicate()
+        assert 1 == len(shop.transactions(7))
+    assert (0, b"The balance of customer 7 was changed by 5; it was 0.00 before\n") == (process.returncode, out)
+    assert b"shopsdk: stopped; the balance was changed\n" in said
+
+
+def test_a_code_that_is_in_doubt_is_exit_code_4(tmp_path: Path) -> None:
+    """An affiliate code that may have been set is told as such; setting it again is safe, and said to be."""
+    with shop_of_two("PUT", faults=[Fault("slow", method="PUT", seconds=60)]) as (shop, watched):
+        with running(shop, "affiliate", "7", "SPRING", cwd=tmp_path) as process:
+            watched.arrived.wait()
+            process.send_signal(signal.SIGTERM)
+            _, said = process.communicate()
+    assert 4 == process.returncode
+    assert b"running it again is safe:\n  shopsdk affiliate 7 SPRING\n" in said
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_at_the_question_changes_nothing(number: int, code: int, tmp_path: Path) -> None:
+    """A question that is stopped is no yes."""
+    with shop_of_two() as (shop, _), Terminal() as terminal:
+        process = terminal.start([*COMMAND, "balance", "7", "5"], cwd=tmp_path, env=environment(shop))
+        try:
+            terminal.wait_for(rb"\[y/N\]: ")
+            process.send_signal(number)
+            assert code == process.wait()
+        finally:
+            process.kill()
+            process.wait()
+        assert [] == shop.transactions(7)
+    assert b"balance 0.00, to 5.00" in terminal.drawn
+    assert b"stopped, nothing was changed" in terminal.drawn
+
+
+def test_a_stopped_export_says_how_to_go_on_and_does(tmp_path: Path) -> None:
+    """SIGTERM keeps what an export has read, and it goes on to the same bytes."""
+    shop, watched = Sandbox(300), Watched("GET", 10)
+    shop.requests = watched
+    with shop:
+        with running(shop, "export", "c.csv", "--per-page", "10", "--concurrency", "1", cwd=tmp_path) as process:
+            watched.arrived.wait()
+            process.send_signal(signal.SIGTERM)
+            _, said = process.communicate()
+        assert 143 == process.returncode
+        assert b"customers are kept. To go on from there:\n  shopsdk export c.csv" in said
+        for words in (("c.csv", "--per-page", "10", "--concurrency", "1", "--resume"), ("whole.csv",)):
+            with running(shop, "export", *words, cwd=tmp_path) as process:
+                process.communicate()
+            assert 0 == process.returncode
+    assert (tmp_path / "c.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+
+
+def test_sigterm_ends_a_job_in_the_background_that_ignores_ctrl_c() -> None:
+    """SIGTERM ends a command for which Ctrl-C is ignored, as in a background job, and SIGHUP, as under nohup."""
+    with shop_of_two("GET", faults=[Fault("slow", method="GET", seconds=60)]) as (shop, watched):
+        line = "trap '' INT HUP; exec shopsdk customers".replace("shopsdk", " ".join(COMMAND))
+        process = subprocess.Popen(
+            ["bash", "-c", line], env=environment(shop), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        try:
+            watched.arrived.wait()
+            process.send_signal(signal.SIGINT)
+            process.send_signal(signal.SIGHUP)
+            process.send_signal(signal.SIGTERM)
+            _, said = process.communicate()
+        finally:
+            process.kill()
+    assert (143, b"shopsdk: stopped\n") == (process.returncode, said)
+
+
+def test_several_signals_at_once_are_one(tmp_path: Path) -> None:
+    """A terminal that closes sends several signals: what is said of an edit in doubt stays, and so does its code."""
+    with shop_of_two(faults=[Fault("slow", method="POST", seconds=60)]) as (shop, watched):
+        with running(shop, "balance", "7", "5", "--yes", cwd=tmp_path) as process:
+            watched.arrived.wait()
+            for number, _ in STOPS:
+                process.send_signal(number)
+            _, said = process.communicate()
+    assert 4 == process.returncode
+    assert said.startswith(b"shopsdk: stopped. It is not known whether")
+    assert b"Traceback" not in said
+
+
+def test_the_first_signal_gives_the_exit_code() -> None:
+    """A second signal interrupts nothing, and does not change what the first has begun."""
+    with signals_restored(), signals.caught():
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGHUP)
+        assert 143 == signals.code
+
+
+@pytest.mark.parametrize(("number", "code"), STOPS)
+def test_a_signal_before_a_command_has_begun_is_its_own_exit_code(
+    number: int, code: int, shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command that is stopped while it starts, or reads its words, is told as stopped."""
+
+    class Interrupted(ModuleType):
+        def __getattr__(self, name: str) -> object:
+            signal.raise_signal(number)
+            return None
+
+    def interrupted(*_: object) -> list[str]:
+        signal.raise_signal(number)
+        return []
+
+    with monkeypatch.context() as patch:
+        patch.setattr("shopsdk.cli._options.Group.parse_args", interrupted)
+        assert code == shell.run("customers").code
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "shopsdk.cli._app", Interrupted("_app"))
+        assert code == shell.run("customers").code
+
+
+LATE = """
+import atexit, os, signal, sys, threading, types, weakref
+from shopsdk.cli import main
+
+def late(where, kill=os.kill, write=os.write, pid=os.getpid(), numbers=(15, 1, 2, 3)):
+    write(2, f"<{where}>".encode())
+    for number in numbers:
+        kill(pid, number)
+
+class Last:
+    def __init__(self, where):
+        self.where = where
+
+    def __del__(self, late=late):
+        late(self.where)
+
+class Thing:
+    pass
+
+threading._register_atexit(late, "threading")
+atexit.register(late, "atexit")
+thing = Thing()
+weakref.finalize(thing, late, "finalizer")
+last = Last("module")
+sys.modules["last"] = types.ModuleType("last")
+sys.modules["last"].last = Last("modules")
+sys.last_of_all = Last("sys")
+main()
+"""
+PLACES = ("threading", "atexit", "finalizer", "module", "modules", "sys")
+ENDINGS: dict[str, tuple[tuple[str, ...], list[Fault], int]] = {
+    "a change that was made": (("balance", "7", "5", "--yes"), [], 0),
+    "a code that was set": (("affiliate", "7", "SPRING"), [], 0),
+    "a change in doubt": (("balance", "7", "5", "--yes"), [Fault("drop_after", method="POST")], 4),
+    "a code in doubt": (("affiliate", "7", "SPRING"), [Fault("error_500", method="PUT", first=9)], 4),
+    "a refusal": (("affiliate", "9", "SPRING"), [], 3),
+    "a failure": (("balance", "7", "5", "--yes"), [Fault("rate_limit", retry_after=9999)], 1),
+    "a wrong command": (("balance", "7", "x", "--yes"), [], 2),
+}
+
+
+@pytest.mark.parametrize("name", ENDINGS)
+def test_a_signal_while_python_clears_up_changes_no_exit_code(name: str) -> None:
+    """What a command has found out is not lost to a signal that comes after its last word, wherever it comes."""
+    words, faults, code = ENDINGS[name]
+    with shop_of_two(faults=faults) as (shop, _):
+        ended = subprocess.run(
+            [sys.executable, "-c", LATE, *words], env=environment(shop), capture_output=True, check=False
+        )
+        changes = len(shop.transactions(7))
+    assert all(f"<{place}>".encode() in ended.stderr for place in PLACES), ended.stderr
+    assert (code, b"Traceback" in ended.stderr) == (ended.returncode, False), ended.stderr
+    assert changes == (words[0] == "balance" and code in {0, 4})
+
+
+class Tracer:
+    """Sends this process a signal before the n-th line that the command runs once it is armed."""
+
+    FILES = ("shopsdk/cli/", "/contextlib.py", "asyncio/runners.py", "typer/core.py")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.at = self.lines = 0
+        self.armed = False
+
+    def begin_anew(self) -> bool:
+        """Go on to the next line; False if there was none the last time."""
+        self.at += 1
+        more = self.at == 1 or self.lines >= self.at - 1
+        self.lines, self.armed = 0, False
+        return more
+
+    def arming(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Arm it where the function begins, or, if that is a coroutine function, where what it did is known."""
+
+        def begins(*args: Any) -> Any:
+            self.armed = True
+            return function(*args)
+
+        async def is_known(*args: Any, **options: Any) -> Any:
+            try:
+                answer = await function(*args, **options)
+            except ShopError as error:
+                self.armed = error.maybe_applied
+                raise
+            self.armed = True
+            return answer
+
+        return is_known if inspect.iscoroutinefunction(function) else begins
+
+    def run(self) -> None:
+        """Run the command."""
+
+        def isolated() -> Iterator[None]:
+            # A signal at the end of an except block leaves its exception behind as the one being handled. A generator
+            # has a place of its own for that, or every exception of later tests would have this one as its context.
+            main()
+            yield
+
+        before = sys.gettrace()
+        sys.settrace(self)
+        try:
+            next(isolated())
+        finally:
+            sys.settrace(before)
+
+    def __call__(self, frame: FrameType, _event: str, _argument: object) -> Any:
+        return self._line if any(name in frame.f_code.co_filename for name in self.FILES) else None
+
+    def _line(self, _frame: FrameType, event: str, _argument: object) -> Any:
+        if self.armed and event == "line":
+            self.lines += 1
+            if self.lines == self.at:
+                signal.raise_signal(self.number)
+        return self._line
+
+
+KNOWN: dict[str, tuple[tuple[str, ...], str, int]] = {
+    "made": (("balance", "7", "5", "--yes"), "_BalanceChange._send", 0),
+    "made, to a full disk": (("balance", "7", "5", "--yes"), "_BalanceChange._send", 0),
+    "set": (("affiliate", "7", "SPRING"), "edit_customer_affiliate_code", 0),
+    "in doubt": (("balance", "7", "5", "--yes"), "_BalanceChange._send", 4),
+    "stopped in doubt": (("balance", "7", "5", "--yes"), "_BalanceChange.in_doubt", 4),
+}
+"""What is known of a change, from the end of which function on, and the exit code."""
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_a_signal_at_any_line_after_it_is_known_changes_no_exit_code(
+    name: str, shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever line of the command a signal comes at, an outcome that is known is the one that is told."""
+    words, function, code = KNOWN[name]
+    tracer = Tracer(signal.SIGINT)
+    real = attrgetter(function)(_change)
+
+    monkeypatch.setattr(f"shopsdk.cli._change.{function}", tracer.arming(real))
+    monkeypatch.setattr("tests.support.cli.main", tracer.run)
+    faults = {
+        "in doubt": [Fault("drop_after", method="POST")],
+        "stopped in doubt": [Fault("slow", method="POST", seconds=60)],
+    }
+    with shop_of_two(faults=faults.get(name, [])) as (shop, watched), ExitStack() as files:
+        shell.enter(shop)
+        while tracer.begin_anew():
+            watched.clear()
+            watched.arrived.clear()
+            stopper = threading.Thread(target=stop, args=(watched,))
+            if name == "stopped in doubt":
+                stopper.start()
+            if name == "made, to a full disk":
+                monkeypatch.setattr(sys, "stdout", files.enter_context(open("/dev/full", "w", encoding="utf-8")))
+            ended = shell.run(*words)
+            assert (code, "Traceback" in ended.err) == (ended.code, False), (tracer.at, ended)
+            assert (code == 4) is ("It is not known whether" in ended.err)
+            if name == "stopped in doubt":
+                stopper.join()
+            if words[0] == "balance":
+                assert 1 == sum(request.method == "POST" for request in watched)
+    assert tracer.at > 20
+    assert sys.exc_info() == (None, None, None)
+
+
+def stop(watched: Watched) -> None:
+    """Stop the command once the change has arrived."""
+    watched.arrived.wait()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the size of a pipe can be set on Linux alone")
+def test_a_signal_ends_a_command_whose_reader_reads_nothing(tmp_path: Path) -> None:
+    """A write that waits for its reader is no reason to go on for ever."""
+    read, write = os.pipe()
+    fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 4096)
+    with Sandbox(100) as shop:
+        with running(shop, "customers", "--json", "--per-page", "100", cwd=tmp_path, stdout=write) as process:
+            while select.select([], [write], [], 0)[1]:  # there is more of it than the pipe takes
+                assert process.poll() is None
+            process.send_signal(signal.SIGTERM)
+            assert process.stderr is not None
+            assert (b"shopsdk: stopped\n", 143) == (process.stderr.read(), process.wait())
+    os.close(read)
+    os.close(write)
+
+
+def test_a_signal_ends_a_change_whose_reader_reads_nothing(tmp_path: Path) -> None:
+    """An answer that waits for its reader can be stopped, and the change was made all the same."""
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(write, b"x")
+    os.set_blocking(write, True)
+    with shop_of_two(faults=[Fault("rate_limit", method="GET", retry_after=100_000)]) as (shop, _):
+        with running(shop, "balance", "7", "5", "--yes", cwd=tmp_path, stdout=write) as process:
+            assert process.stderr is not None
+            assert b"the balance after it could not be read" in process.stderr.readline()  # next is the answer
+            process.send_signal(signal.SIGTERM)
+            assert (b"shopsdk: stopped; the balance was changed\n", 0) == (process.stderr.read(), process.wait())
+    os.close(read)
+    os.close(write)
+
+
+@pytest.mark.parametrize("hangs_up", [False, True])
+def test_a_terminal_that_goes_away_costs_an_export_nothing(hangs_up: bool, tmp_path: Path) -> None:
+    """A bar that can be drawn no more is no failure; with the hang-up, the export stops and can be gone on with."""
+    shop, watched = Sandbox(300, latency=0.01), Watched("GET", 10)
+    shop.requests = watched
+    leader, follower = pty.openpty()
+    with shop:
+        words = ("export", "c.csv", "--per-page", "10", "--concurrency", "1")
+        process = subprocess.Popen(
+            [*COMMAND, *words], env=environment(shop), cwd=tmp_path, stdin=follower, stdout=follower, stderr=follower
+        )
+        try:
+            os.close(follower)
+            watched.arrived.wait()
+            os.close(leader)
+            if hangs_up:
+                process.send_signal(signal.SIGHUP)
+            assert (129 if hangs_up else 0) == process.wait()
+        finally:
+            process.kill()
+            process.wait()
+        if hangs_up:
+            assert b" of them by an earlier run)" in run(shop, *words, "--resume", cwd=tmp_path).stderr
+        assert read_rows(tmp_path / "c.csv") == shop.customers()
+
+
+def test_the_sandbox_ends_by_sigterm(tmp_path: Path) -> None:
+    """A served shop that is stopped as services are stopped ends at once."""
+    with shop_of_two() as (shop, _), running(shop, "sandbox", "--customers", "1", cwd=tmp_path) as process:
+        assert process.stdout is not None
+        while b"SHOPSDK_BASE_URL" not in process.stdout.readline():
+            pass
+        process.send_signal(signal.SIGTERM)
+        assert 143 == process.wait()
+
+
+# --- what is said
+
+
+def test_the_answer_tells_the_balance_before_and_after(shell: Shell, shop: Sandbox) -> None:
+    """The answer to an edit has the balance before it and after it, in words and in JSON."""
+    who = shop.customers()[0]
+    told = shell.run("balance", str(who.id), "5", "--yes")
+    assert f"was changed by 5: from {who.balance} to {who.balance + 5}\n" in told.out  # type: ignore[operator]
+    told = shell.run("balance", str(who.id), "-5", "--yes", "--json", "--reference", "r-1")
+    answer = json.loads(told.out)
+    assert (str(who.balance + 5), str(who.balance)) == (answer["balance_before"], answer["balance_after"])  # type: ignore[operator]
+    told = shell.run("balance", str(who.id), "-5", "--yes", "--reference", "r-1")
+    assert f"had been changed already, nothing was sent: -5; it is {who.balance} now\n" in told.out
+
+
+@pytest.mark.parametrize("fails", ["after", "both"])
+def test_a_balance_that_cannot_be_read_stops_no_edit(fails: str, shell: Shell, shop: Sandbox) -> None:
+    """With --yes an edit is made, and told as made, though the balance before it or after it cannot be read."""
+    who = shop.customers()[0].id
+    if fails == "after":
+        shop.fail_next("slow", method="GET", seconds=0.0)  # which lets the first one through
+    shop.fail_next("rate_limit", method="GET", retry_after=100_000)
+    told = shell.run("balance", str(who), "5", "--yes")
+    assert 0 == told.code, told.err
+    assert "was changed by 5" in told.out
+    assert (fails == "after") is ("before" in told.out)
+    assert "could not be read" in told.err
+    assert 1 == len(shop.transactions(who))
+
+
+def test_a_balance_that_is_slow_to_read_holds_no_edit_up(
+    shell: Shell, shop: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The balance before and after is given up after a while, and the edit is made and told."""
+    who = shop.customers()[0].id
+    monkeypatch.setattr("shopsdk.cli._change._READ_SECONDS", 0.01)
+    shop.fail_next("slow", method="GET", seconds=100.0, times=2)
+    told = shell.run("balance", str(who), "5", "--yes")
+    assert (0, f"The balance of customer {who} was changed by 5\n") == (told.code, told.out)
+    assert 1 == len(shop.transactions(who))
+
+
+def test_a_reference_that_stands_twice_is_told(shell: Shell, shop: Sandbox) -> None:
+    """A reference that a proxy has repeated is told of on stderr, and is no failure."""
+    who = str(shop.customers()[0].id)
+    for _ in range(2):
+        shell.run("balance", who, "5", "--yes", "--description", "x [ref:r-1]")
+    told = shell.run("balance", who, "5", "--yes", "--reference", "r-1")
+    assert 0 == told.code
+    assert "stands more than once in the ledger" in told.err
+
+
+def test_a_customer_is_found_by_the_whole_address(shell: Shell, tmp_path: Path) -> None:
+    """``customer EMAIL`` shows who has that address, and nobody with a longer one."""
+    with shop_of_two() as (shop, _):
+        shell.enter(shop)
+        assert 7 == json.loads(shell.run("customer", "ADA@example.com", "--json").out)["id"]
+        assert "8" in shell.run("customer", "ada@example.com.example").out
+        nobody = shell.run("customer", "da@example.com")
+        assert (3, "shopsdk: no customer has the e-mail address da@example.com\n") == (nobody.code, nobody.err)
+        shop.add_customer(id=9, email="Ada@Example.com")
+        several = shell.run("customer", "ada@example.com")
+        assert (1, True) == (several.code, "with the ids 7, 9" in several.err)
+
+
+@pytest.mark.parametrize("who", ["0", "-1", "seven", "7.5", "", " ", "\N{FULLWIDTH DIGIT ONE}"])
+def test_who_is_neither_an_id_nor_an_address_is_a_wrong_command(who: str, shell: Shell) -> None:
+    """A word that names no customer is refused in plain words before anything is sent."""
+    told = shell.run("customer", "--", who)
+    assert 2 == told.code
+    assert "ID_OR_EMAIL must be a customer's id" in told.err
+
+
+def test_a_question_promises_no_balance_that_a_reference_may_have_brought_already(
+    shell: Shell, shop: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under a reference that stands already nothing is added: the question names the balance as it is, and no other."""
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    who = shop.customers()[0]
+    for words, told in (
+        ((), f"balance {who.balance}, to {who.balance + 5})"),  # type: ignore[operator]
+        (("--reference", "r-1"), f"balance {who.balance})"),
+    ):
+        monkeypatch.setattr(sys, "stdin", Terminal("n\n"))
+        assert told in shell.run("balance", str(who.id), "5", *words).err

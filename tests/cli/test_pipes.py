@@ -1,0 +1,308 @@
+"""The command among other programs: readers that go away, streams that are closed, shells that complete."""
+
+import json
+import os
+import pty
+import select
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from types import ModuleType
+from typing import Self
+
+import pytest
+
+from shopsdk.cli import main
+from shopsdk.sandbox import Fault, RecordedRequest, Sandbox
+from tests.support.cli import COMMAND, Shell, environment, running, signals_restored
+from tests.support.export import read_rows
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_reader_that_goes_away_ends_it_quietly(tmp_path: Path) -> None:
+    """``| head`` that ends in a traceback, or in an export that goes on for nobody."""
+    with Sandbox(20_000) as shop:
+        with running(shop, "export", "-", cwd=tmp_path) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            json.loads(process.stdout.readline())
+            process.stdout.close()
+            said = process.stderr.read()
+            assert process.wait() == 141
+        assert said == b""
+        assert len(shop.requests) < 200
+        for words in (
+            ("customers", "--json", "--per-page", "100"),
+            ("customer", "1001", "--json"),
+            ("customer", "1001"),
+        ):
+            with running(shop, *words, cwd=tmp_path) as process:
+                assert process.stdout is not None
+                assert process.stderr is not None
+                process.stdout.close()
+                assert (process.stderr.read(), process.wait()) == (b"", 141)
+
+
+def test_ctrl_c_works_while_nobody_reads(tmp_path: Path) -> None:
+    """A command that cannot be stopped because its output is stuck in a pager."""
+    with Sandbox(20_000) as shop:
+        read, write = os.pipe()
+        with running(shop, "export", "-", cwd=tmp_path, stdout=write) as process:
+            # Full, and the page that does not fit under way: page 8 is asked for once page 3 is being written.
+            while select.select([], [write], [], 0)[1] or len(shop.requests) < 8:
+                assert process.poll() is None
+            process.send_signal(signal.SIGINT)
+            assert process.wait() == 130
+        os.close(read)
+        os.close(write)
+
+
+def test_the_sandbox_command_serves_until_ctrl_c(tmp_path: Path) -> None:
+    """Lines that lead nowhere when pasted, or a server that does not end."""
+    process = subprocess.Popen(
+        [*COMMAND, "sandbox", "--customers", "42", "--shop-id", "7"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        assert process.stdout is not None
+        lines = [process.stdout.readline().decode() for _ in range(3)]
+        exports = dict(line.removeprefix("export ").rstrip().split("=", 1) for line in lines)
+        assert list(exports) == ["SHOPSDK_API_KEY", "SHOPSDK_SHOP_ID", "SHOPSDK_BASE_URL"]
+        done = subprocess.run(
+            [*COMMAND, "export", "c.csv"], env={**os.environ, **exports}, cwd=tmp_path, capture_output=True, check=False
+        )
+        assert done.returncode == 0
+        assert len(read_rows(tmp_path / "c.csv")) == 42
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate()
+        assert process.returncode == 0
+        assert b"Traceback" not in said
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_completion_is_there(tmp_path: Path) -> None:
+    """``--show-completion`` that prints nothing a shell can use."""
+    with Sandbox(0) as shop:
+        done = subprocess.run(
+            # From a shell, which is what it looks for; exit, lest bash put the command in its own place.
+            ["bash", "-c", '"$@"; exit $?', "bash", *COMMAND, "--show-completion"],
+            env=environment(shop),
+            cwd=tmp_path,
+            capture_output=True,
+            check=False,
+        )
+    assert done.returncode == 0
+    assert b"complete" in done.stdout
+
+
+def test_streams_that_are_closed_take_no_file_with_them(shop: Sandbox, tmp_path: Path) -> None:
+    """A traceback from a job that runs without stdout, its messages within the export, or data gone unnoticed."""
+    command = " ".join(COMMAND)
+    for ending, code in (
+        ("export a.csv >&-", 0),
+        ("export b.csv 2>&-", 0),
+        ("export c.csv <&- >&- 2>&-", 0),
+        ("balance 1001 5 <&-", 2),
+        ("balance 1001 5 --yes <&-", 0),
+        ("export - >&-", 1),
+        ("customers >&-", 1),
+        ("--help >&-", 1),
+        ("customers >/dev/full", 1),
+        ("--help >/dev/full", 1),
+    ):
+        done = subprocess.run(
+            ["sh", "-c", f"{command} {ending}"], env=environment(shop), cwd=tmp_path, capture_output=True, check=False
+        )
+        assert done.returncode == code, (ending, done.stderr)
+        assert b"Traceback" not in done.stderr
+        assert b"ignored" not in done.stderr
+    assert {len(read_rows(tmp_path / f"{name}.csv")) for name in "abc"} == {250}
+
+
+def test_ctrl_c_before_any_command_has_begun(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A traceback for whoever notices the mistake at once."""
+
+    class Interrupted(ModuleType):
+        def __getattr__(self, name: str) -> object:
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "shopsdk.cli._app", Interrupted("_app"))
+    with pytest.raises(SystemExit) as end, signals_restored():
+        main()
+    assert (end.value.code, capsys.readouterr().err) == (130, "shopsdk: stopped\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [("ex", "export"), ("balance 42 --ref", "--reference"), ("export --order-column bal", "balance")],
+)
+def test_completion_completes(line: str, offered: str, shop: Sandbox, tmp_path: Path) -> None:
+    """A shell that offers nothing, or the wrong thing."""
+    words = f"shopsdk {line}"
+    asked = {"_SHOPSDK_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    done = subprocess.run(
+        COMMAND, env=environment(shop, **asked), cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.split() == [offered]
+
+
+@pytest.mark.parametrize("words", [("--help",), ("customers", "--help"), ("--version",)])
+def test_help_that_nobody_reads_ends_as_other_output_does(
+    words: tuple[str, ...], shop: Sandbox, tmp_path: Path
+) -> None:
+    """``--help | true`` is no failure of the command's own: its exit code is that of any closed pipe."""
+    read, write = os.pipe()
+    os.close(read)
+    with running(shop, *words, cwd=tmp_path, stdout=write) as process:
+        os.close(write)
+        assert process.stderr is not None
+        assert (b"", 141) == (process.stderr.read(), process.wait())
+
+
+def test_the_sandbox_command_draws_a_key_unless_it_is_given_one(tmp_path: Path) -> None:
+    """Each run serves with a key of its own, which no web page can know; a chosen one comes from the environment."""
+    keys = []
+    there = {name: value for name, value in os.environ.items() if not name.startswith("SHOPSDK_")}
+    for more in (
+        {},
+        {},
+        {"SHOPSDK_SANDBOX_KEY": " "},
+        {"SHOPSDK_API_KEY": "real"},
+        {"SHOPSDK_SANDBOX_KEY": "my 'key'"},
+    ):
+        process = subprocess.Popen(
+            [*COMMAND, "sandbox", "--customers", "1"], env=there | more, cwd=tmp_path, stdout=subprocess.PIPE
+        )
+        try:
+            assert process.stdout is not None
+            (word,) = shlex.split(process.stdout.readline().decode().removeprefix("export "))
+            keys.append(word.removeprefix("SHOPSDK_API_KEY="))
+        finally:
+            process.kill()
+            process.communicate()
+    assert "my 'key'" == keys.pop()
+    assert len(set(keys)) == 4
+    assert all(len(key) >= 32 for key in keys)
+
+
+def test_an_embedded_shop_has_a_key_of_its_own(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody else on this machine knows the key of a shop that one command runs against."""
+    keys: list[str] = []
+
+    class Seen(Sandbox):
+        def __enter__(self) -> Self:
+            keys.append(self.api_key)
+            return super().__enter__()
+
+    monkeypatch.setattr("shopsdk.sandbox.Sandbox", Seen)
+    for _ in range(2):
+        assert shell.run("customers", "--sandbox").code == 0
+    assert len(set(keys)) == 2
+    assert all(len(key) >= 32 for key in keys)
+
+
+LACKING = """
+import asyncio, os, select, signal, sys
+{taken}
+from shopsdk.cli import main
+main()
+"""
+TAKEN = {
+    "signals": "del signal.SIGHUP, signal.SIGQUIT",
+    "files that can be selected": (
+        "import shopsdk.cli._signals as s; s._SELECTS_FILES = False; whole = select.select\n"
+        "def sockets(reads, *rest):\n"
+        "    assert not any(hasattr(each, 'readline') for each in reads), 'this selects sockets alone'\n"
+        "    return whole(reads, *rest)\n"
+        "select.select = sockets"
+    ),
+    "loops that watch a socket": (
+        "def no(*_): raise NotImplementedError\n"
+        "asyncio.SelectorEventLoop.add_reader = asyncio.SelectorEventLoop.remove_reader = no"
+    ),
+    "modules": "sys.modules |= dict.fromkeys(['fcntl', 'termios', 'pwd', 'grp', 'resource'])",
+    "users": "del os.getuid, os.geteuid, os.getgid, os.getegid, os.chown, os.fchown, os.fchmod",
+    "links": "del os.O_NOFOLLOW, os.O_CLOEXEC",
+    "forks": "del os.register_at_fork, os.fork",
+}
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_the_command_does_without_what_a_platform_lacks(name: str, tmp_path: Path) -> None:
+    """Where a call is missing (Windows lacks all of these), commands do their work and a signal ends them."""
+    program = [sys.executable, "-c", LACKING.format(taken=TAKEN[name])]
+    with Sandbox(3) as shop:
+        there = environment(shop)
+        for words, code in ((("export", "-"), 0), (("balance", "1001", "5", "--yes"), 0), (("customer", "1"), 3)):
+            done = subprocess.run(
+                [*program, *words], env=there, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, check=False
+            )
+            assert (code, b"Traceback" in done.stderr) == (done.returncode, False), done.stderr
+        assert 1 == len(shop.transactions(1001))
+        leader, follower = pty.openpty()
+        asked = subprocess.Popen(
+            [*program, "balance", "1001", "5"], env=there, stdin=follower, stdout=follower, stderr=follower
+        )
+        os.close(follower)
+        drawn = b""
+        try:
+            while b"[y/N]: " not in drawn:
+                drawn += os.read(leader, 65536)
+            os.write(leader, b"y\n")
+            assert 0 == asked.wait()
+        finally:
+            asked.kill()
+            asked.wait()
+            os.close(leader)
+        assert 2 == len(shop.transactions(1001))
+    serving = subprocess.Popen(
+        [*program, "sandbox", "--customers", "1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    try:
+        assert serving.stdout is not None
+        while b"SHOPSDK_BASE_URL" not in serving.stdout.readline():
+            assert serving.poll() is None
+        serving.send_signal(signal.SIGTERM)
+        assert 143 == serving.wait()
+    finally:
+        serving.kill()
+        serving.communicate()
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_ctrl_c_ends_a_command_whatever_a_platform_lacks(name: str, tmp_path: Path) -> None:
+    """Ctrl-C while an answer is waited for ends a command where a call is missing, too."""
+    arrived = threading.Event()
+
+    class Seen(list[RecordedRequest]):
+        def append(self, request: RecordedRequest) -> None:
+            super().append(request)
+            arrived.set()
+
+    shop = Sandbox(3, faults=[Fault("slow", seconds=60)])
+    shop.requests = Seen()
+    with shop:
+        process = subprocess.Popen(
+            [sys.executable, "-c", LACKING.format(taken=TAKEN[name]), "customers"],
+            env=environment(shop),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        try:
+            arrived.wait()
+            process.send_signal(signal.SIGINT)
+            assert (b"", b"shopsdk: stopped\n") == process.communicate()
+            assert 130 == process.returncode
+        finally:
+            process.kill()
+            process.communicate()

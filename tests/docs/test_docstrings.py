@@ -1,0 +1,79 @@
+"""The docstrings are what an editor shows and what the reference is made of: each code block of them is run here."""
+
+import ast
+import importlib
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import shopsdk
+from shopsdk.export import CustomerSink, export_customers
+from shopsdk.sandbox import Sandbox
+from tests.support.examples import blocks, run_as_test, run_fragment
+
+PACKAGE = Path(shopsdk.__file__).parent
+PUBLIC = ("shopsdk.export", "shopsdk.sandbox", "shopsdk.testing")
+
+
+def docstrings() -> Iterator[tuple[str, str]]:
+    """Every docstring of the package, those of fields included, with its place."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        module = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            match node:
+                case ast.Expr(value=ast.Constant(value=str(text))):
+                    yield f"{module}:{node.lineno}", inspect.cleandoc(text)
+
+
+ALL = list(docstrings())
+EXAMPLES = [(place, block) for place, text in ALL for block in blocks(text, "python")]
+FOR_PYTEST = [block for place, block in EXAMPLES if "pytest_plugins" in block or "def test_" in block]
+FRAGMENTS = [(place, block) for place, block in EXAMPLES if block not in FOR_PYTEST]
+
+
+def scope_of(place: str) -> dict[str, Any]:
+    """What somebody has imported who reads there: the package's names, and those of the public module it is in."""
+    modules = [shopsdk, *(importlib.import_module(name) for name in PUBLIC if place.startswith(name))]
+    return {name: getattr(module, name) for module in modules for name in module.__all__}
+
+
+@pytest.mark.parametrize(("place", "block"), FRAGMENTS, ids=[place for place, _ in FRAGMENTS])
+async def test_examples_run(
+    place: str, block: str, readers_shop: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What an editor shows as the way to use a name would not work."""
+    monkeypatch.chdir(tmp_path)
+    async with readers_shop.session() as session:
+        await run_fragment(block, place, {**scope_of(place), "session": session})
+    assert all(request.status == 200 for request in readers_shop.requests)
+
+
+@pytest.mark.slow
+def test_the_examples_of_tests_pass(tmp_path: Path) -> None:
+    """The two blocks that a user pastes to have the fixtures, and a first test with them, would not work."""
+    conftest, first_test = FOR_PYTEST
+    assert run_as_test(conftest, first_test, tmp_path) == "1 passed"
+
+
+def test_no_code_hides_from_these_tests() -> None:
+    """A block of code in another style than these tests look for would be shown, and never run."""
+    assert [] == [place for place, text in ALL if "::\n" in text or ">>> " in text]
+    assert [] == [place for place, text in ALL if text.count("\n```") % 2]
+    fenced = sum(text.count("\n```") // 2 for _, text in ALL)
+    assert fenced == len(EXAMPLES) + sum(len(blocks(text, "text")) for _, text in ALL)
+
+
+WITH_EXAMPLES = [
+    *(shopsdk.AsyncSession, shopsdk.edit_customer_balance, shopsdk.iter_customers, shopsdk.iter_customer_pages),
+    *(shopsdk.paginate, shopsdk.ShopError, Sandbox, export_customers, CustomerSink),
+    *(importlib.import_module(name) for name in PUBLIC),
+]
+
+
+@pytest.mark.parametrize("shown", WITH_EXAMPLES, ids=lambda shown: shown.__name__)
+def test_what_is_used_most_has_an_example(shown: object) -> None:
+    """Who asks the editor how to use it would be told in words alone."""
+    assert blocks(inspect.getdoc(shown) or "", "python")

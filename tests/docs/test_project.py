@@ -1,0 +1,51 @@
+"""Things that have to be said twice about the project, and are held together here."""
+
+import pkgutil
+import re
+import tomllib
+from pathlib import Path
+
+import shopsdk
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def lowest(requirements: list[str]) -> set[str]:
+    """Turn lower bounds into pins."""
+    bounds = [re.match(r"([\w-]+)>=([\d.]+)", requirement) for requirement in requirements]
+    return {f"{bound[1]}=={bound[2]}" for bound in bounds if bound}
+
+
+def test_the_lowest_versions_are_the_ones_tested() -> None:
+    """The package would promise to work with versions that nobody has tried."""
+    extras = PROJECT["optional-dependencies"]
+    fixtures = [requirement for requirement in extras["dev"] if re.match(r"pytest(-asyncio)?>", requirement)]
+    pins = (ROOT / "tests" / "constraints-lowest.txt").read_text(encoding="utf-8").splitlines()[1:]
+    assert lowest([*PROJECT["dependencies"], *extras["cli"], *extras["parquet"], *fixtures]) == set(pins)
+
+
+def test_pre_commit_checks_what_ci_checks() -> None:
+    """A commit that passes here would be refused there."""
+    entries = re.findall(r"entry: (.+?),", (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
+    gate = (ROOT / ".ci" / "run").read_text(encoding="utf-8") + (ROOT / "README.md").read_text(encoding="utf-8")
+    assert 6 == len(entries)
+    assert [] == [entry for entry in entries if f"bin/{entry}" not in gate]
+
+
+def test_the_changelog_speaks_of_what_there_is() -> None:
+    """A reader would look for a name that is called otherwise, or is gone."""
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    names = re.findall(r"`(shopsdk(?:\.\w+)+)", text.partition("## Unreleased")[2])
+    assert names
+    for name in names:
+        owner, _, last = name.rpartition(".")
+        shown = pkgutil.resolve_name(owner)  # a field of a class is an annotation only
+        assert hasattr(shown, last) or last in getattr(shown, "__annotations__", {}) or pkgutil.resolve_name(name)
+
+
+def test_the_changelog_names_what_was_added() -> None:
+    """A user would not hear of an operation or a class that is there."""
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    functions = [f"shopsdk.{name}" for name in shopsdk.__all__ if name[0].islower() and not name.startswith("_")]
+    assert [] == [name for name in functions if f"`{name}`" not in text and f"`{name}(" not in text]

@@ -1,0 +1,155 @@
+"""The README is the product's face: every block of it is run here as it stands (the first two, by the gate of CI)."""
+
+import asyncio
+import gzip
+import json
+import os
+import re
+import sys
+from asyncio.subprocess import DEVNULL, PIPE
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from aiohttp import ClientSession, web
+from aiohttp.test_utils import TestServer
+
+from shopsdk import Customer
+from shopsdk.sandbox import Sandbox
+from tests.support.examples import README, blocks, compiled, run_as_test, run_fragment
+
+TEXT = README.read_text(encoding="utf-8")
+PYTHON = blocks(TEXT, "python")
+SHELL = blocks(TEXT, "sh")
+
+
+@pytest.mark.parametrize("number", [n for n, block in enumerate(PYTHON) if "asyncio.run(" in block])
+def test_programs_run(
+    number: int, readers_shop: Sandbox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The program that a newcomer pastes first would not work."""
+    exec(compiled(PYTHON[number], f"README block {number}"), {"__name__": "__main__"})
+    assert 250 == len(capsys.readouterr().out.splitlines())
+
+
+FOR_PYTEST = [n for n, block in enumerate(PYTHON) if "def test_" in block]
+FRAGMENTS = [n for n, block in enumerate(PYTHON) if "asyncio.run(" not in block and n not in FOR_PYTEST]
+
+
+@pytest.mark.parametrize("number", FRAGMENTS)
+async def test_fragments_run(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An example would not do what the text beside it says on the shop that the command serves, or not run at all."""
+    monkeypatch.chdir(tmp_path)
+    async with Sandbox() as shop, shop.session() as session:
+        for name, value in (("API_KEY", shop.api_key), ("SHOP_ID", str(shop.shop_id)), ("BASE_URL", shop.base_url)):
+            monkeypatch.setenv(f"SHOPSDK_{name}", value)
+        await run_fragment(PYTHON[number], f"README block {number}", {"session": session})
+    assert all(request.status == 200 for request in shop.requests)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", FOR_PYTEST)
+def test_a_first_test_passes(number: int, tmp_path: Path) -> None:
+    """The test that a user pastes to begin with would not pass."""
+    assert run_as_test('pytest_plugins = ["shopsdk.testing"]', PYTHON[number], tmp_path) == "1 passed"
+
+
+@pytest.fixture
+async def two_shops(readers_shop: Sandbox, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
+    """One address for two shops, as the vendor has it; in the midst of the first export it has had enough."""
+    others = [Customer(id=number, email=f"other{number}@example.com") for number in range(1, 31)]
+    async with Sandbox(others, shop_id=39) as other, ClientSession() as client:
+        asked: list[int] = []
+
+        async def forward(request: web.Request) -> web.Response:
+            asked.append(json.loads(await request.read())["page"])
+            if asked[-1] == 3 and asked.count(3) == 1:
+                message = {"message": "Too Many Attempts."}
+                return web.json_response(message, status=429, headers={"Retry-After": "3600"})
+            base = other.base_url if "/shops/39/" in request.path else readers_shop.base_url
+            url = base.removesuffix("/v1") + request.path_qs
+            async with client.request(
+                request.method, url, data=await request.read(), headers=request.headers
+            ) as answer:
+                return web.Response(status=answer.status, body=await answer.read(), content_type="application/json")
+
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", forward)
+        async with TestServer(app) as server:
+            monkeypatch.setenv("SHOPSDK_BASE_URL", str(server.make_url("/v1")))
+            yield
+
+
+async def test_the_key_is_quoted_where_it_is_set() -> None:
+    """A reader who pastes the line has a key with its pipe in it, not the digits before."""
+    words = 'printf "%s %s" "$SHOPSDK_API_KEY" "$SHOPSDK_SHOP_ID"'
+    process = await asyncio.create_subprocess_exec("bash", "-euc", SHELL[2] + words, stdout=PIPE, stderr=PIPE)
+    assert (b"12345|the rest of the key 38", b"") == await process.communicate()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(3, len(SHELL)))
+async def test_shell_blocks_run(number: int, two_shops: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that a reader pastes would fail, or leave something else than the text beside it says."""
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+    process = await asyncio.create_subprocess_exec(
+        "bash", "-uc", SHELL[number], cwd=tmp_path, stdout=PIPE, stderr=PIPE, stdin=DEVNULL
+    )
+    out, err = await process.communicate()
+    assert (0, "") == (process.returncode, err.decode() if process.returncode else "")
+    assert "reader1@example.com" in out.decode()
+    assert "250 customers (" in err.decode()
+    assert "of them by an earlier run)" in err.decode()
+    assert 251 == len((tmp_path / "customers.csv").read_text(encoding="utf-8").splitlines())
+    for shop, size in ((38, 250), (39, 30)):
+        assert size == len(gzip.decompress((tmp_path / f"customers-{shop}.ndjson.gz").read_bytes()).splitlines())
+    assert (tmp_path / "customers.parquet").stat().st_size > 0
+    lines = (tmp_path / "everybody.csv").read_text(encoding="utf-8").splitlines()
+    assert ["38"] * 250 + ["39"] * 30 == [line.partition(",")[0] for line in lines[1:]]
+
+
+def test_links_lead_somewhere() -> None:
+    """A reader who follows a link would find nothing."""
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)\)", TEXT)
+    assert targets
+    assert [] == [target for target in targets if not (README.parent / target).is_file()]
+
+
+def test_the_two_commands_come_first() -> None:
+    """A newcomer, and the gate of CI, which runs the second as it stands, would look for them in vain."""
+    assert "shopsdk export --sandbox customers.csv" in SHELL[0]
+    assert "coverage run -m pytest" in SHELL[1]
+    assert TEXT.index(SHELL[1]) < TEXT.index(PYTHON[0])
+
+
+def test_every_error_is_in_the_readme() -> None:
+    """A reader could not tell what to catch."""
+    import shopsdk
+
+    names = [name for name in shopsdk.__all__ if name.endswith("Error")]
+    assert [] == [name for name in names if f"`{name}`" not in TEXT]
+
+
+def test_the_page_is_in_its_order() -> None:
+    """A reader would meet what an error means before what raises it, or look for a section in vain."""
+    order = ["shop", "operation", "walk", "money", "rate limits", "errors", "export", "testing", "working on it"]
+    titles = re.findall("^## (.+)$", TEXT.lower(), re.MULTILINE)
+    found = [next((name for name in order if name in title), None) for title in titles]
+    assert order == [name for name in found if name is not None]
+
+
+def test_every_program_is_linked() -> None:
+    """A program to start from would be there, and nobody would find it."""
+    programs = {path.name for path in (README.parent / "tests" / "programs").glob("*.py")} - {"__init__.py"}
+    assert programs == set(re.findall(r"\]\(tests/programs/(\w+\.py)\)", TEXT))
+
+
+def test_the_layout_names_every_module() -> None:
+    """A new hand would open a file, and not know what it is for."""
+    layout = re.findall("^- (`.+)$", TEXT.partition("The layout")[2], re.MULTILINE)
+    package = README.parent / "shopsdk"
+    modules = {path.stem for path in package.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
+    assert 7 == len(layout)
+    assert [] == [
+        name for name in sorted(modules - {"__init__", "__main__"}) if not any(f"`{name}`" in line for line in layout)
+    ]

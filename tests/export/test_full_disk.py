@@ -1,0 +1,55 @@
+"""A disk that fills up at the last moment, while the whole file is being put together."""
+
+import os
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shopsdk import AsyncSession
+from shopsdk.export import ExportProgress, Stage, export_customers, export_shops
+from shopsdk.sandbox import Sandbox
+from tests.support.export import read_rows
+
+
+@contextmanager
+def full_from(stage: Stage, size: int) -> Iterator[Callable[[ExportProgress], None]]:
+    """A callback from whose stage on no file can grow beyond a size; afterwards, files can again."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(progress: ExportProgress) -> None:
+        if progress.stage == stage:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+
+    try:
+        yield fill
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+async def test_what_was_read_outlives_a_full_disk_at_the_end(
+    shop: Sandbox, session: AsyncSession, tmp_path: Path
+) -> None:
+    """Half a Parquet file that keeps the room it lacked, an error that names no file, or everything read again."""
+    with full_from("assembling", 2000) as fill, pytest.raises(OSError, match="too large") as caught:
+        await export_customers(session, tmp_path / "c.parquet", on_progress=fill)
+    assert caught.value.filename == str(tmp_path / "c.parquet.whole.part")
+    assert sorted(os.listdir(tmp_path)) == ["c.parquet.part", "c.parquet.part.checkpoint"]
+    shop.requests.clear()
+    await export_customers(session, tmp_path / "c.parquet", resume=True)
+    assert (read_rows(tmp_path / "c.parquet"), shop.requests) == (shop.customers(), [])
+
+
+async def test_the_pieces_outlive_a_full_disk_at_the_end(shop: Sandbox, session: AsyncSession, tmp_path: Path) -> None:
+    """Half a file of many shops that nothing can go on with, or all shops read again."""
+    options: dict[str, Any] = {"columns": ["id", "email"]}
+    with full_from("done", 2000) as fill, pytest.raises(OSError, match="too large") as caught:
+        await export_shops(session, tmp_path / "c.csv", [38], on_progress=fill, **options)
+    assert caught.value.filename == str(tmp_path / "c.csv.part")
+    assert sorted(os.listdir(tmp_path)) == ["c.csv.38.part", "c.csv.38.part.checkpoint"]
+    shop.requests.clear()
+    await export_shops(session, tmp_path / "c.csv", [38], resume=True, **options)
+    assert ((tmp_path / "c.csv").read_bytes().count(b"\r\n"), shop.requests) == (251, [])

@@ -1,0 +1,113 @@
+"""What is told of an export: progress while it runs, and the counts of its summary."""
+
+import asyncio
+import logging
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from shopsdk import AsyncSession, RetryPolicy
+from shopsdk.export import ExportProgress, export_customers
+from shopsdk.sandbox import Sandbox
+from shopsdk.testing import InstantClock
+from tests.support.export import read_rows
+from tests.support.servers import CUSTOMER, Heard, Wire, answer, page_of, raw_server
+
+
+async def test_progress_is_told_page_by_page(session: AsyncSession, tmp_path: Path) -> None:
+    """A bar that stands still, or one that never ends."""
+    told: list[ExportProgress] = []
+    await export_customers(session, tmp_path / "c.csv", on_progress=told.append)
+    assert [(p.stage, p.rows) for p in told] == [
+        ("reading", 0), ("reading", 100), ("reading", 200), ("reading", 250), ("assembling", 250), ("done", 250),
+    ]  # fmt: skip
+    assert {p.total for p in told[1:]} == {250}
+    assert told[-1].seconds_left == 0
+    assert told[0].seconds_left is None
+
+
+async def test_the_summary_counts_requests_retries_and_waits(tmp_path: Path) -> None:
+    """A rate limit that nobody learns of."""
+    told: list[ExportProgress] = []
+    with Sandbox(250) as shop:
+        shop.fail_next("rate_limit", retry_after="0.01")
+        shop.fail_next("truncate")
+        shop.fail_next("drop_before")
+        async with shop.session(retry=RetryPolicy(wait_initial=0.001, wait_max=0.002)) as session:
+            summary = await export_customers(session, tmp_path / "c.csv", on_progress=told.append, concurrency=1)
+        assert (summary.requests, summary.retries) == (len(shop.requests), 3)
+        assert (len(shop.requests), summary.waited > 0.009) == (6, True)
+    waits = [(p.waiting > 0, p.rate_limited) for p in told if p.stage == "waiting"]
+    assert sorted(waits) == [(True, False), (True, False), (True, True)]
+
+
+async def test_a_wait_that_a_503_asks_for_is_no_rate_limit(tmp_path: Path) -> None:
+    """Exports that wait because the shop is unavailable for a while do not blame its rate limit."""
+    told: list[ExportProgress] = []
+
+    def behave(heard: Heard, wire: Wire) -> None:
+        if len(server.heard) == 1:
+            wire.send(answer(None, 503, headers={"Retry-After": "30"}))
+        else:
+            page = heard.json["page"]
+            wire.send(answer(page_of([CUSTOMER] if page == 1 else [], page)))
+
+    async with raw_server(behave) as server, server.session(clock=InstantClock()) as session:
+        await asyncio.gather(
+            *(export_customers(session, tmp_path / name, on_progress=told.append) for name in ("a.csv", "b.csv"))
+        )
+    waits = [progress for progress in told if progress.stage == "waiting"]
+    assert waits
+    assert not any(progress.rate_limited for progress in waits)
+
+
+async def test_counting_needs_no_log(
+    session: AsyncSession, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user's log that fills with lines because an export counts by them, or a count of none where logs are off."""
+    await export_customers(session, tmp_path / "a.csv")
+    assert not [record for record in caplog.records if record.name == "shopsdk"]
+    monkeypatch.setattr(logging.getLogger("shopsdk"), "disabled", True)
+    assert (await export_customers(session, tmp_path / "b.csv")).requests == 3
+
+
+async def test_exports_through_one_session_count_their_own(session: AsyncSession, tmp_path: Path) -> None:
+    """The requests of two exports added up in both."""
+    made = await asyncio.gather(
+        export_customers(session, tmp_path / "a.csv", per_page=50), export_customers(session, tmp_path / "b.csv")
+    )
+    assert [summary.requests for summary in made] == [6, 3]
+
+
+async def test_a_callback_that_fails_while_it_waits_ends_the_export(tmp_path: Path) -> None:
+    """An error of the user's own that nobody hears of."""
+
+    def give_up(progress: ExportProgress) -> None:
+        if progress.stage == "waiting":
+            raise ZeroDivisionError
+
+    with Sandbox(250) as shop:
+        shop.fail_next("rate_limit", retry_after="0.01")
+        async with shop.session() as session:
+            with pytest.raises(ZeroDivisionError):
+                await export_customers(session, tmp_path / "c.csv", on_progress=give_up)
+
+
+async def test_rows_that_slip_are_found_and_counted(tmp_path: Path) -> None:
+    """Customers lost because others were deleted while the export ran."""
+    with Sandbox(1000) as shop:
+        ids = [c.id for c in shop.customers()]
+
+        def delete(progress: ExportProgress) -> None:
+            if progress.page == 3 and progress.stage == "reading":
+                for number in ids[50:90]:
+                    with suppress(KeyError):
+                        shop.remove_customer(number)
+
+        async with shop.session() as session:
+            summary = await export_customers(session, tmp_path / "c.csv", concurrency=1, on_progress=delete)
+        got = [c.id for c in read_rows(tmp_path / "c.csv")]
+        assert got == ids
+        assert summary.reread >= 1
+        assert summary.repeats >= 60

@@ -1,0 +1,259 @@
+"""Going on with an export that was interrupted."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shopsdk import AsyncSession, RetryPolicy, ServerError
+from shopsdk.export import ExportProgress, export_customers
+from shopsdk.export._checkpoint import Journal
+from shopsdk.export._part import checkpoint_path, part_path
+from shopsdk.sandbox import Sandbox
+from tests.support.export import StopHereError, name_nothing, read_rows, stop_at
+
+TEXT = ["c.ndjson", "c.csv", "c.csv.gz", "c.ndjson.zst"]
+ALL = [*TEXT, "c.parquet"]
+
+
+async def unbroken(session: AsyncSession, folder: Path, name: str, **options: Any) -> bytes:
+    """What an export that nothing interrupts would be."""
+    path = folder / f"unbroken-{name}"
+    await export_customers(session, path, **options)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("name", ALL)
+async def test_going_on_gives_the_same_bytes(name: str, session: AsyncSession, tmp_path: Path) -> None:
+    """A customer twice, one lost, or a header in the middle, at the seam; or a page asked for again."""
+    whole = await unbroken(session, tmp_path, name, per_page=10)
+    with pytest.raises(StopHereError):
+        await export_customers(session, tmp_path / name, per_page=10, concurrency=1, on_progress=stop_at(12))
+    assert not (tmp_path / name).exists()
+    with Sandbox() as same:  # which no request of the first run can still be under way to
+        async with same.session() as other:
+            summary = await export_customers(other, tmp_path / name, per_page=10, resume=True, concurrency=1)
+        assert [request.json["page"] for request in same.requests] == [*range(13, 27)]
+    assert (tmp_path / name).read_bytes() == whole
+    assert (summary.resumed, summary.rows, summary.pages) == (120, 250, 25)
+    assert not part_path(tmp_path / name).exists()
+    assert not checkpoint_path(tmp_path / name).exists()
+
+
+@pytest.fixture(scope="module")
+def small() -> Iterator[Sandbox]:
+    """A shop for many examples."""
+    with Sandbox(130) as shop:
+        yield shop
+
+
+@pytest.mark.slow
+@settings(max_examples=40)
+@given(data=st.data())
+async def test_whatever_the_disk_lost_is_read_again(
+    data: st.DataObject, small: Sandbox, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Bytes that a power loss took, or scrambled, taken for whole because the journal speaks of them."""
+    folder = tmp_path_factory.mktemp("power")
+    name = data.draw(st.sampled_from(ALL))
+    async with small.session() as session:
+        whole = await unbroken(session, folder, name, per_page=10)
+        page = data.draw(st.integers(1, 13))
+        with pytest.raises(StopHereError):
+            await export_customers(session, folder / name, per_page=10, on_progress=stop_at(page))
+        part, journal = part_path(folder / name), checkpoint_path(folder / name)
+        if data.draw(st.booleans()):
+            forget_syncs(journal)
+            damage(part, data)
+            damage(journal, data)
+        else:  # synced bytes are still there, or the file was cut short by other means
+            content = part.read_bytes()
+            part.write_bytes(content[: data.draw(st.integers(0, len(content)))])
+        await export_customers(session, folder / name, per_page=10, resume=True)
+    assert (folder / name).read_bytes() == whole
+
+
+def damage(path: Path, data: st.DataObject) -> None:
+    """Cut it short, blank a stretch of it, and let something else follow."""
+    content = path.read_bytes()
+    kept = content[: data.draw(st.integers(0, len(content)))] if data.draw(st.booleans()) else content
+    begin, end = sorted(data.draw(st.tuples(st.integers(0, len(kept)), st.integers(0, len(kept)))))
+    if data.draw(st.booleans()):
+        kept = kept[:begin] + bytes(end - begin) + kept[end:]
+    path.write_bytes(kept + data.draw(st.sampled_from([b"", b"\0" * 64, b"{", b"\n", b"garbage\n"])))
+
+
+def forget_syncs(journal: Path) -> None:
+    """As if nothing had been synced: nothing but the checksums may be believed."""
+    journal.write_bytes(journal.read_bytes().replace(b'"synced":true', b'"synced":false'))
+
+
+async def test_synced_bytes_are_not_read_again(
+    shop: Sandbox, session: AsyncSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sync that comes after the line that speaks of it, or never."""
+    from shopsdk.export import _part
+
+    order: list[str] = []
+    monkeypatch.setattr(_part, "_SYNC_SECONDS", 0.0)
+    monkeypatch.setattr(os, "fsync", lambda _: order.append("sync"))
+    real = Journal.add
+
+    def add(self: Any, mark: Any) -> None:
+        order.append(f"line {mark.synced}")
+        real(self, mark)
+
+    monkeypatch.setattr(Journal, "add", add)
+    await export_customers(session, tmp_path / "c.csv")
+    # The file and its folder, then the line, then the journal.
+    assert order[:8] == ["sync", "sync", "line True", "sync"] * 2
+
+
+async def test_a_finished_part_is_put_in_place_without_asking_again(
+    shop: Sandbox, session: AsyncSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A crash between the last page and the final name that costs the whole export."""
+    for name in ("c.csv", "c.parquet"):
+        whole = await unbroken(session, tmp_path, name)
+        with monkeypatch.context() as broken:
+            name_nothing(broken)
+            with pytest.raises(StopHereError):
+                await export_customers(session, tmp_path / name)
+        shop.requests.clear()
+        summary = await export_customers(session, tmp_path / name, resume=True)
+        assert (summary.resumed, summary.rows, len(shop.requests)) == (250, 250, 0)
+        assert (tmp_path / name).read_bytes() == whole
+
+
+async def test_a_torn_page_at_the_end_is_cut_off(session: AsyncSession, tmp_path: Path) -> None:
+    """Half a page behind the last whole one, left in the file because nothing was written over it."""
+    whole = await unbroken(session, tmp_path, "c.csv", per_page=10)
+    with pytest.raises(StopHereError):
+        await export_customers(session, tmp_path / "c.csv", per_page=10, on_progress=stop_at(25))
+    with part_path(tmp_path / "c.csv").open("ab") as part:
+        part.write(b"99,torn@exam")
+    await export_customers(session, tmp_path / "c.csv", per_page=10, resume=True)
+    assert (tmp_path / "c.csv").read_bytes() == whole
+
+
+async def test_a_finished_part_replaces_what_was_to_be_replaced(
+    session: AsyncSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old file taken for the new one, because it stands under its name."""
+    (tmp_path / "c.csv").write_text("old")
+    with monkeypatch.context() as broken:
+        name_nothing(broken)
+        with pytest.raises(StopHereError):
+            await export_customers(session, tmp_path / "c.csv", if_exists="replace")
+    await export_customers(session, tmp_path / "c.csv", resume=True)
+    assert len(read_rows(tmp_path / "c.csv")) == 250
+
+
+@pytest.mark.parametrize("name", ["c.csv", "c.parquet"])
+async def test_another_file_under_the_name_is_not_taken_for_the_export(
+    name: str, session: AsyncSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the whole export was lost before it had its name, a file that has it now is not reported as the export."""
+    target = tmp_path / name
+    with monkeypatch.context() as broken:
+        name_nothing(broken)
+        with pytest.raises(StopHereError):
+            await export_customers(session, target)
+    part_path(target).unlink()
+    target.write_text("somebody else's")
+    with pytest.raises(FileExistsError, match="is not the file that an earlier run of this export made"):
+        await export_customers(session, target, resume=True)
+    with pytest.raises(FileExistsError, match="it exists and holds something else"):
+        await export_customers(session, target, resume=True, if_exists="same")
+    assert target.read_text() == "somebody else's"
+    await export_customers(session, target, resume=True, if_exists="replace")
+    assert (len(read_rows(target)), os.listdir(tmp_path)) == (250, [name])
+
+
+async def test_a_file_that_was_changed_since_is_not_taken_for_the_export(
+    session: AsyncSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An export that has its name, and then other contents, is neither reported as whole nor replaced unasked."""
+    from shopsdk.export import _target
+
+    target = tmp_path / "c.csv"
+    with monkeypatch.context() as broken:
+        broken.setattr(_target, "sync_folder", _fail)
+        with pytest.raises(StopHereError):
+            await export_customers(session, target)
+    edited = target.read_text() + "a line of my own\n"
+    target.write_text(edited)
+    with pytest.raises(FileExistsError, match="is not the file"):
+        await export_customers(session, target, resume=True)
+    assert target.read_text() == edited
+
+
+async def test_a_crash_after_the_final_name_is_only_cleared_up(
+    shop: Sandbox, session: AsyncSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An export that begins anew though its file is there, and whole."""
+    from shopsdk.export import _target
+
+    with monkeypatch.context() as broken:
+        broken.setattr(_target, "sync_folder", _fail)
+        with pytest.raises(StopHereError):
+            await export_customers(session, tmp_path / "c.csv")
+    shop.requests.clear()
+    summary = await export_customers(session, tmp_path / "c.csv", resume=True)
+    assert (summary.rows, len(shop.requests)) == (250, 0)
+    assert os.listdir(tmp_path) == ["c.csv"]
+
+
+def _fail(*_: object) -> None:
+    raise StopHereError
+
+
+async def test_rows_that_slipped_meanwhile_are_found(tmp_path: Path) -> None:
+    """Customers lost because others were deleted between the two runs."""
+    with Sandbox(300) as shop:
+        ids = [c.id for c in shop.customers()]
+        async with shop.session() as session:
+            with pytest.raises(StopHereError):
+                await export_customers(session, tmp_path / "c.csv", per_page=50, on_progress=stop_at(3))
+            for number in ids[10:40]:
+                shop.remove_customer(number)
+            await export_customers(session, tmp_path / "c.csv", per_page=50, resume=True)
+    assert [c.id for c in read_rows(tmp_path / "c.csv")] == ids
+
+
+async def test_another_order_repeats_nobody(shop: Sandbox, session: AsyncSession, tmp_path: Path) -> None:
+    """A customer written by the first run and again by the second, where ids do not rise."""
+    options: dict[str, Any] = {"order_column": "email", "per_page": 10}
+    with pytest.raises(StopHereError):
+        await export_customers(session, tmp_path / "c.ndjson", **options, on_progress=stop_at(15))
+    early = read_rows(part_path(tmp_path / "c.ndjson").rename(tmp_path / "copy.ndjson"))
+    (tmp_path / "copy.ndjson").rename(part_path(tmp_path / "c.ndjson"))
+    shop.update_customer(early[3].id, email="zzz@example.com")  # moves behind where the first run stopped
+    await export_customers(session, tmp_path / "c.ndjson", **options, resume=True)
+    ids = [c.id for c in read_rows(tmp_path / "c.ndjson")]
+    assert len(ids) == len(set(ids))
+
+
+async def test_resume_with_nothing_to_go_on_with_begins(session: AsyncSession, tmp_path: Path) -> None:
+    """``resume`` that cannot be given from the first run on."""
+    summary = await export_customers(session, tmp_path / "c.csv", resume=True)
+    assert (summary.resumed, summary.rows) == (0, 250)
+
+
+async def test_an_outage_keeps_the_checkpoint(shop: Sandbox, tmp_path: Path) -> None:
+    """A vendor's outage that costs what had been read."""
+    async with shop.session(retry=RetryPolicy(attempts=1)) as session:
+
+        def break_down(progress: ExportProgress) -> None:
+            if progress.page == 10:
+                shop.fail_next("html_502")
+
+        with pytest.raises(ServerError):
+            await export_customers(session, tmp_path / "c.csv", per_page=10, concurrency=1, on_progress=break_down)
+        summary = await export_customers(session, tmp_path / "c.csv", per_page=10, resume=True)
+    assert summary.resumed >= 100
+    assert read_rows(tmp_path / "c.csv") == shop.customers()

@@ -1,0 +1,262 @@
+"""Many shops at once: a file each, or all in one."""
+
+import json
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pyarrow.parquet as pq
+import pytest
+
+from shopsdk import AsyncSession, NotFoundError
+from shopsdk.export import CheckpointError, ExportProgress, export_customers, export_shops
+from shopsdk.export._part import PartFile, open_part, part_path
+from tests.support.export import StopHereError, read_rows
+from tests.support.servers import Heard, RawServer, Wire, answer, page_of, raw_server
+
+SHOPS = (11, 22, 33)
+
+
+@attrs.define
+class Mall:
+    """Several shops behind one address: shop n has 2n customers; one may be closed."""
+
+    server: RawServer
+    closed: set[int] = attrs.Factory(set)
+    busy: int = 0
+    """A shop that refuses its first request for the rate limit, once all shops have been asked."""
+    held: list[tuple[Heard, Wire]] = attrs.Factory(list)
+
+    def answer(self, heard: Heard, wire: Wire) -> None:
+        shop, page = int(heard.target.split("/")[3]), heard.json["page"]
+        per_page = heard.json["perPage"]
+        if shop in self.closed:
+            wire.send(answer({"message": f"No query results for model [Shop] {shop}"}, status=404))
+            return
+        if self.busy:
+            self.held.append((heard, wire))
+            if len(self.held) == len(SHOPS):
+                self.let_go()
+            return
+        ids = range(1, 2 * shop + 1)
+        rows = [{"id": i, "email": f"{shop}-{i}@example.com"} for i in ids[(page - 1) * per_page : page * per_page]]
+        wire.send(answer(page_of(rows, page, last=-(-len(ids) // per_page), per_page=per_page, total=len(ids))))
+
+    def let_go(self) -> None:
+        busy, self.busy = self.busy, 0
+        for heard, wire in sorted(self.held, key=lambda held: f"/{busy}/" not in held[0].target):
+            if f"/{busy}/" in heard.target:
+                wire.send(answer({"message": "Too Many Attempts."}, status=429, headers={"Retry-After": "0.05"}))
+            else:
+                self.answer(heard, wire)
+
+    def session(self) -> AsyncSession:
+        return self.server.session()
+
+
+@asynccontextmanager
+async def mall() -> AsyncIterator[Mall]:
+    async with raw_server() as server:
+        made = Mall(server)
+        server.behaviours = [made.answer]
+        yield made
+
+
+def expected(shop: int) -> list[str]:
+    return [f"{shop}-{i}@example.com" for i in range(1, 2 * shop + 1)]
+
+
+async def test_a_file_each(tmp_path: Path) -> None:
+    """Shops mixed up, or a checkpoint left behind when all is done."""
+    async with mall() as shops, shops.session() as session:
+        made = await export_shops(session, tmp_path / "c-{shop_id}.csv", SHOPS, per_page=10)
+    assert sorted(os.listdir(tmp_path)) == ["c-11.csv", "c-22.csv", "c-33.csv"]
+    assert {shop: [c.email for c in read_rows(tmp_path / f"c-{shop}.csv")] for shop in SHOPS} == {
+        shop: expected(shop) for shop in SHOPS
+    }
+    assert (made.rows, made.failed, list(made.shops)) == (132, {}, [11, 22, 33])
+
+
+@pytest.mark.parametrize("name", ["c.csv", "c.ndjson", "c.parquet", "c.csv.gz"])
+async def test_one_file_in_the_order_given(name: str, tmp_path: Path) -> None:
+    """Shops in the order in which they came in, a header for each, or rows that do not say whose they are."""
+    async with mall() as shops, shops.session() as session:
+        made = await export_shops(session, tmp_path / name, [33, 11, 22, 11], per_page=10)
+    assert os.listdir(tmp_path) == [name]
+    assert (made.path, made.bytes) == (tmp_path / name, (tmp_path / name).stat().st_size)
+    if name == "c.parquet":
+        rows = [(row["shop_id"], row["email"]) for row in pq.read_table(tmp_path / name).to_pylist()]
+    elif name == "c.ndjson":
+        rows = [(row["shop_id"], row["email"]) for row in map(json.loads, (tmp_path / name).read_bytes().splitlines())]
+    else:
+        import csv
+        import gzip
+
+        data = (tmp_path / name).read_bytes()
+        text = (gzip.decompress(data) if name.endswith("gz") else data).decode()
+        rows = [(int(row["shop_id"]), row["email"]) for row in csv.DictReader(text.splitlines())]
+    assert rows == [(shop, email) for shop in (33, 11, 22) for email in expected(shop)]
+
+
+async def test_a_shop_that_fails_leaves_the_others_whole(tmp_path: Path) -> None:
+    """One closed shop that costs all the others; or that is asked for again when going on, with them."""
+    async with mall() as shops, shops.session() as session:
+        shops.closed.add(22)
+        made = await export_shops(session, tmp_path / "c-{shop_id}.csv", SHOPS, per_page=10)
+        assert (list(made.shops), list(made.failed)) == ([11, 33], [22])
+        assert isinstance(made.failed[22], NotFoundError)
+        assert [c.email for c in read_rows(tmp_path / "c-33.csv")] == expected(33)
+        shops.closed.clear()
+        shops.server.heard.clear()
+        made = await export_shops(session, tmp_path / "c-{shop_id}.csv", SHOPS, per_page=10, resume=True)
+        assert {heard.target.split("/")[3] for heard in shops.server.heard} == {"22"}
+    assert (made.rows, made.failed) == (132, {})
+    assert sorted(os.listdir(tmp_path)) == ["c-11.csv", "c-22.csv", "c-33.csv"]
+
+
+@pytest.mark.parametrize("name", ["c.csv", "c.parquet"])
+async def test_one_file_waits_for_the_last_shop(name: str, tmp_path: Path) -> None:
+    """A file that lacks a shop under the final name; or shops read again that were read already."""
+    async with mall() as shops, shops.session() as session:
+        await export_shops(session, tmp_path / f"unbroken-{name}", SHOPS, per_page=10)
+        shops.closed.add(22)
+        made = await export_shops(session, tmp_path / name, SHOPS, per_page=10)
+        assert (made.path, list(made.failed)) == (None, [22])
+        assert not (tmp_path / name).exists()
+        with pytest.raises(FileExistsError, match="unfinished"):
+            await export_shops(session, tmp_path / name, SHOPS, per_page=10)
+        shops.closed.clear()
+        shops.server.heard.clear()
+        made = await export_shops(session, tmp_path / name, SHOPS, per_page=10, resume=True)
+        assert {heard.target.split("/")[3] for heard in shops.server.heard} == {"22"}
+    assert (tmp_path / name).read_bytes() == (tmp_path / f"unbroken-{name}").read_bytes()
+    assert sorted(os.listdir(tmp_path)) == [name, f"unbroken-{name}"]
+
+
+async def test_all_that_wait_for_the_rate_limit_are_told(tmp_path: Path) -> None:
+    """Bars that stand still for a rate limit that another shop's request has met."""
+    told: list[ExportProgress] = []
+    async with mall() as shops, shops.session() as session:
+        shops.busy = 22
+        made = await export_shops(session, tmp_path / "c.csv", SHOPS, per_page=10, on_progress=told.append)
+    waited = [(p.shop_id, p.rate_limited) for p in told if p.stage == "waiting"]
+    assert set(waited) == {(11, True), (22, True), (33, True)}
+    assert {shop: summary.retries for shop, summary in made.shops.items()} == {11: 0, 22: 1, 33: 0}
+    assert all(summary.waited > 0 for summary in made.shops.values())
+
+
+async def test_what_a_callback_raises_comes_as_it_is(tmp_path: Path) -> None:
+    """A group of errors that no ``except`` of the user's knows, or pages that are not kept."""
+
+    def stop(progress: ExportProgress) -> None:
+        if progress.shop_id == 33 and progress.page == 2:
+            raise StopHereError
+
+    async with mall() as shops, shops.session() as session:
+        with pytest.raises(StopHereError):
+            await export_shops(session, tmp_path / "c.csv", SHOPS, per_page=10, concurrency=1, on_progress=stop)
+        made = await export_shops(session, tmp_path / "c.csv", SHOPS, per_page=10, resume=True)
+    assert (made.shops[33].resumed, made.rows) == (20, 132)
+
+
+async def test_names_are_looked_at_before_anything_is_sent(tmp_path: Path) -> None:
+    """Two shops exported, and then the third one's file is in the way."""
+    (tmp_path / "c-33.csv").write_text("precious")
+    (tmp_path / "c.csv").write_text("precious")
+    async with mall() as shops, shops.session() as session:
+        for name in ("c-{shop_id}.csv", "c.csv"):
+            with pytest.raises(FileExistsError):
+                await export_shops(session, tmp_path / name, SHOPS)
+        assert not shops.server.heard
+    assert sorted(os.listdir(tmp_path)) == ["c-33.csv", "c.csv"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"shop_ids": []}, "at least one shop"),
+        ({"shop_ids": [0]}, "shop_id"),
+        ({"shop_ids": [1], "shops_at_once": 0}, "shops_at_once"),
+        ({"shop_ids": [1], "columns": ["x"]}, "not a column"),
+    ],
+)
+async def test_wrong_arguments(arguments: dict[str, Any], message: str, tmp_path: Path) -> None:
+    """A mistake that is found after the first shop."""
+    async with mall() as shops, shops.session() as session:
+        with pytest.raises(ValueError, match=message):
+            await export_shops(session, tmp_path / "c.csv", **arguments)
+        assert not shops.server.heard
+
+
+def begin_another(target: Path, *, parked: bool) -> PartFile:
+    """Begin an export to a name as another process would, and leave it under way, or unfinished."""
+    part = open_part(target, {}, b"another's", resume=False)
+    if parked:
+        part.add(b" page", attrs.evolve(part.mark, page=1, ids=[1], rows=1))
+        part.park()
+    return part
+
+
+@pytest.mark.parametrize("parked", [False, True])
+async def test_clearing_up_leaves_what_another_export_has_begun_since(tmp_path: Path, parked: bool) -> None:
+    """Once a shop's file is whole, a new export to its name keeps its files when the first one clears up."""
+    begun: list[PartFile] = []
+
+    def show(progress: ExportProgress) -> None:
+        if progress.stage == "reading" and progress.shop_id == 33 and not begun:
+            begun.append(begin_another(tmp_path / "c-11.csv", parked=parked))
+
+    async with mall() as shops, shops.session() as session:
+        made = await export_shops(
+            session, tmp_path / "c-{shop_id}.csv", SHOPS, shops_at_once=1, per_page=10, on_progress=show
+        )
+    assert (made.failed, len(begun)) == ({}, 1)
+    assert sorted(os.listdir(tmp_path)) == [
+        *("c-11.csv", "c-11.csv.part", "c-11.csv.part.checkpoint"),
+        *("c-22.csv", "c-33.csv"),
+    ]
+    assert part_path(tmp_path / "c-11.csv").read_bytes().startswith(b"another's")
+    begun[0].close()
+
+
+@pytest.mark.parametrize("name", ["all.csv", "all.parquet"])
+async def test_one_file_of_many_shops_leaves_another_export_to_its_name_alone(tmp_path: Path, name: str) -> None:
+    """The one file is not made over an export to the same name that is under way; its pieces are kept."""
+    target = tmp_path / name
+    begun: list[PartFile] = []
+
+    def show(progress: ExportProgress) -> None:
+        if progress.stage == "done" and progress.shop_id == 33:
+            begun.append(begin_another(target, parked=False))
+
+    async with mall() as shops, shops.session() as session:
+        with pytest.raises(CheckpointError, match="another export is at work on"):
+            await export_shops(session, target, SHOPS, shops_at_once=1, per_page=10, on_progress=show)
+        assert part_path(target).read_bytes() == b"another's"
+        begun[0].park()
+        made = await export_shops(session, target, SHOPS, per_page=10, resume=True)
+    assert (made.rows, os.listdir(tmp_path)) == (132, [name])
+
+
+async def test_one_file_of_many_shops_does_not_undo_an_unfinished_export(tmp_path: Path) -> None:
+    """What an earlier export of one shop to the same name has read is kept, though pieces are gone on with."""
+    target = tmp_path / "all.csv"
+
+    def show(progress: ExportProgress) -> None:
+        if progress.rows >= 20:
+            raise StopHereError
+
+    async with mall() as shops, shops.session() as session:
+        with pytest.raises(StopHereError):
+            await export_shops(session, target, SHOPS, shops_at_once=1, per_page=10, on_progress=show)
+        with pytest.raises(StopHereError):
+            await export_customers(session, target, shop_id=11, per_page=10, on_progress=show)
+        kept = part_path(target).read_bytes()
+        with pytest.raises(FileExistsError, match="an unfinished export of"):
+            await export_shops(session, target, SHOPS, per_page=10, resume=True)
+        assert part_path(target).read_bytes() == kept
+        await export_shops(session, target, SHOPS, per_page=10, resume=True, if_exists="replace")
+    assert os.listdir(tmp_path) == ["all.csv"]

@@ -1,0 +1,1 @@
+"""A request's way and a session's life."""

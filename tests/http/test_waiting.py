@@ -1,0 +1,618 @@
+"""Waits are shared by operation, bounded by what the caller allows, and never early."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shopsdk import (
+    AsyncSession,
+    NotSentError,
+    RateLimit,
+    RateLimitedError,
+    RetryPolicy,
+    ServerError,
+    Timeout,
+    TransportError,
+    edit_customer_affiliate_code,
+    edit_customer_balance,
+    get_customer,
+    get_customer_balance_transactions,
+    iter_customers,
+)
+from shopsdk._http.limits import Budget, Clock, Gate, Gates
+from shopsdk._http.session import core_of
+from shopsdk.sandbox import Sandbox
+from shopsdk.testing import InstantClock
+from tests.support.servers import CUSTOMER, Heard, Wire, answer, pass_time, raw_server, silence
+
+LIMITED = answer({"message": "Too Many Attempts."}, 429, headers={"Retry-After": "30"})
+
+
+def limited(after: str | None = None, **headers: str) -> bytes:
+    fields = {name.replace("_", "-"): value for name, value in headers.items()}
+    return answer(
+        {"message": "Too Many Attempts."}, 429, headers=fields | ({} if after is None else {"Retry-After": after})
+    )
+
+
+async def test_a_429_to_one_task_holds_all_of_its_operation() -> None:
+    """Fifty tasks would each run into the limit by themselves, and keep it closed for everybody."""
+    clock = InstantClock()
+    times: list[float] = []
+
+    def behave(heard: Heard, wire: Wire) -> None:
+        times.append(clock.time)
+        wire.send(LIMITED if len(times) == 1 else answer(CUSTOMER))
+
+    async with raw_server(behave) as server, server.session(max_in_flight=1, clock=clock) as session:
+        await asyncio.gather(*(get_customer(session, 7) for _ in range(50)))
+    assert len(times) == 51
+    assert times[0] + 30 <= min(times[1:])
+
+
+async def test_none_starts_once_a_429_was_read() -> None:
+    """Requests that were not yet sent would still follow the refused one into the limit."""
+    release = asyncio.Event()
+    started: list[int] = []
+
+    async def behave(heard: Heard, wire: Wire) -> None:
+        started.append(heard.connection)
+        if len(started) == 1:
+            wire.send(limited("30"))
+            await wire.writer.drain()
+            return
+        await release.wait()
+        wire.send(answer(CUSTOMER))
+
+    async with raw_server(behave) as server, server.session(retry=RetryPolicy(attempts=1)) as session:
+        with pytest.raises(RateLimitedError):
+            await get_customer(session, 7)
+        tasks = [asyncio.create_task(get_customer(session, 7)) for _ in range(10)]
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert len(started) == 1
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_a_429_is_heard_before_its_body() -> None:
+    """While a slow body is read, everybody else would run into the limit."""
+    told = asyncio.Event()
+
+    async def behave(_heard: Heard, wire: Wire) -> None:
+        wire.send(b"HTTP/1.1 429 X\r\nRetry-After: 30\r\nContent-Length: 2\r\n\r\n")
+        await wire.writer.drain()
+        await told.wait()
+        wire.send(b"{}")
+
+    async with raw_server(behave) as server, server.session(retry=RetryPolicy(attempts=1)) as session:
+        calls = [asyncio.create_task(get_customer(session, 7))]
+        gate = core_of(session).runtime()._gates.of("GET /shops/{shop_id}/customers/{customer_id}")
+        while gate.closed_for <= 0:
+            await asyncio.sleep(0)
+        calls.append(asyncio.create_task(get_customer(session, 7)))
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert len(server.heard) == 1
+        told.set()
+        calls[1].cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+
+
+async def test_another_operation_goes_on() -> None:
+    """A limit on one endpoint would stop the whole shop, though limits vary by endpoint."""
+
+    def behave(heard: Heard, wire: Wire) -> None:
+        wire.send(answer([]) if heard.target.endswith("transactions") else LIMITED)
+
+    async with raw_server(behave) as server, server.session(max_in_flight=2) as session:
+        held = [asyncio.create_task(get_customer(session, 7)) for _ in range(9)]
+        while len(server.heard) < 1:
+            await asyncio.sleep(0.001)
+        assert await get_customer_balance_transactions(session, 7) == []
+        for task in held:
+            task.cancel()
+        await asyncio.gather(*held, return_exceptions=True)
+
+
+def closed_for_good() -> tuple[Gate, list[float]]:
+    """Make a gate that is closed for 10 seconds that never pass, and the list of the waits at it."""
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        await asyncio.Event().wait()
+
+    gate = Gate(Clock(now=lambda: 0.0, random=lambda: 0.5), sleep)
+    gate.hold(10)
+    return gate, waits
+
+
+async def test_who_waited_leaves_one_after_the_other() -> None:
+    """All that waited would fire at once when the gate opens, and close it again."""
+    gate, waits = closed_for_good()
+    waiting = [asyncio.create_task(gate.wait()) for _ in range(5)]
+    await asyncio.sleep(0)
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    assert pytest.approx(waits) == [10.0, 10.05, 10.1, 10.15, 10.2]
+
+
+async def test_who_gave_up_waiting_leaves_the_queue() -> None:
+    """A bot whose users are impatient would make the patient ones wait for hundreds who have gone."""
+    gate, waits = closed_for_good()
+    for _ in range(100):
+        task = asyncio.create_task(gate.wait())
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert {10.0} == {round(wait, 6) for wait in waits}
+
+
+async def test_a_timer_that_rings_early_costs_nobody_the_turn() -> None:
+    """The first in the queue would be sent to its end, for a fraction of a millisecond, as uvloop's timers do."""
+    clock = InstantClock(chance=1.0)
+
+    async def early(seconds: float) -> None:
+        await clock.sleep(seconds - 0.0005 if seconds > 1 else seconds)
+
+    gate = Gate(clock, early)
+    gate.hold(10)
+    await gate.wait()
+    assert clock.time == pytest.approx(10)
+    assert clock.slept == pytest.approx([10, 0.0005], abs=0.001)
+
+
+async def test_a_gate_is_remembered_while_it_is_closed_or_in_use() -> None:
+    """With a thousand operations known, one that was just refused would be free to run into its limit again."""
+    clock = InstantClock()
+    gates = gates_of(clock, RateLimit(1000, 1))
+    gate = gates.of("used")
+    await gates.enter(gate, Budget(gates._clock, 100), 100)
+    gates.of("closed").hold(10)
+    for number in range(2000):
+        gates.of(str(number))
+    gate.hold(10)
+    gates.leave(gate)
+    del gate
+    assert (gates.of("used").closed_for, gates.of("closed").closed_for) == (10, 10)
+    assert len(gates._kept) < 2000
+
+
+async def test_a_gate_that_closes_while_the_rate_limit_is_waited_for_holds() -> None:
+    """A task that was already waiting for its turn would start into a limit that others have just read of."""
+    clock = InstantClock()
+    gates = gates_of(clock, RateLimit(1, 0.01))
+    gate = gates.of("a")
+    await gates.enter(gate, Budget(gates._clock, 100), 100)
+    gates.leave(gate)
+    waiting = asyncio.create_task(gates.enter(gate, Budget(gates._clock, 100), 100))
+    await asyncio.sleep(0)
+    gate.hold(50)
+    await waiting
+    assert clock.time >= 50
+
+
+async def test_the_queue_for_a_slot_between_attempts_is_free() -> None:
+    """A retry that queues behind others would be late through no doing of its own."""
+    clock = InstantClock()
+    gates = gates_of(clock, None)
+    gate, budget = gates.of("a"), Budget(gates._clock, 10)
+    await gates.enter(gate, budget, 100)
+    gates.leave(gate)
+    await gates.enter(gate, Budget(gates._clock, 10), 100)
+    again = asyncio.create_task(gates.enter(gate, budget, 100))
+    await asyncio.sleep(0)
+    clock.time += 100
+    gates.leave(gate)
+    await again
+    assert budget.left == 10
+
+
+def gates_of(clock: InstantClock, limit: RateLimit | None) -> Gates:
+    return Gates(1, limit, clock, clock.sleep)
+
+
+async def test_what_the_server_said_is_not_forgotten_over_the_rate_limit() -> None:
+    """A read that was answered 503 would end as one that was never sent."""
+    async with raw_server(answer(None, 503)) as server:
+        policy = RetryPolicy(wait_initial=0)
+        async with server.session(
+            rate_limit=RateLimit(1, 3600), timeout=Timeout(deadline=0.2), retry=policy
+        ) as session:
+            with pytest.raises(ServerError):
+                await get_customer(session, 7)
+    assert len(server.heard) == 1
+
+
+async def test_a_change_that_was_lost_stays_in_doubt_at_the_gate() -> None:
+    """A code that may have been set would come out as surely not set, because the next attempt was held."""
+    async with raw_server(b"") as server, server.session() as session:
+        gates = core_of(session).runtime()._gates
+
+        async def sleep(_seconds: float) -> None:
+            gates.of("PUT /shops/{shop_id}/customers/{customer_id}/affiliate-code").hold(1000)
+
+        core_of(session).clock.sleep = sleep
+        with pytest.raises(RateLimitedError, match="not sent") as caught:
+            await edit_customer_affiliate_code(session, 7, "x")
+    assert caught.value.maybe_applied
+    assert caught.value.attempts == 1
+
+
+def test_a_gate_never_opens_earlier_than_it_was_told() -> None:
+    """A later answer with a shorter wait would let everybody run into the longer one."""
+    clock = InstantClock()
+    gate = Gate(clock, clock.sleep)
+    gate.hold(10)
+    gate.hold(3)
+    assert gate.closed_for == 10
+    gate.hold(1e9)
+    assert gate.closed_for == 3600
+
+
+async def test_a_gate_that_moves_is_waited_for_again() -> None:
+    """A task that wakes at the old moment would start into the new limit."""
+    clock = InstantClock(chance=0.0)
+    gate = Gate(clock, clock.sleep)
+
+    async def sleep(seconds: float) -> None:
+        if len(clock.slept) == 0:
+            gate.hold(50)
+        await clock.sleep(seconds)
+
+    gate.pause = sleep
+    gate.hold(10)
+    await gate.wait()
+    assert clock.time >= 50
+
+
+def later(seconds: float) -> str:
+    return format_datetime(datetime(2031, 5, 5, tzinfo=UTC) + timedelta(seconds=seconds), usegmt=True)
+
+
+@pytest.mark.parametrize(
+    ("first", "least", "most"),
+    [
+        (limited("12"), 12, 13.3),
+        (limited("1.5"), 1.5, 1.7),
+        (limited("0"), 0.25, 0.3),
+        (limited(later(20), Date=later(0)), 20, 22.1),
+        (limited(later(-20), Date=later(0)), 0.25, 0.3),
+        (
+            limited(None, X_RateLimit_Reset=str(int(datetime(2031, 5, 5, tzinfo=UTC).timestamp()) + 9), Date=later(0)),
+            9,
+            10,
+        ),
+        (limited(None), 0.5, 0.6),
+        (limited("soon"), 0.5, 0.6),
+        (limited("-5"), 0.5, 0.6),
+        (limited("nan"), 0.5, 0.6),
+        (limited("inf"), 0.5, 0.6),
+        (limited("90"), 90, 90.1),
+    ],
+)
+async def test_the_servers_wait_is_kept_and_stretched_only_upwards(first: bytes, least: float, most: float) -> None:
+    """We would come back before the server said, or much later, or fail over a header."""
+    clock = InstantClock()
+    async with raw_server(first, answer(CUSTOMER)) as server, server.session(clock=clock) as session:
+        await get_customer(session, 7)
+    assert least <= sum(clock.slept) <= most
+
+
+@pytest.mark.parametrize("after", ["91", "86400", "9" * 30])
+async def test_a_wait_longer_than_allowed_is_raised_at_once(after: str) -> None:
+    """A program would sleep an hour without a word."""
+    clock = InstantClock()
+    async with raw_server(limited(after)) as server, server.session(clock=clock) as session:
+        with pytest.raises(RateLimitedError) as caught:
+            await get_customer(session, 7)
+        assert float(after) == caught.value.retry_after
+        assert (caught.value.attempts, clock.slept) == (1, [])
+        with pytest.raises(RateLimitedError, match="not sent") as held:
+            await get_customer(session, 8)
+        assert held.value.retry_after is not None
+        assert 90 < held.value.retry_after <= 3600
+    assert len(server.heard) == 1
+
+
+async def test_a_429_says_what_is_left() -> None:
+    """A user could not tell how far over the limit the program is."""
+    async with raw_server(limited("91", X_RateLimit_Limit="60", X_RateLimit_Remaining="0")) as server:
+        async with server.session() as session:
+            with pytest.raises(RateLimitedError) as caught:
+                await get_customer(session, 7)
+    assert (caught.value.limit, caught.value.remaining) == (60, 0)
+
+
+async def test_attempts_end() -> None:
+    """A server that is down for good would be asked for ever."""
+    clock = InstantClock(chance=1.0)
+    async with raw_server(answer(None, 503)) as server, server.session(clock=clock) as session:
+        with pytest.raises(ServerError) as caught:
+            await get_customer(session, 7)
+    assert 4 == len(server.heard) == caught.value.attempts
+    assert clock.slept == [0.5, 1, 2]
+
+
+async def test_a_503_with_retry_after_is_waited_out() -> None:
+    """Maintenance that says when it ends would be asked again and again before."""
+    clock = InstantClock()
+    async with raw_server(answer(None, 503, headers={"Retry-After": "20"}), answer(CUSTOMER)) as server:
+        async with server.session(clock=clock) as session:
+            await get_customer(session, 7)
+    assert 20 <= sum(clock.slept) <= 22
+
+
+async def test_the_deadline_covers_the_waits() -> None:
+    """A call would take attempts times timeouts and waits, whatever the caller allowed."""
+    clock = InstantClock(chance=0.0)
+    async with raw_server(answer(None, 503, headers={"Retry-After": "20"})) as server:
+        async with server.session(timeout=Timeout(deadline=50), retry=RetryPolicy(attempts=9), clock=clock) as session:
+            with pytest.raises(ServerError):
+                await get_customer(session, 7)
+    assert len(server.heard) == 3
+    assert clock.slept == [20, 20]
+
+
+async def test_an_attempt_gets_what_is_left_of_the_deadline() -> None:
+    """The last attempt would run past the deadline by its own timeout."""
+
+    async def wait_and_answer(_heard: Heard, wire: Wire) -> None:
+        pass_time(20)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        wire.send(answer(CUSTOMER))
+
+    async with raw_server(wait_and_answer) as server:
+        async with server.session(timeout=Timeout(total=30, deadline=15), retry=RetryPolicy(attempts=1)) as session:
+            with pytest.raises(TransportError):
+                await get_customer(session, 7)
+    assert len(server.heard) == 1
+
+
+async def test_a_turn_that_comes_after_the_deadline_is_not_waited_for() -> None:
+    """With many tasks at a gate, the last would leave long after all that their callers allowed."""
+    clock = InstantClock()
+    gate = Gate(clock, clock.sleep)
+    gate.hold(1.0)
+    for _ in range(10):
+        gate._leaves_at += 0.1
+    with pytest.raises(RateLimitedError) as caught:
+        await gate.wait(90, lambda: 1.5)
+    assert 2.0 == pytest.approx(caught.value.retry_after)
+    assert [] == clock.slept
+
+
+async def test_a_limit_without_a_figure_keeps_to_the_longest_wait() -> None:
+    """A caller who allows short waits only would be told of an earlier answer, instead of the one that came."""
+    clock = InstantClock()
+    async with raw_server(limited(None), answer(CUSTOMER)) as server:
+        async with server.session(retry=RetryPolicy(retry_after_max=0.2), clock=clock) as session:
+            await get_customer(session, 7)
+    assert 0.2 == pytest.approx(sum(clock.slept))
+
+
+async def test_the_queue_for_a_slot_counts_against_no_timeout() -> None:
+    """With more tasks than slots, those at the end would time out without ever having been sent."""
+    clock = InstantClock()
+
+    def behave(_heard: Heard, wire: Wire) -> None:
+        clock.time += 10
+        wire.send(answer(CUSTOMER))
+
+    async with raw_server(behave) as server:
+        async with server.session(max_in_flight=1, timeout=Timeout(total=30, deadline=15), clock=clock) as session:
+            got = await asyncio.gather(*(get_customer(session, 7) for _ in range(30)))
+    assert len(got) == 30
+
+
+async def test_a_queue_between_attempts_is_free_too() -> None:
+    """A retry that waits for others to finish would be called late."""
+    budget = Budget(Clock(now=lambda: moment), 10.0)
+    moment = 100.0
+    assert (budget.elapsed, budget.left) == (0.0, 10.0)
+    budget.resume(5.0)
+    moment = 104.0
+    budget.resume(3.0)
+    assert (budget.elapsed, budget.left) == (4.0, 9.0)
+
+
+async def test_no_more_are_in_flight_than_allowed() -> None:
+    """A burst of tasks would open a hundred connections to a shop that allows ten."""
+    now = most = 0
+    full = asyncio.Event()
+
+    async def behave(_heard: Heard, wire: Wire) -> None:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        if now == 3:
+            full.set()
+        await full.wait()
+        for _ in range(10):  # a fourth would come
+            await asyncio.sleep(0)
+        now -= 1
+        wire.send(answer(CUSTOMER))
+
+    async with raw_server(behave) as server, server.session(max_in_flight=3) as session:
+        await asyncio.gather(*(get_customer(session, 7) for _ in range(19)))
+    assert most == 3
+
+
+class Agenda:
+    """A clock that moves when told to, to the next moment for which somebody sleeps; its timers may ring early."""
+
+    def __init__(self, early: float) -> None:
+        self.time = 0.0
+        self._early = early
+        self._wakes: list[tuple[float, asyncio.Future[None]]] = []
+        self.clock = Clock(now=lambda: self.time, sleep=self._sleep)
+
+    async def _sleep(self, seconds: float) -> None:
+        early = self._early if seconds > 2 * self._early else 0.0
+        wake = self.time + max(0.0, seconds - early), asyncio.get_running_loop().create_future()
+        self._wakes.append(wake)
+        try:
+            await wake[1]
+        finally:
+            self._wakes.remove(wake)
+
+    async def pass_to(self, moment: float) -> None:
+        """Let time pass, and everybody have their turn who wakes meanwhile."""
+        while True:
+            for _ in range(10):
+                await asyncio.sleep(0)
+            due = min((wake for wake in self._wakes if not wake[1].done()), key=lambda wake: wake[0], default=None)
+            if due is None or due[0] > moment:
+                break
+            self.time = max(self.time, due[0])
+            due[1].set_result(None)
+        self.time = max(self.time, moment)
+
+
+async def started(calls: list[tuple[float, float, int]], limit: RateLimit, early: float = 0.0) -> list[float]:
+    """When calls start that come after so many seconds each, have so many for all of it, and cancel one before."""
+
+    async def one(deadline: float) -> None:
+        began = agenda.time
+        await gates.enter(gates.of("a"), Budget(agenda.clock, deadline), 100)
+        assert agenda.time <= began + deadline + 1e-6
+        starts.append(agenda.time)
+        gates.leave(gates.of("a"))
+
+    starts: list[float] = []
+    agenda = Agenda(early)
+    gates = Gates(100, limit, agenda.clock, agenda.clock.sleep)
+    tasks = []
+    for gap, deadline, cancels in calls:
+        await agenda.pass_to(agenda.time + gap)
+        tasks.append(asyncio.create_task(one(deadline)))
+        await asyncio.sleep(0)
+        if cancels:
+            tasks[-min(cancels, len(tasks))].cancel()
+    await agenda.pass_to(1e9)
+    for error in await asyncio.gather(*tasks, return_exceptions=True):
+        assert error is None or isinstance(error, NotSentError | asyncio.CancelledError), error
+    return starts
+
+
+async def test_the_sessions_own_rate_limit_spaces_requests() -> None:
+    """Requests leave as far apart as the session's rate limit says, the first at once, and a lull saves up no burst."""
+    calls = [(0.0, 99.0, 0)] * 4 + [(100.0, 99.0, 0)] + [(0.0, 99.0, 0)] * 2
+    assert [0, 0.1, 0.2, 0.3, 100, 100.1, 100.2] == pytest.approx(await started(calls, RateLimit(10, 1)))
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 3), st.floats(0.01, 20), st.integers(0, 4)), max_size=12),
+    st.integers(1, 5),
+    st.floats(0.1, 3),
+    st.sampled_from([0.0, 0.01]),
+)
+def test_no_more_start_than_the_rate_limit_allows(
+    calls: list[tuple[float, float, int]], most: int, seconds: float, early: float
+) -> None:
+    """However calls come, are cancelled or run out of time, any two starts are a turn apart, and none is late."""
+    starts = asyncio.run(started(calls, RateLimit(most, seconds), early))
+    assert all(later - earlier >= seconds / most - 1e-6 for earlier, later in pairwise(starts))
+
+
+async def test_a_turn_behind_the_deadline_is_told_at_once() -> None:
+    """A call whose turn by the session's own rate limit comes too late fails without having waited, or been sent."""
+    clock = InstantClock()
+    async with raw_server(answer(CUSTOMER)) as server:
+        session = server.session(rate_limit=RateLimit(1, 60), timeout=Timeout(deadline=90), clock=clock)
+        async with session:
+            await get_customer(session, 7)
+            second = asyncio.create_task(get_customer(session, 7))
+            await asyncio.sleep(0)
+            with pytest.raises(NotSentError, match="rate limit") as caught:
+                await edit_customer_balance(session, 3, 1)
+            assert 0 == clock.time
+            await second
+            assert 60 == clock.time
+            await get_customer(session, 7)
+    assert not caught.value.maybe_applied
+    assert 3 == len(server.heard)
+
+
+async def test_a_turn_that_is_cancelled_is_given_back() -> None:
+    """Whoever leaves the end of the queue for the session's own rate limit costs nobody a turn."""
+    clock = InstantClock()
+    gates = gates_of(clock, RateLimit(1, 60))
+    gates._slots = asyncio.Semaphore(9)
+    await gates.enter(gates.of("a"), Budget(clock, 1000), 100)
+    leaving = asyncio.create_task(gates.enter(gates.of("a"), Budget(clock, 1000), 100))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    await asyncio.gather(leaving, return_exceptions=True)
+    await gates.enter(gates.of("a"), Budget(clock, 1000), 100)
+    assert 60 == clock.time
+
+
+async def in_a_wait(session: AsyncSession) -> Any:
+    return await get_customer(session, 7)
+
+
+async def in_a_walk(session: AsyncSession) -> Any:
+    return [c async for c in iter_customers(session)]
+
+
+async def in_an_edit(session: AsyncSession) -> Any:
+    return await edit_customer_balance(session, 7, 1)
+
+
+async def half_a_body(_heard: Heard, wire: Wire) -> None:
+    wire.send(answer(CUSTOMER)[:-5])
+    await wire.reader.read()
+
+
+@pytest.mark.parametrize("call", [in_a_wait, in_a_walk, in_an_edit])
+@pytest.mark.parametrize("behaviour", [LIMITED, silence, half_a_body], ids=["gate", "answer", "body"])
+async def test_cancellation_is_honoured(call: Callable[[AsyncSession], Awaitable[Any]], behaviour: Any) -> None:
+    """A cancelled task would go on waiting, or hold its slot for ever."""
+    async with raw_server(behaviour) as server, server.session(max_in_flight=1) as session:
+        task = asyncio.ensure_future(call(session))
+        while not server.heard:
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.005)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        server.behaviours = [answer([])]
+        assert await get_customer_balance_transactions(session, 7) == []
+
+
+async def test_a_cancelled_task_gives_its_place_back_while_rate_limited() -> None:
+    """A cancel in the session's own rate limit would keep the slot, and the session would stand still."""
+    gates = gates_of(InstantClock(), RateLimit(1, 60))
+    clock = gates._clock
+    await gates.enter(gates.of("a"), Budget(clock, 100), 100)
+    gates.leave(gates.of("a"))
+    task = asyncio.create_task(gates.enter(gates.of("a"), Budget(clock, 100), 100))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    free = gates_of(InstantClock(), None)
+    free._slots = gates._slots
+    await asyncio.wait_for(free.enter(free.of("b"), Budget(clock, 100), 100), 5)
+
+
+async def test_a_real_limit_is_lived_with(shop: Sandbox) -> None:
+    """Against a server that counts, a bulk read would fail, or be refused more often than a polite one."""
+    with Sandbox(60, rate_limit=RateLimit(20, 1)) as strict:
+        async with strict.session(retry=RetryPolicy(attempts=10)) as session:
+            ids = [c.id async for c in iter_customers(session, per_page=2, concurrency=4)]
+    assert len(ids) == 60
+    refused = [request for request in strict.requests if request.status == 429]
+    assert len(refused) <= 4 * 3

@@ -1,0 +1,1 @@
+"""What is built, and what type checkers make of it."""

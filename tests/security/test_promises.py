@@ -1,0 +1,28 @@
+"""The promises of SECURITY.md are held by tests that exist."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SECURITY = (ROOT / ".github" / "SECURITY.md").read_text()
+PROMISES = re.findall(r"^### (.+?)\n(.+?)(?=^##)", SECURITY, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize(("promise", "text"), PROMISES, ids=[promise for promise, _ in PROMISES])
+def test_each_promise_names_tests_that_exist(promise: str, text: str) -> None:
+    """A promise of SECURITY.md is followed by the tests that hold it."""
+    named = re.findall(r"^- `(tests/[\w/]+\.py)::(\w+)`$", text, re.MULTILINE)
+    assert len(named) == text.count("\n- ") > 1
+    for path, name in named:
+        tree = ast.parse((ROOT / path).read_text())
+        tests = [node for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+        assert name in [test.name for test in tests], f"{path}::{name}, which holds {promise!r}"
+
+
+def test_all_promises_are_read() -> None:
+    """The page is read as it is written: six promises, and what is not covered."""
+    assert 6 == len(PROMISES)
+    assert "## What is not covered" in SECURITY

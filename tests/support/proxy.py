@@ -1,0 +1,117 @@
+"""A shop behind TLS, and an HTTP proxy with a tunnel before it, for the tests of what was sent and of what is left."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime
+from pathlib import Path
+
+import attrs
+import trustme
+
+from tests.support.servers import Heard, RawServer, Wire, listening, read_request, stop_accepting
+
+_AUTHORITY = trustme.CA()
+
+
+def server_tls(*names: str, not_before: datetime | None = None, not_after: datetime | None = None) -> ssl.SSLContext:
+    """The certificate of a shop on loopback, or of another one."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    names = names or ("localhost", "127.0.0.1")
+    _AUTHORITY.issue_cert(*names, not_before=not_before, not_after=not_after).configure_cert(context)
+    return context
+
+
+def certificate_file(folder: Path) -> str:
+    """The authority's certificate in a file, for SSL_CERT_FILE."""
+    path = folder / "authority.pem"
+    _AUTHORITY.cert_pem.write_to_path(path)
+    return str(path)
+
+
+def client_tls() -> ssl.SSLContext:
+    """A context that trusts it."""
+    context = ssl.create_default_context()
+    _AUTHORITY.configure_trust(context)
+    return context
+
+
+@asynccontextmanager
+async def tls_server(*behaviours: object) -> AsyncIterator[RawServer]:
+    """A raw server that speaks TLS."""
+    server = RawServer(behaviours)  # type: ignore[arg-type]
+    async with listening(server.serve, ssl=server_tls()) as listener:
+        server.listener = listener
+        server.port = listener.sockets[0].getsockname()[1]
+        try:
+            yield server
+        finally:
+            await stop_accepting(listener)
+            await server.stop()
+
+
+@attrs.define
+class Tunnel:
+    """An HTTP proxy that knows CONNECT alone; ``refuse`` may do something else with a request for a tunnel."""
+
+    refuse: Callable[[Heard, Wire], object] | None = None
+    heard: list[Heard] = attrs.Factory(list)
+    url: str = ""
+    _tasks: "set[asyncio.Task[None]]" = attrs.Factory(set)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            heard = await read_request(reader, 0)
+            if heard is None:
+                return
+            self.heard.append(heard)
+            if self.refuse is not None:
+                result = self.refuse(heard, Wire(reader, writer))
+                if asyncio.iscoroutine(result):
+                    await result
+                return
+            await self.through(heard, Wire(reader, writer))
+        except (OSError, asyncio.CancelledError):
+            pass  # the client has gone, or the test is over
+        finally:
+            self._tasks.discard(task)
+            writer.close()
+
+    async def through(self, heard: Heard, wire: Wire) -> None:
+        """Open the tunnel that was asked for."""
+        host, _, port = heard.target.rpartition(":")
+        there_in, there_out = await asyncio.open_connection(host, int(port))
+        wire.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        try:
+            await asyncio.gather(_pump(wire.reader, there_out), _pump(there_in, wire.writer))
+        finally:
+            there_out.close()
+
+    async def stop(self) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(65536):
+        writer.write(data)
+        await writer.drain()
+    writer.close()
+
+
+@asynccontextmanager
+async def tunnel(refuse: Callable[[Heard, Wire], object] | None = None) -> AsyncIterator[Tunnel]:
+    """Serve a proxy on loopback."""
+    proxy = Tunnel(refuse)
+    async with listening(proxy.serve) as listener:
+        proxy.url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+        try:
+            yield proxy
+        finally:
+            await stop_accepting(listener)
+            await proxy.stop()
