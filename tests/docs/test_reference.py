@@ -20,9 +20,9 @@ from tests.support.examples import README
 MODULES = ("shopsdk", "shopsdk.sandbox", "shopsdk.export", "shopsdk.testing")
 EXPLANATIONS = {
     "_errors": "as one tree",
-    "_pages": "frontier",
-    "_balance": "at most once",
-    "_wire": "A GET with a body",
+    "_pagination.walk": "frontier",
+    "_api.balance": "at most once",
+    "_http.request": "A GET with a body",
 }
 pytestmark = pytest.mark.slow
 
