@@ -1,27 +1,4 @@
-"""Everything that shopsdk raises on its own account, as one tree.
-
-```text
-ShopError                      .maybe_applied: may the call have changed something?
-├── SessionStateError          used after close, or from another running event loop
-├── TransportError             no usable answer; method, path, attempts, elapsed
-│   ├── NotSentError           could not connect: surely not applied
-│   └── UnknownOutcomeError    a change was, or may be, sent; no whole answer came
-├── ResponseError              an error was answered; status, message, errors, body
-│   ├── AuthenticationError    401
-│   ├── PermissionDeniedError  403
-│   ├── NotFoundError          404
-│   ├── InvalidRequestError    400, 422
-│   ├── RateLimitedError       429; retry_after, limit, remaining
-│   └── ServerError            5xx
-├── DecodeError                a 2xx that is not what the API promises; path in it
-├── PaginationError            the server ignored, repeated or clamped a page
-├── MultipleCustomersError     find_customer found more than one; customer_ids
-└── ReferenceConflictError     this reference was already used with another amount
-```
-
-Wrong arguments are ``ValueError`` or ``TypeError``, raised before anything is sent. Every class takes its message first
-and everything else by keyword with a default, which is what lets pickle, copy and deepcopy rebuild it.
-"""
+"""Everything that shopsdk raises on its own account, as one tree; ``ShopError`` draws it."""
 
 from collections.abc import Mapping, Sequence
 
@@ -29,25 +6,45 @@ from collections.abc import Mapping, Sequence
 class ShopError(Exception):
     """The root of the tree: catch it to catch everything that shopsdk raises on its own account.
 
-    The tree is drawn in ``shopsdk._errors``.
-
     ```python
     try:
         await edit_customer_balance(session, 42, "5.00")
     except ShopError as error:
         print("perhaps done:" if error.maybe_applied else "surely not done:", error)
     ```
+
+    ```text
+    ShopError                      .maybe_applied: may the call have changed something?
+    ├── SessionStateError          used after close, or from another running event loop
+    ├── TransportError             no usable answer; method, path, attempts, elapsed
+    │   ├── NotSentError           could not connect: surely not applied
+    │   └── UnknownOutcomeError    a change was, or may be, sent; no whole answer came
+    ├── ResponseError              an error was answered; status, message, errors, body
+    │   ├── AuthenticationError    401
+    │   ├── PermissionDeniedError  403
+    │   ├── NotFoundError          404
+    │   ├── InvalidRequestError    400, 422
+    │   ├── RateLimitedError       429; retry_after, limit, remaining
+    │   └── ServerError            5xx
+    ├── DecodeError                a 2xx that is not what the API promises; path in it
+    ├── PaginationError            the server ignored, repeated or clamped a page
+    ├── MultipleCustomersError     find_customer found more than one; customer_ids
+    └── ReferenceConflictError     this reference was already used with another amount
+    ```
+
+    Wrong arguments are ``ValueError`` or ``TypeError``, raised before anything is sent. Every error survives pickle,
+    copy and deepcopy: each class takes its message first, and everything else by keyword with a default.
     """
 
     maybe_applied: bool
-    """May a change have been made by the call that raised this? Always false for reads."""
+    """Whether the call that raised this may have made a change; always false for reads."""
     page: int | None
-    """The page that failed, where the error came out of a walk; pages before it were all delivered."""
+    """The page that failed, where the error came out of a walk; all pages before it were delivered."""
 
-    def __init__(self, message: str = "", *, maybe_applied: bool = False) -> None:
+    def __init__(self, message: str = "", *, maybe_applied: bool = False, page: int | None = None) -> None:
         super().__init__(message)
         self.maybe_applied = maybe_applied
-        self.page = None
+        self.page = page
 
 
 class SessionStateError(ShopError):
@@ -75,8 +72,9 @@ class TransportError(ShopError):
         attempts: int = 0,
         elapsed: float = 0.0,
         maybe_applied: bool = False,
+        page: int | None = None,
     ) -> None:
-        super().__init__(message, maybe_applied=maybe_applied)
+        super().__init__(message, maybe_applied=maybe_applied, page=page)
         self.method = method
         self.path = path
         self.attempts = attempts
@@ -86,8 +84,32 @@ class TransportError(ShopError):
 class NotSentError(TransportError):
     """It failed before the request began to be written (refused, DNS, TLS, timeout, proxy): surely not applied."""
 
-    repeatable: bool = True
-    """Could another try fare better? Not with a certificate that does not hold, nor a proxy that wants a password."""
+    repeatable: bool
+    """Whether another try may fare better: not with a certificate that does not hold, or a proxy that wants a password.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        method: str = "",
+        path: str = "",
+        attempts: int = 0,
+        elapsed: float = 0.0,
+        repeatable: bool = True,
+        maybe_applied: bool = False,
+        page: int | None = None,
+    ) -> None:
+        super().__init__(
+            message,
+            method=method,
+            path=path,
+            attempts=attempts,
+            elapsed=elapsed,
+            maybe_applied=maybe_applied,
+            page=page,
+        )
+        self.repeatable = repeatable
 
 
 class UnknownOutcomeError(TransportError):
@@ -104,11 +126,18 @@ class UnknownOutcomeError(TransportError):
         path: str = "",
         attempts: int = 0,
         elapsed: float = 0.0,
-        maybe_applied: bool = True,
         reference: str | None = None,
+        maybe_applied: bool = True,
+        page: int | None = None,
     ) -> None:
         super().__init__(
-            message, method=method, path=path, attempts=attempts, elapsed=elapsed, maybe_applied=maybe_applied
+            message,
+            method=method,
+            path=path,
+            attempts=attempts,
+            elapsed=elapsed,
+            maybe_applied=maybe_applied,
+            page=page,
         )
         self.reference = reference
 
@@ -132,7 +161,7 @@ class ResponseError(ShopError):
     """How many times the request was tried."""
     body: str
     """The start of the answer's body, at most 2,000 characters, as text."""
-    retry_after: float | None = None
+    retry_after: float | None
     """Seconds to wait before the next try, as the server said; None where it did not."""
 
     def __init__(
@@ -147,9 +176,11 @@ class ResponseError(ShopError):
         path: str = "",
         attempts: int = 0,
         body: str = "",
+        retry_after: float | None = None,
         maybe_applied: bool = False,
+        page: int | None = None,
     ) -> None:
-        super().__init__(message, maybe_applied=maybe_applied)
+        super().__init__(message, maybe_applied=maybe_applied, page=page)
         self.status = status
         self.message = server_message
         self.errors = {} if errors is None else errors
@@ -158,6 +189,7 @@ class ResponseError(ShopError):
         self.path = path
         self.attempts = attempts
         self.body = body
+        self.retry_after = retry_after
 
 
 class AuthenticationError(ResponseError):
@@ -179,10 +211,45 @@ class InvalidRequestError(ResponseError):
 class RateLimitedError(ResponseError):
     """429: too many requests, and the wait asked for is longer than the session allows or the attempts are used up."""
 
-    limit: int | None = None
+    limit: int | None
     """Requests allowed in the server's window, where it said."""
-    remaining: int | None = None
+    remaining: int | None
     """Requests left in the server's window, where it said."""
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        status: int = 429,
+        server_message: str = "",
+        errors: Mapping[str, Sequence[str]] | None = None,
+        request_id: str | None = None,
+        method: str = "",
+        path: str = "",
+        attempts: int = 0,
+        body: str = "",
+        retry_after: float | None = None,
+        limit: int | None = None,
+        remaining: int | None = None,
+        maybe_applied: bool = False,
+        page: int | None = None,
+    ) -> None:
+        super().__init__(
+            message,
+            status=status,
+            server_message=server_message,
+            errors=errors,
+            request_id=request_id,
+            method=method,
+            path=path,
+            attempts=attempts,
+            body=body,
+            retry_after=retry_after,
+            maybe_applied=maybe_applied,
+            page=page,
+        )
+        self.limit = limit
+        self.remaining = remaining
 
 
 class ServerError(ResponseError):
@@ -190,16 +257,25 @@ class ServerError(ResponseError):
 
 
 class DecodeError(ShopError):
-    """The server said 2xx, and the body is not what the API promises: HTML, cut JSON, a value that cannot be read."""
+    """A 2xx whose body is not what the API promises: HTML, cut JSON, a value that cannot be read."""
 
     path: str
     """Where in the document, such as ``$.data[3].balance``; ``$`` is the whole."""
-    repeatable: bool = False
-    """Could another try fare better? Where the body was no whole JSON: empty, cut short, or a page of a proxy's."""
+    repeatable: bool
+    """Whether another try may fare better: where the body was no whole JSON (empty, cut short, or a proxy's page)."""
 
-    def __init__(self, message: str = "", *, path: str = "$", maybe_applied: bool = False) -> None:
-        super().__init__(message, maybe_applied=maybe_applied)
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        path: str = "$",
+        repeatable: bool = False,
+        maybe_applied: bool = False,
+        page: int | None = None,
+    ) -> None:
+        super().__init__(message, maybe_applied=maybe_applied, page=page)
         self.path = path
+        self.repeatable = repeatable
 
 
 class PaginationError(ShopError):
@@ -210,8 +286,16 @@ class PaginationError(ShopError):
     got: str
     """What came instead."""
 
-    def __init__(self, message: str = "", *, asked: str = "", got: str = "", maybe_applied: bool = False) -> None:
-        super().__init__(message, maybe_applied=maybe_applied)
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        asked: str = "",
+        got: str = "",
+        maybe_applied: bool = False,
+        page: int | None = None,
+    ) -> None:
+        super().__init__(message, maybe_applied=maybe_applied, page=page)
         self.asked = asked
         self.got = got
 
@@ -222,8 +306,15 @@ class MultipleCustomersError(ShopError):
     customer_ids: tuple[int, ...]
     """The ids of all of them, up to 100."""
 
-    def __init__(self, message: str = "", *, customer_ids: Sequence[int] = (), maybe_applied: bool = False) -> None:
-        super().__init__(message, maybe_applied=maybe_applied)
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        customer_ids: Sequence[int] = (),
+        maybe_applied: bool = False,
+        page: int | None = None,
+    ) -> None:
+        super().__init__(message, maybe_applied=maybe_applied, page=page)
         self.customer_ids = tuple(customer_ids)
 
 
@@ -233,6 +324,8 @@ class ReferenceConflictError(ShopError):
     reference: str
     """The reference, without its marker."""
 
-    def __init__(self, message: str = "", *, reference: str = "", maybe_applied: bool = False) -> None:
-        super().__init__(message, maybe_applied=maybe_applied)
+    def __init__(
+        self, message: str = "", *, reference: str = "", maybe_applied: bool = False, page: int | None = None
+    ) -> None:
+        super().__init__(message, maybe_applied=maybe_applied, page=page)
         self.reference = reference
