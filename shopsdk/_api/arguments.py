@@ -1,7 +1,7 @@
-"""What callers may pass, checked before anything is sent.
+"""The arguments of the operations, checked before anything is sent.
 
-Laravel drops an empty parameter as if it had not been given, and a filter that is dropped lists everybody; the next
-step of a program might credit them. So an empty filter is refused, and so is one that is None.
+An empty filter is refused, and so is None: Laravel drops an empty parameter, and a list without its filter holds
+everybody. A program might then credit them all.
 """
 
 import re
@@ -16,15 +16,15 @@ from shopsdk._models import OrderColumn, OrderDirection
 
 _NUMBER = re.compile(r"[1-9][0-9]{0,18}")
 _BEGINS_LIKE_A_NUMBER = re.compile(r"\s*[+-]?\.?[0-9]", re.ASCII)
-"""What MySQL takes for a number when it compares it with one: ``'1312x'`` finds customer 1312."""
+"""Text that MySQL reads as a number when it compares it with one: ``'1312x'`` finds customer 1312."""
 _AMOUNT = re.compile(r"[+-]?[0-9]{1,30}(\.[0-9]{1,30})?")
 _REFERENCE = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _INVISIBLE = "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"
-"""What looks like nothing though Unicode counts it as letters, marks and symbols."""
+"""Letters, marks and symbols (by Unicode's classes) that show nothing."""
 _CENT = Decimal("0.01")
 _EXACT = Context(prec=50, traps=[])
-"""Not the caller's context, which may round to less than an amount holds."""
-_MOST = 1000
+"""Used in place of the caller's context, which may round."""
+_MAX_AMOUNT = 1000
 _DESCRIPTION_CHARS = 255
 _AFFILIATE_CODE_CHARS = 50
 
@@ -76,20 +76,20 @@ def customer_filters(filters: Mapping[str, object]) -> dict[str, object]:
 
 
 def _is_blank(text: str) -> bool:
-    """Is there nothing left of it when Laravel has trimmed it? Newer ones trim invisible characters as well."""
+    """Whether Laravel's trimming leaves nothing of it. Newer versions of Laravel trim invisible characters too."""
     return not any(char.isprintable() and not char.isspace() and char not in _INVISIBLE for char in text)
 
 
 @attrs.frozen(eq=False, repr=False)
 class CustomerList:
-    """What Get Customers is asked for, checked."""
+    """The checked arguments of Get Customers."""
 
     page: int
     per_page: int
     column: str | None
     direction: Literal["asc", "desc"] | None
     parameters: dict[str, object]
-    """All but the page, as the API takes them."""
+    """All parameters but the page, as the API takes them."""
 
 
 def customer_list(
@@ -112,7 +112,7 @@ def customer_list(
 
 
 def one_criterion(**given: object) -> tuple[str, str]:
-    """Check what one person is looked for by: exactly one thing. Gives its name, and its text without outer space."""
+    """Check that exactly one criterion is given; return its name, and its text without outer white space."""
     named = {name: value for name, value in given.items() if value is not None}
     if len(named) != 1:
         got = ", ".join(named) or "none of them"
@@ -129,23 +129,18 @@ def one_criterion(**given: object) -> tuple[str, str]:
 
 
 def server_filter(name: str, text: str) -> CustomerFilters:
-    """Make a filter that finds this text, where ``_``, any character, stands for what the server may read otherwise.
+    """Make a filter that finds this text. ``_``, which matches any character, stands for what databases treat apart.
 
-    A backslash is an escape to MySQL, and letters beyond ASCII have one case to SQLite.
+    MySQL takes a backslash for an escape, and SQLite does not fold the case of letters beyond ASCII.
     """
     wide = ("_" if char == "\\" or (not char.isascii() and char.lower() != char.upper()) else char for char in text)
     return cast("CustomerFilters", {name: "".join(wide)})
 
 
-def customer_number(customer_id: object) -> int:
-    """Check a customer id where the API documents an integer."""
-    return check_int("customer_id", customer_id, 1)
-
-
-def customer_name(customer_id: object) -> str:
+def check_customer_id(customer_id: object) -> str:
     """Check a customer id where the API documents a string; the same customer is always the same text."""
     if isinstance(customer_id, int):
-        return str(customer_number(customer_id))
+        return str(check_int("customer_id", customer_id, 1))
     path_segment(customer_id, "customer_id")
     text = plain_text("customer_id", customer_id)
     if _BEGINS_LIKE_A_NUMBER.match(text) and not _NUMBER.fullmatch(text):
@@ -162,8 +157,8 @@ def balance_amount(amount: object) -> Decimal:
     if isinstance(amount, str) and not _AMOUNT.fullmatch(amount):
         raise ValueError("amount must be a plain decimal number, such as '-12.50'")
     value = Decimal(amount)
-    if not value.is_finite() or not -_MOST <= value <= _MOST:
-        raise ValueError(f"amount must be -{_MOST} to {_MOST}")
+    if not value.is_finite() or not -_MAX_AMOUNT <= value <= _MAX_AMOUNT:
+        raise ValueError(f"amount must be -{_MAX_AMOUNT} to {_MAX_AMOUNT}")
     if value != value.quantize(_CENT, context=_EXACT):
         raise ValueError("amount must have at most two decimals")
     return Decimal(format(value, "f")) if value else Decimal(0)
@@ -192,11 +187,11 @@ def edit_reference(reference: object) -> str:
 
 
 def reference_marker(reference: str) -> str:
-    """Make what stands for a checked reference in the ledger."""
+    """Make the marker of a checked reference, by which the ledger shows it."""
     return f"[ref:{reference}]"
 
 
-def checked_affiliate_code(code: object) -> str | None:
+def check_affiliate_code(code: object) -> str | None:
     """Check an affiliate code; None clears."""
     if code is None:
         return None

@@ -1,34 +1,32 @@
-"""A customer's balance: the ledger, and edits that are sent at most once.
-
-An edit adds to a balance, so doing it twice is not doing it once. It is never sent again once it may have been carried
-out, whatever the verb: not after a hang-up, a timeout or a 5xx, and not by aiohttp, which would send a PUT again of its
-own accord where a connection that was kept open turns out to be dead. It is sent again only where it surely was not
-carried out: no connection could be made, or a rate limit refused it.
-
-A caller who wants to try again gives a *reference*: it travels in the edit's description, so the ledger itself can tell
-whether the edit was made, before anything is sent and after an answer was lost. What the ledger cannot tell is what is
-still on its way: an edit that is not found may be carried out in the next moment, by a server that is slow or a proxy
-that held it back. So "not found" after a loss is no "not made", but ``UnknownOutcomeError``; and calling again with the
-same reference is safe only once the earlier request can no longer be running at the server. Two processes that use one
-reference at one time may both look, find nothing, and both send; within a session, calls that share customer and
-reference are served in turn.
-
-A ledger that a cache kept would show none of that, so each request for one carries a nonce in its query, and
-``Cache-Control: no-cache``. Against a proxy that repeats a request on its own the client can do nothing but tell of it:
-where the ledger shows one reference twice with one amount, the log warns, and ``BalanceEdit.duplicated`` is true.
-Proxies repeat a PUT sooner than a POST.
-"""
+"""A customer's balance: its ledger, and edits that are sent at most once."""
 
 from decimal import Decimal
 from operator import attrgetter
 from typing import Literal
 
-from shopsdk._api.arguments import balance_amount, balance_description, customer_name, customer_number, edit_reference
-from shopsdk._api.edit import Edit, request_of, said, send, send_referenced
+import attrs
+
+from shopsdk._api import routes
+from shopsdk._api.answers import response_message
+from shopsdk._api.arguments import balance_amount, balance_description, check_customer_id, edit_reference
 from shopsdk._api.ledger import find_lines, read_ledger
-from shopsdk._http.request import check_choice
+from shopsdk._errors import (
+    ReferenceConflictError,
+    ResponseError,
+    SessionStateError,
+    ShopError,
+    TransportError,
+    UnknownOutcomeError,
+)
+from shopsdk._http.lifecycle import Runtime
+from shopsdk._http.request import Request, Response, check_choice, check_int, make_request
 from shopsdk._http.session import AsyncSession, core_of
 from shopsdk._models import BalanceEdit, BalanceTransaction
+
+_SEARCH_PAUSES = (0.0, 0.5, 1.0, 2.0, 4.0)
+"""Seconds before each search for an edit whose answer was lost: it may still be under way at the server."""
+_SEARCH_SECONDS = 15.0
+"""What all of those searches may take."""
 
 
 async def get_customer_balance_transactions(
@@ -39,14 +37,14 @@ async def get_customer_balance_transactions(
     Args:
         session: the session to ask through.
         customer_id: the customer's id, at least 1.
-        shop_id: the shop's id, at least 1; absent, the session's.
+        shop_id: the shop's id, at least 1; default: the session's.
 
     Raises:
         NotFoundError: no such customer, or no such shop.
-        ShopError: anything else of the tree in ``shopsdk._errors``.
+        ShopError: any other failure.
         ValueError: an argument out of its bounds; nothing was sent.
     """
-    return await read_ledger(core_of(session), core_of(session).shop(shop_id), customer_number(customer_id))
+    return await read_ledger(core_of(session), core_of(session).shop(shop_id), check_int("customer_id", customer_id, 1))
 
 
 async def edit_customer_balance(
@@ -61,12 +59,6 @@ async def edit_customer_balance(
 ) -> BalanceEdit:
     """Edit Customer Balance: add to a customer's balance, or deduct from it. Sent at most once.
 
-    With a ``reference``, calling again is safe once the earlier request can no longer be running at the server, and
-    while no other process uses that reference: the ledger is searched for it first, and where it stands with the same
-    amount, nothing is sent. After a lost answer the ledger is searched again, for up to 15 seconds (queues for a slot
-    not counted). Calls that share a reference and a customer are served in turn within a session; others do not wait.
-    Why, and what remains: ``shopsdk._api.balance``.
-
     ```python
     try:
         edit = await edit_customer_balance(session, 42, "-12.50", reference="order-1187")
@@ -75,6 +67,23 @@ async def edit_customer_balance(
     else:
         print("done before" if edit.replayed else "done")
     ```
+
+    **At most once.** An edit adds to a balance, so it must not be made twice. It is sent again only where it surely was
+    not carried out: no connection could be made, or a rate limit refused it. It is never sent again once it may have
+    been carried out, whatever the verb: not after a hang-up, a timeout or a 5xx.
+
+    **With a reference, it can be asked for again.** The reference ends the description (``[ref:order-1187]``), so the
+    ledger itself tells whether the edit was made. The ledger is searched before anything is sent: where the reference
+    stands with the same amount, nothing is sent. After a lost answer it is searched again, for up to 15 seconds (queues
+    for a slot not counted). Every search passes by caches. Calls that share a reference and a customer are served in
+    turn within a session; others do not wait.
+
+    **Limits.** The ledger does not show what is still on its way: a slow server, or a proxy that held the request back,
+    may carry the edit out after the last search. So an edit that is not found is not known to be unmade, and the call
+    raises ``UnknownOutcomeError``. Calling again with the same reference is safe once the earlier request can no longer
+    be running at the server, and while no other process uses that reference: two processes may both search, find
+    nothing, and both send. A proxy that repeats a request by itself cannot be stopped from here;
+    ``BalanceEdit.duplicated`` and the log tell where the ledger shows it.
 
     Args:
         session: the session to ask through.
@@ -85,9 +94,9 @@ async def edit_customer_balance(
             end in such a marker yourself (``[ref:...]``) counts as an edit with that reference.
         reference: your own name for this edit among those of this customer, such as ``refund-1187``; 1 to 64 letters
             (capitals are others), digits and ``. _ : -``.
-        shop_id: the shop's id, at least 1; absent, the session's.
-        method: the vendor documents both; they do the same. Prefer POST, the default: proxies repeat a PUT sooner when
-            its answer is lost, and the edit is then made twice.
+        shop_id: the shop's id, at least 1; default: the session's.
+        method: "POST" or "PUT"; the vendor documents both, and they do the same; default: "POST", since proxies repeat
+            a PUT sooner when its answer is lost.
 
     Raises:
         UnknownOutcomeError: sent, or maybe sent, and nobody knows whether it was carried out; it was not sent again.
@@ -99,22 +108,22 @@ async def edit_customer_balance(
         TypeError: an argument of the wrong type, such as a float; nothing was sent.
     """
     name = None if reference is None else edit_reference(reference)
-    edit = Edit(
+    edit = _Edit(
         session=session,
         shop=core_of(session).shop(shop_id),
-        customer=customer_name(customer_id),
+        customer=check_customer_id(customer_id),
         amount=balance_amount(amount),
         description=balance_description(description, name),
         reference=name,
         method=check_choice("method", method, ("POST", "PUT")),
     )
     if name is None:
-        request = request_of(edit)
-        return BalanceEdit(message=said(session, request, await send(edit, request)))
+        request = _request(edit)
+        return BalanceEdit(message=response_message(session, request, await _send(edit, request)))
     # A reference is one edit of one customer: nobody else waits for it.
     lock = core_of(session).runtime().lock(f"{edit.shop}/{name}/{edit.customer}")
     async with lock:
-        return await send_referenced(edit, name)
+        return await _send_referenced(edit, name)
 
 
 async def find_balance_edit(
@@ -144,10 +153,135 @@ async def find_balance_edit(
     Raises:
         NotFoundError: no such customer, or no such shop.
         PaginationError: the ledger could not be read whole.
-        ShopError: anything else of the tree in ``shopsdk._errors``.
+        ShopError: any other failure.
         ValueError: an argument out of its bounds; nothing was sent.
         TypeError: an argument of the wrong type; nothing was sent.
     """
     core = core_of(session)
-    lines = await find_lines(core, core.shop(shop_id), customer_name(customer_id), edit_reference(reference))
+    lines = await find_lines(core, core.shop(shop_id), check_customer_id(customer_id), edit_reference(reference))
     return max(lines, key=attrgetter("id"), default=None)
+
+
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class _Edit:
+    """What was asked for, checked."""
+
+    session: AsyncSession
+    shop: int
+    customer: str
+    amount: Decimal
+    description: str | None
+    reference: str | None
+    method: str
+
+
+def _request(edit: _Edit) -> Request:
+    """Make the request of an edit, which is never repeated once it may have been carried out."""
+    body: dict[str, object] = {"amount": edit.amount}
+    if edit.description is not None:
+        body["description"] = edit.description
+    return make_request(
+        edit.method,
+        ["shops", edit.shop, "customers", edit.customer, "balance"],
+        json=body,
+        idempotent=False,
+        route=routes.BALANCE,
+    )
+
+
+async def _send(edit: _Edit, request: Request) -> Response:
+    """Send it once; a cancellation leaves with a note where the edit may have been made."""
+    return await core_of(edit.session).runtime().send(request, doubt=_interrupted_note(edit.reference))
+
+
+async def _send_referenced(edit: _Edit, reference: str) -> BalanceEdit:
+    """Send it unless the ledger has it, and let the ledger say what became of it where its answer was lost."""
+    try:
+        earlier = await _find(edit, reference)
+    except ShopError as error:
+        error.args = (f"nothing was sent, since the ledger could not be read: {error}",)
+        raise
+    if other := next((line for line in earlier if line.amount != edit.amount), None):
+        raise ReferenceConflictError(
+            f"reference {reference!r} already stands in the ledger with the amount {other.amount},"
+            f" not {edit.amount}; nothing was sent",
+            reference=reference,
+        )
+    if made := _found(edit, earlier, replayed=True):
+        return made
+    request = _request(edit)
+    began, attempts = core_of(edit.session).runtime().now(), 1
+    try:
+        response = await _send(edit, request)
+        attempts = response.attempts
+        return BalanceEdit(message=response_message(edit.session, request, response))
+    except ShopError as error:
+        if not error.maybe_applied:
+            raise
+        loss = error
+    elapsed = loss.elapsed if isinstance(loss, TransportError) else core_of(edit.session).clock.now() - began
+    found = await _search(edit, reference)
+    if made := _found(edit, found or [], replayed=False):
+        return made
+    tells = "was not looked up, since the ledger could not be read" if found is None else "is not in the ledger yet"
+    tells = f"is in the ledger with the amount {found[0].amount}" if found else tells
+    raise UnknownOutcomeError(
+        f"{loss}; reference {reference!r} {tells}: the edit may still be carried out",
+        method=request.method,
+        path=request.path,
+        attempts=loss.attempts if isinstance(loss, TransportError | ResponseError) else attempts,
+        elapsed=elapsed,
+        reference=reference,
+    ) from loss
+
+
+async def _search(edit: _Edit, reference: str) -> list[BalanceTransaction] | None:
+    """Look for an edit whose answer was lost, a few times; None where the ledger could not be read."""
+    try:
+        return await _search_on(core_of(edit.session).runtime(), edit, reference)
+    except SessionStateError:
+        return None  # closed meanwhile: nobody can look, and the doubt stands
+    except BaseException as interrupted:
+        interrupted.add_note(_interrupted_note(reference))
+        raise
+
+
+async def _search_on(runtime: Runtime, edit: _Edit, reference: str) -> list[BalanceTransaction] | None:
+    ends_at = runtime.now() + _SEARCH_SECONDS
+    found: list[BalanceTransaction] | None = None
+    for pause in _SEARCH_PAUSES:
+        if pause >= ends_at - runtime.now():
+            break
+        await runtime.pause(pause)
+        left = ends_at - runtime.now()
+        try:
+            found = await _find(edit, reference, deadline=left)
+        except SessionStateError:
+            raise
+        except ShopError:
+            continue
+        if _found(edit, found, replayed=False):
+            break
+    return found
+
+
+async def _find(edit: _Edit, reference: str, *, deadline: float | None = None) -> list[BalanceTransaction]:
+    """Find the ledger's lines of a reference; more than one is another process's or a proxy's doing."""
+    return await find_lines(core_of(edit.session), edit.shop, edit.customer, reference, deadline=deadline)
+
+
+def _found(edit: _Edit, lines: list[BalanceTransaction], *, replayed: bool) -> BalanceEdit | None:
+    """Make the outcome of an edit that the ledger knows; None where it does not."""
+    made = [line for line in lines if line.amount == edit.amount]
+    if not made:
+        return None
+    return BalanceEdit(message=None, transaction=made[0], replayed=replayed, duplicated=len(made) > 1)
+
+
+def _interrupted_note(reference: str | None) -> str:
+    if reference is None:
+        return "shopsdk: a balance edit was under way and may have been carried out; it had no reference to find it by"
+    return (
+        f"shopsdk: the balance edit with reference {reference!r} was under way and may have been carried out;"
+        " call again with the same reference to find out"
+    )

@@ -1,30 +1,29 @@
-"""The customers: one page, one customer by id or by what is known of it, and the affiliate code."""
+"""One page of customers, one customer, and the affiliate code."""
 
 from contextlib import aclosing
 from operator import eq
 from typing import Unpack
 
+from shopsdk._api import routes
+from shopsdk._api.answers import response_message
 from shopsdk._api.arguments import (
     CustomerFilters,
-    checked_affiliate_code,
+    check_affiliate_code,
+    check_customer_id,
     customer_list,
-    customer_name,
-    customer_number,
     one_criterion,
     server_filter,
 )
-from shopsdk._api.edit import said
-from shopsdk._api.iteration import LIST_ROUTE, find_customers
+from shopsdk._api.iteration import find_customers
 from shopsdk._errors import DecodeError, MultipleCustomersError
 from shopsdk._http.core import MOST_ROWS
-from shopsdk._http.request import likely_cause, make_request
+from shopsdk._http.request import check_int, likely_cause, make_request
 from shopsdk._http.session import AsyncSession, core_of
 from shopsdk._models import AffiliateCodeEdit, Customer, OrderColumn, OrderDirection, Page
 from shopsdk._pagination.progress import check_page_answer
 
-_MOST_FOUND = 100
-"""Customers who answer to one search, before it ends."""
-_ONE_ROUTE = "/shops/{shop_id}/customers/{customer_id}"
+_MAX_FOUND = 100
+"""Matching customers after which a search ends."""
 
 
 async def get_customers(
@@ -47,7 +46,7 @@ async def get_customers(
 
     Args:
         session: the session to ask through.
-        shop_id: the shop's id, at least 1; absent, the session's.
+        shop_id: the shop's id, at least 1; default: the session's.
         page: which page, from 1; past the last one, ``data`` is empty.
         per_page: rows to a page, 1 to 100.
         order_column: what to order by; the server's own order is by id, descending.
@@ -56,14 +55,14 @@ async def get_customers(
 
     Raises:
         PaginationError: the answer is another page than the one asked for.
-        ShopError: anything else of the tree in ``shopsdk._errors``.
+        ShopError: any other failure.
         ValueError: an argument out of its bounds; nothing was sent.
         TypeError: an argument of the wrong type, or an unknown filter; nothing was sent.
     """
     core = core_of(session)
     shop = core.shop(shop_id)
     asked = customer_list(page, per_page, order_column, order_direction, filters)
-    request_of = core.list_requests(["shops", shop, "customers"], asked.parameters, route=LIST_ROUTE)
+    request_of = core.list_requests(["shops", shop, "customers"], asked.parameters, route=routes.CUSTOMERS)
     answer = await core.fetch(request_of(asked.page), Page[Customer], most_rows=MOST_ROWS)
     check_page_answer(answer, asked.page, asked.per_page, likely_cause(core.list_params))
     return answer
@@ -80,16 +79,16 @@ async def get_customer(session: AsyncSession, customer_id: int, *, shop_id: int 
     Args:
         session: the session to ask through.
         customer_id: the customer's id, at least 1.
-        shop_id: the shop's id, at least 1; absent, the session's.
+        shop_id: the shop's id, at least 1; default: the session's.
 
     Raises:
         NotFoundError: no such customer, or no such shop.
         DecodeError: the answer cannot be read, or is another customer than the one asked for.
-        ShopError: anything else of the tree in ``shopsdk._errors``.
+        ShopError: any other failure.
         ValueError: an argument out of its bounds; nothing was sent.
     """
-    number = customer_number(customer_id)
-    request = make_request("GET", ["shops", core_of(session).shop(shop_id), "customers", number], route=_ONE_ROUTE)
+    number = check_int("customer_id", customer_id, 1)
+    request = make_request("GET", ["shops", core_of(session).shop(shop_id), "customers", number], route=routes.CUSTOMER)
     customer = await core_of(session).fetch(request, Customer)
     if customer.id != number:
         raise DecodeError(
@@ -132,7 +131,7 @@ async def find_customer(
         MultipleCustomersError: more than one customer has it; ``customer_ids`` names them, up to 100.
         TransportError: no usable answer, or the deadline (``Timeout.deadline``) passed before the last page.
         PaginationError: the server cannot be trusted to have told everything.
-        ShopError: anything else of the tree in ``shopsdk._errors``.
+        ShopError: any other failure.
         ValueError: an argument out of its bounds, such as an empty text; nothing was sent.
         TypeError: none of the four, more than one, or an argument of the wrong type; nothing was sent.
     """
@@ -149,10 +148,10 @@ async def find_customer(
             if value is not None and same(value, text):
                 found = found or each
                 ids.append(each.id)
-            if len(ids) == _MOST_FOUND:
+            if len(ids) == _MAX_FOUND:
                 break
     if len(ids) > 1:
-        more = " or more" if len(ids) == _MOST_FOUND else ""
+        more = " or more" if len(ids) == _MAX_FOUND else ""
         raise MultipleCustomersError(f"expected 1 customer, found {len(ids)}{more}", customer_ids=tuple(ids))
     return found
 
@@ -171,20 +170,20 @@ async def edit_customer_affiliate_code(
         session: the session to ask through.
         customer_id: the customer's id, at least 1; as text, as the vendor documents it here, its digits and no more.
         affiliate_code: 1 to 50 characters; None clears.
-        shop_id: the shop's id, at least 1; absent, the session's.
+        shop_id: the shop's id, at least 1; default: the session's.
 
     Raises:
         InvalidRequestError: the shop refused the code.
         UnknownOutcomeError: sent, and no whole answer came to any attempt.
-        ShopError: anything else of the tree in ``shopsdk._errors``.
+        ShopError: any other failure.
         ValueError: an argument out of its bounds; nothing was sent.
         TypeError: an argument of the wrong type; nothing was sent.
     """
     request = make_request(
         "PUT",
-        ["shops", core_of(session).shop(shop_id), "customers", customer_name(customer_id), "affiliate-code"],
-        json={"affiliate_code": checked_affiliate_code(affiliate_code)},
+        ["shops", core_of(session).shop(shop_id), "customers", check_customer_id(customer_id), "affiliate-code"],
+        json={"affiliate_code": check_affiliate_code(affiliate_code)},
         idempotent=True,
-        route=f"{_ONE_ROUTE}/affiliate-code",
+        route=routes.AFFILIATE_CODE,
     )
-    return AffiliateCodeEdit(message=said(session, request, await core_of(session).runtime().send(request)))
+    return AffiliateCodeEdit(message=response_message(session, request, await core_of(session).runtime().send(request)))

@@ -1,9 +1,10 @@
-"""All customers as a stream, and any other paginated list of the same API: the walk, with what it asks for."""
+"""All customers as a stream, and any other paginated list of the same API."""
 
 from collections.abc import AsyncGenerator, Callable, Hashable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, TypeVar, Unpack
 
+from shopsdk._api import routes
 from shopsdk._api.arguments import CustomerFilters, customer_list
 from shopsdk._http.core import reader
 from shopsdk._http.limits import Budget
@@ -13,8 +14,6 @@ from shopsdk._models import Customer, OrderColumn, OrderDirection, Page
 from shopsdk._pagination.walk import Walk, walk, walk_rows
 
 T = TypeVar("T")
-
-LIST_ROUTE = "/shops/{shop_id}/customers"
 
 
 def iter_customers(
@@ -45,7 +44,7 @@ def iter_customers(
 
     Args:
         session: the session to ask through.
-        shop_id: the shop's id, at least 1; absent, the session's.
+        shop_id: the shop's id, at least 1; default: the session's.
         per_page: rows to a request, 1 to 100.
         start_page: the page to begin with, from 1.
         concurrency: pages in flight at most, at least 1; with 1, the next is on its way while you use this one.
@@ -57,9 +56,8 @@ def iter_customers(
             ids first, then edit.
 
     Raises:
-        PaginationError: the server cannot be trusted to have told everything.
-        ShopError: anything else of the tree in ``shopsdk._errors``; ``page`` says which page failed, and all before it
-            were delivered.
+        PaginationError: rows may be missing: the server ignored what was asked, or contradicts itself.
+        ShopError: any other failure; ``page`` says which page failed, and all pages before it were delivered.
         ValueError: an argument out of its bounds; raised at the call.
         TypeError: an argument of the wrong type, or an unknown filter; raised at the call.
     """
@@ -108,7 +106,7 @@ def iter_customer_pages(
 
     Args:
         session: the session to ask through.
-        shop_id: the shop's id, at least 1; absent, the session's.
+        shop_id: the shop's id, at least 1; default: the session's.
         per_page: rows to a request, 1 to 100.
         start_page: the page to begin with, from 1; not together with ``after``.
         concurrency: pages in flight at most, at least 1.
@@ -120,9 +118,8 @@ def iter_customer_pages(
         filters: any of ``CustomerFilters``.
 
     Raises:
-        PaginationError: the server cannot be trusted to have told everything.
-        ShopError: anything else of the tree in ``shopsdk._errors``; ``page`` says which page failed, and all before it
-            were delivered.
+        PaginationError: rows may be missing: the server ignored what was asked, or contradicts itself.
+        ShopError: any other failure; ``page`` says which page failed, and all pages before it were delivered.
         ValueError: an argument out of its bounds; raised at the call.
         TypeError: an argument of the wrong type, or an unknown filter; raised at the call.
     """
@@ -184,7 +181,7 @@ def _customers_walk(
     if after is not None and (asked.page != 1 or after.per_page != asked.per_page):
         raise ValueError("after goes with the per_page of the walk that delivered it, and without start_page")
 
-    request_of = core.list_requests(path, asked.parameters, route=LIST_ROUTE)
+    request_of = core.list_requests(path, asked.parameters, route=routes.CUSTOMERS)
     return Walk[Customer](
         read=lambda number: core.start(request_of(number), within=within),
         decode=reader(Page[Customer], label=request_of(asked.page).label),
@@ -234,9 +231,8 @@ def paginate(
             may come twice where the list changes under the walk.
 
     Raises:
-        PaginationError: the server cannot be trusted to have told everything.
-        ShopError: anything else of the tree in ``shopsdk._errors``; ``page`` says which page failed, and all before it
-            were delivered.
+        PaginationError: rows may be missing: the server ignored what was asked, or contradicts itself.
+        ShopError: any other failure; ``page`` says which page failed, and all pages before it were delivered.
         ValueError: an argument out of its bounds; raised at the call.
         TypeError: an argument of the wrong type; raised at the call.
     """

@@ -1,7 +1,7 @@
-"""A customer's ledger, read to its end, in whichever shape and number of pages the server has it.
+"""A customer's ledger, read to its end, in whatever shape and number of pages the server sends it.
 
-The vendor shows no example of it. A reference is looked for here before money moves, so a ledger that cannot be known
-to have been read whole is refused rather than taken for one.
+The vendor shows no example of it. A reference is searched for here before money moves, so a ledger is refused unless
+it is known to have been read whole.
 """
 
 import logging
@@ -9,6 +9,7 @@ from collections import defaultdict
 from decimal import Decimal
 from itertools import islice
 
+from shopsdk._api import routes
 from shopsdk._api.arguments import reference_marker
 from shopsdk._codec.json import decode
 from shopsdk._codec.scalars import WHOLE
@@ -19,29 +20,27 @@ from shopsdk._models import BalanceTransaction, Ledger
 
 _logger = logging.getLogger("shopsdk")
 
-_ROUTE = "/shops/{shop_id}/customers/{customer_id}/balance-transactions"
-_FRUITLESS_PAGES = 50
-"""Pages without a new line, one after the other, that a ledger may show while new lines push the old ones on."""
-_MOST_LINES = 100_000
-"""Lines of one ledger: an edit every five minutes for a year. They take some 50 MB."""
-_MOST_BODIES = 4
-"""All pages together may be so many times as large as one answer (``max_response_bytes``)."""
-_MOST_WARNINGS = 5
-_ODD = "the server has pages in a form that this version of shopsdk does not know"
+_STALLED_PAGES = 50
+"""Consecutive pages without a new line that are read while new lines push the old ones onto later pages."""
+_MAX_LINES = 100_000
+"""Lines of one ledger, which take some 50 MB: an edit every five minutes for a year."""
+_MAX_BODIES = 4
+"""How many times as large as one answer (``max_response_bytes``) all pages together may be."""
+_MAX_WARNINGS = 5
+_UNKNOWN_FORM = "the server has pages in a form that this version of shopsdk does not know"
 
 
 async def read_ledger(
     core: Core, shop: int, customer: int | str, *, deadline: float | None = None, fresh: bool = False
 ) -> list[BalanceTransaction]:
-    """Read every page of a ledger, where it has pages. New lines come in front, so pages can repeat but not lose.
+    """Read every page of a ledger. New lines come in front, so a later page can repeat lines but not lose them.
 
     Args:
         core: the session.
         shop: the shop's id.
         customer: the customer's id.
         deadline: seconds for all pages together, queues for a slot not counted; default: the session's deadline.
-        fresh: pass by every cache: one that still shows the ledger without an edit's line would have the edit made
-            again.
+        fresh: pass by every cache. An edit would be made again if a cache still showed the ledger without its line.
 
     Raises:
         TransportError: the deadline passed before the last page.
@@ -53,11 +52,11 @@ async def read_ledger(
     path = ["shops", shop, "customers", customer, "balance-transactions"]
     cause = likely_cause(core.list_params)
     lines: dict[int, BalanceTransaction] = {}
-    number, last, least, fruitless, size = 1, 1, 0, 0, 0
-    most_bytes = _MOST_BODIES * core.options.max_response_bytes
+    number, last, minimum, stalled, size = 1, 1, 0, 0, 0
+    max_bytes = _MAX_BODIES * core.options.max_response_bytes
     while True:
         params = {"page": number} if number > 1 else {}
-        request = core.list_request(path, params, route=_ROUTE)
+        request = core.list_request(path, params, route=routes.BALANCE_TRANSACTIONS)
         if fresh:
             request = uncached(request)
         if budget.left <= 0:
@@ -69,23 +68,25 @@ async def read_ledger(
             )
         response = await runtime.send(request, within=budget)
         size += len(response.body)
-        if size > most_bytes:
-            raise _distrust(number, f"more than {most_bytes} bytes in all", "max_response_bytes allows four answers")
+        if size > max_bytes:
+            raise _pagination_error(
+                number, f"more than {max_bytes} bytes in all", f"{_MAX_BODIES} times max_response_bytes"
+            )
         page = _ledger_page(request, response)
         _check_echo(page, number, cause)
         known = len(lines)
         lines |= {line.id: line for line in page.data if line.id not in lines}
-        if len(lines) > _MOST_LINES:
-            raise _distrust(number, f"more than {_MOST_LINES} lines", "no ledger is as long as that")
-        fruitless = 0 if len(lines) > known else fruitless + 1
+        if len(lines) > _MAX_LINES:
+            raise _pagination_error(number, f"more than {_MAX_LINES} lines", "shopsdk reads no longer ones")
+        stalled = 0 if len(lines) > known else stalled + 1
         grown, last = (page.last_page or 1) > last, page.last_page or 1
-        least = least if number > 1 else _total(page)  # later ones may count new lines, which stand in front
+        minimum = minimum if number > 1 else _total(page)  # later totals may count new lines, which stand in front
         if number >= last:
-            if len(lines) < least:
-                raise _distrust(number, f"{len(lines)} lines in all, where the total said {least}", cause)
+            if len(lines) < minimum:
+                raise _pagination_error(number, f"{len(lines)} lines in all, where the total said {minimum}", cause)
             return list(lines.values())
-        if fruitless > (_FRUITLESS_PAGES if grown else 0):
-            raise _distrust(number, "no line that was not on an earlier page", cause)
+        if stalled > (_STALLED_PAGES if grown else 0):
+            raise _pagination_error(number, "no line that was not on an earlier page", cause)
         number += 1
 
 
@@ -96,10 +97,12 @@ async def find_lines(
     marker = reference_marker(reference)
     ledger = await read_ledger(core, shop, customer, deadline=deadline, fresh=True)
     lines = [line for line in ledger if line.description is not None and line.description.rstrip().endswith(marker)]
-    by_amount: defaultdict[str, list[Decimal]] = defaultdict(list)  # by text: numbers can be chosen to share a hash
+    by_amount: defaultdict[str, list[Decimal]] = defaultdict(
+        list
+    )  # keys are text: numbers can be chosen to share a hash
     for line in lines:
         by_amount[_shortest(line.amount)].append(line.amount)
-    for amounts in islice((same for same in by_amount.values() if len(same) > 1), _MOST_WARNINGS):
+    for amounts in islice((same for same in by_amount.values() if len(same) > 1), _MAX_WARNINGS):
         _logger.warning(
             "reference %r stands %d times with the amount %s in the ledger of customer %s of shop %d:"
             " a proxy may have repeated the edit",
@@ -118,15 +121,15 @@ def _shortest(amount: Decimal) -> str:
 
 
 def _check_echo(page: Ledger, number: int, cause: str) -> None:
-    """Refuse a ledger that cannot be read to its end: an edit on a page that nobody saw would be made again."""
+    """Refuse a ledger that cannot be read to its end: an edit on an unread page would be made again."""
     more = page.next_page_url or page.next_cursor
     if page.last_page is None and (more or page.current_page is not None):
-        raise _distrust(number, "a page that does not say how many there are", _ODD)
+        raise _pagination_error(number, "a page that does not say how many there are", _UNKNOWN_FORM)
     if page.last_page is not None and number >= page.last_page and more:
-        raise _distrust(number, "the last page, with a sign of more behind it", _ODD)
+        raise _pagination_error(number, "the last page, with a sign of more behind it", _UNKNOWN_FORM)
     alone = number == 1 and page.last_page in {None, 1}
     if page.current_page != number and not (alone and page.current_page is None):
-        raise _distrust(number, f"page {page.current_page}", cause)
+        raise _pagination_error(number, f"page {page.current_page}", cause)
 
 
 def _total(page: Ledger) -> int:
@@ -134,7 +137,7 @@ def _total(page: Ledger) -> int:
     return int(page.total) if counted else 0
 
 
-def _distrust(number: int, got: str, cause: str) -> PaginationError:
+def _pagination_error(number: int, got: str, cause: str) -> PaginationError:
     asked = f"page {number} of the ledger"
     return PaginationError(f"asked for {asked}, got {got} ({cause})", asked=asked, got=got)
 
@@ -142,12 +145,12 @@ def _distrust(number: int, got: str, cause: str) -> PaginationError:
 def _ledger_page(request: Request, response: Response) -> Ledger:
     """Read a ledger's answer: a bare list, a list under ``data``, or a paginator's page."""
     if _is_envelope(response.body):
-        return decode(response.body, Ledger, label=request.label, most_rows=_MOST_LINES)
-    lines = decode(response.body, list[BalanceTransaction], label=request.label, most_rows=_MOST_LINES)
+        return decode(response.body, Ledger, label=request.label, most_rows=_MAX_LINES)
+    lines = decode(response.body, list[BalanceTransaction], label=request.label, most_rows=_MAX_LINES)
     return Ledger(data=lines)
 
 
 def _is_envelope(body: bytes) -> bool:
-    """Is this an object with the lines inside it, or an empty one, rather than a list that PHP wrote as an object?"""
+    """Whether this is an object that holds the lines, or an empty one; else it is a list, or PHP's object for one."""
     start = body.lstrip()
     return start[:1] == b"{" and (b'"data"' in start or start[1:].lstrip()[:1] == b"}")

@@ -234,7 +234,7 @@ class AsyncSession:
                 its nature (204, 205, HEAD).
 
         Raises:
-            ShopError: anything else of the tree in ``shopsdk._errors``.
+            ShopError: anything else of the tree that ``ShopError`` draws.
             ValueError: an argument out of its bounds; nothing was sent.
             TypeError: an argument of the wrong type; nothing was sent.
         """

@@ -32,9 +32,9 @@ from shopsdk import (
 from shopsdk._api.arguments import (
     balance_amount,
     balance_description,
-    checked_affiliate_code,
+    check_affiliate_code,
+    check_customer_id,
     customer_filters,
-    customer_name,
     edit_reference,
     reference_marker,
 )
@@ -215,13 +215,13 @@ def test_only_the_id_may_be_a_number(name: str, value: object) -> None:
 def test_a_text_that_only_begins_like_an_id_is_refused(text: str) -> None:
     """MySQL reads the number in front of it, and somebody else's balance would be edited."""
     with pytest.raises(ValueError, match=r"^customer_id must be an id as it stands"):
-        customer_name(text)
+        check_customer_id(text)
 
 
 @pytest.mark.parametrize("text", ["1312", "9" * 19, "abc", "x1"])
 def test_another_text_is_for_the_shop_to_judge(text: str) -> None:
     """The vendor documents a text here, and a shop that has such ids could not be served."""
-    assert customer_name(text) == text
+    assert check_customer_id(text) == text
 
 
 def test_an_id_is_no_truth_and_a_subscription_no_number() -> None:
@@ -255,14 +255,14 @@ def test_a_filter_that_is_taken_travels_unchanged(filters: dict[str, str]) -> No
 @pytest.mark.parametrize("code", ["A", "x" * 50, " A ", "Ä-10"])
 def test_a_code_is_taken_as_it_is(code: str) -> None:
     """The code would be another one than the caller handed out."""
-    assert code == checked_affiliate_code(code)
+    assert code == check_affiliate_code(code)
 
 
 @pytest.mark.parametrize("code", NOTHING)
 def test_an_empty_code_is_refused(code: str) -> None:
     """Laravel makes null of an empty text, so a code that failed to be set would clear the old one instead."""
     with pytest.raises(ValueError, match=r"^affiliate_code must not be empty: None clears it$"):
-        checked_affiliate_code(code)
+        check_affiliate_code(code)
 
 
 # --- every endpoint: nothing is sent

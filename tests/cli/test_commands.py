@@ -167,7 +167,7 @@ def test_a_reference_is_used_once(shell: Shell, shop: Sandbox) -> None:
 
 def test_an_unknown_outcome_says_what_is_known(shell: Shell, shop: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """An operator left with a stack trace and no way to find out whether a customer was paid."""
-    monkeypatch.setattr("shopsdk._api.edit._PAUSES", (0.0,))
+    monkeypatch.setattr("shopsdk._api.balance._SEARCH_PAUSES", (0.0,))
     shop.fail_next("drop_before", method="POST")
     ended = shell.run("balance", "1001", "-5.00", "--reference", "r-1", "--description", "a b", "--yes")
     assert ended.code == 4

@@ -1,0 +1,18 @@
+"""What the answers to changes say."""
+
+from shopsdk._codec.json import parse
+from shopsdk._codec.narrow import as_object
+from shopsdk._http.request import Request, Response
+from shopsdk._http.response import readable
+from shopsdk._http.session import AsyncSession, core_of
+
+
+def response_message(session: AsyncSession, request: Request, response: Response) -> str | None:
+    """Read the message in the answer to a change; any JSON will do, since the vendor documents no shape.
+
+    Raises:
+        DecodeError: the answer is no JSON; the change was probably made.
+    """
+    payload = parse(response.body, label=request.label, changes=True)
+    message = (as_object(payload) or {}).get("message")
+    return readable(message, core_of(session).options.key.redact) if isinstance(message, str) else None
