@@ -1,6 +1,6 @@
 """An asyncio client for a shop's Customers API that can be trusted with money and with bulk data.
 
-The README is the place to begin; this is the reference.
+Begin with the README; this is the reference.
 
 - A session, and what it may be told: ``AsyncSession``, ``Timeout``, ``RetryPolicy``, ``RateLimit``, ``Clock``
 - One page, one customer: ``get_customers``, ``CustomerFilters``, ``OrderColumn``, ``OrderDirection``, ``get_customer``,
@@ -10,14 +10,11 @@ The README is the place to begin; this is the reference.
 - Affiliates: ``edit_customer_affiliate_code``
 - What is answered: ``Customer``, ``AffiliateReferrer``, ``Page``, ``BalanceTransaction``, ``BalanceEdit``,
   ``AffiliateCodeEdit``
-- What is raised: ``ShopError`` and all below it, drawn as a tree in ``shopsdk._errors``
+- What is raised: ``ShopError``, which draws the whole tree
 - What is told meanwhile: ``Event``, which is one of ``RequestStarted``, ``AttemptStarted``, ``RetryScheduled``,
   ``GateClosed``, ``GateOpened``, ``RequestDone``
 - Beside it: ``shopsdk.sandbox``, a shop to try it on; ``shopsdk.testing``, fixtures for pytest; ``shopsdk.export``,
   customers into files
-
-Why it may be trusted: ``shopsdk._pagination.walk`` has the walk and its proof, ``shopsdk._api.balance`` tells how an
-edit is sent at most once, and ``shopsdk._http.request`` what becomes of a GET with a body.
 """
 
 from shopsdk._api.arguments import CustomerFilters

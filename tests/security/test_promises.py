@@ -1,4 +1,4 @@
-"""The promises of SECURITY.md are held by tests that exist."""
+"""The promises of SECURITY.md and CONTRIBUTING.md are held by tests that exist."""
 
 import ast
 import re
@@ -20,6 +20,16 @@ def test_each_promise_names_tests_that_exist(promise: str, text: str) -> None:
         tree = ast.parse((ROOT / path).read_text())
         tests = [node for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
         assert name in [test.name for test in tests], f"{path}::{name}, which holds {promise!r}"
+
+
+def test_each_promise_of_the_table_names_a_test_that_exists() -> None:
+    """The table of CONTRIBUTING.md leads from each promise to a test that exists."""
+    text = (ROOT / ".github" / "CONTRIBUTING.md").read_text()
+    rows = re.findall(r"^\| [A-Z][^|]+ \| (.+) \|$", text, re.MULTILINE)
+    assert len(rows) > 10
+    for row in rows:
+        path, _, name = row.strip("`").partition("::")
+        assert f"def {name}(" in (ROOT / path).read_text()
 
 
 def test_all_promises_are_read() -> None:
