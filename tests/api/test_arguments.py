@@ -49,7 +49,7 @@ CENTS = st.integers(-100_000, 100_000)
 
 @given(CENTS)
 def test_every_amount_in_range_is_taken_and_sent_exactly(cents: int) -> None:
-    """A cent would be lost or refused on its way into the request."""
+    """Every amount from -1000 to 1000 with at most two decimals is sent to the cent."""
     value = Decimal(cents).scaleb(-2)
     for given_as in (value, str(value), f"{value:+}", value.normalize(), Decimal(f"{value}000")):
         sent = encode({"amount": balance_amount(given_as)})
@@ -59,7 +59,7 @@ def test_every_amount_in_range_is_taken_and_sent_exactly(cents: int) -> None:
 
 @given(st.integers(-1000, 1000))
 def test_whole_amounts_are_taken(amount: int) -> None:
-    """An int would be refused, or its sign lost."""
+    """An int is taken, with its sign."""
     assert amount == balance_amount(amount)
 
 
@@ -67,7 +67,7 @@ def test_whole_amounts_are_taken(amount: int) -> None:
 @example(100_001)
 @example(-100_001)
 def test_amounts_out_of_range_are_refused(cents: int) -> None:
-    """More than the documented 1000 would be sent."""
+    """An amount beyond the documented 1000 is refused."""
     value = Decimal(cents).scaleb(-2, decimal.Context(prec=500))
     for amount in (value, format(value, "f")):
         with pytest.raises(ValueError, match=r"^amount must be (-1000 to 1000|a plain decimal number)"):
@@ -76,7 +76,7 @@ def test_amounts_out_of_range_are_refused(cents: int) -> None:
 
 @given(CENTS, st.integers(1, 9), st.integers(3, 24))  # what 28 digits hold, or the sum itself is rounded
 def test_a_third_decimal_is_refused(cents: int, digit: int, place: int) -> None:
-    """The server would round, and the ledger differ from what the caller booked."""
+    """An amount with a third decimal is refused, not rounded."""
     value = Decimal(cents).scaleb(-2) + Decimal(digit).scaleb(-place)
     with pytest.raises(ValueError, match=r"^amount must (have at most two decimals|be -1000 to 1000)$"):
         balance_amount(value)
@@ -84,7 +84,7 @@ def test_a_third_decimal_is_refused(cents: int, digit: int, place: int) -> None:
 
 @pytest.mark.parametrize("amount", ["NaN", "sNaN", "Infinity", "-Infinity", "1E+999999", "-1E+999999"])
 def test_an_amount_that_is_no_number_is_refused(amount: str) -> None:
-    """NaN compares as nothing, so it would pass a careless check and reach the server as null."""
+    """NaN and infinity are refused."""
     with pytest.raises(ValueError, match=r"^amount must be -1000 to 1000$"):
         balance_amount(Decimal(amount))
 
@@ -93,14 +93,14 @@ def test_an_amount_that_is_no_number_is_refused(amount: str) -> None:
     "amount", ["", " 1", "1 ", "1_000", "1e2", "0x10", "NaN", "inf", "1,5", "--1", "٣", "1.", ".5", "1\n", "1" * 31]
 )
 def test_a_text_that_is_no_plain_number_is_refused(amount: str) -> None:
-    """Decimal alone takes "1_000", "1e2", " 1" and Arabic digits, and a typing slip would become money."""
+    """Text is taken only as a plain number, though Decimal reads "1_000", "1e2", " 1" and Arabic digits."""
     with pytest.raises(ValueError, match=r"^amount must be a plain decimal number, such as '-12.50'$"):
         balance_amount(amount)
 
 
 @pytest.mark.parametrize("amount", [1.5, 0.0, float("nan"), True, False, None, b"1", [1], 1j])
 def test_an_amount_that_is_not_exact_is_refused(amount: Any) -> None:
-    """0.1 + 0.2 would be edited as 0.30000000000000004, and True as one."""
+    """Floats and booleans are refused."""
     with pytest.raises(
         TypeError,
         match=rf"^amount must be a Decimal, an int or a str, not {type(amount).__name__}(: floats are not exact)?$",
@@ -110,13 +110,13 @@ def test_an_amount_that_is_not_exact_is_refused(amount: Any) -> None:
 
 @pytest.mark.parametrize("sent", ["0", "-0", "0.00", "-0.00"])
 def test_nothing_is_sent_as_plain_zero(sent: str) -> None:
-    """A negative zero would travel as -0.00."""
+    """A zero travels as 0, whatever its sign and exponent."""
     assert b"0" == encode(balance_amount(sent))
 
 
 @pytest.mark.parametrize("context", [decimal.Context(prec=3), decimal.Context(prec=3, traps=[decimal.Inexact])])
 def test_the_callers_decimal_context_changes_nothing(context: decimal.Context) -> None:
-    """A program that computes with three digits could not send 1000.00, or would send it rounded."""
+    """Amounts are checked and sent the same under any decimal context of the caller's."""
     with decimal.localcontext(context):
         assert b"999.99" == encode(balance_amount("999.99"))
         assert b"-1000.00" == encode(balance_amount(Decimal("-1000.00")))
@@ -140,7 +140,7 @@ def test_the_callers_decimal_context_changes_nothing(context: decimal.Context) -
     ],
 )
 def test_the_marker_ends_the_description(description: str | None, reference: str | None, expected: str | None) -> None:
-    """The search in the ledger looks at the end, where the server trims; elsewhere it would not find its own edit."""
+    """The reference's marker stands at the end of the description, where the search looks for it."""
     assert expected == balance_description(description, reference)
 
 
@@ -174,7 +174,7 @@ def test_a_description_is_at_most_255_characters_marker_included(
 
 @pytest.mark.parametrize("reference", ["", " ", "a b", "a]", "a\n", "é", "٣", "x" * 65, "a/b", "[ref:a"])
 def test_a_reference_that_could_be_mistaken_is_refused(reference: str) -> None:
-    """White space is trimmed and brackets end the marker early, so the edit would not be found again."""
+    """A reference holds no white space and no brackets, so that its marker can be found again."""
     with pytest.raises(ValueError, match=r"^reference must be 1 to 64 characters of A-Z a-z 0-9 \. _ : -$"):
         edit_reference(reference)
 
@@ -189,7 +189,7 @@ NOTHING = ["", " ", "\n", "\x00", "\u200b", "\ufeff", "\u00a0\u2003", "\u3164", 
 @pytest.mark.parametrize("name", FILTERS)
 @pytest.mark.parametrize("value", NOTHING)
 def test_an_empty_filter_is_refused(name: str, value: str) -> None:
-    """The server drops an empty filter and lists everybody; the next step might credit them."""
+    """A filter that is empty, or that Laravel would trim to nothing, is refused."""
     with pytest.raises(ValueError, match=f"^{name} must not be empty: the server would ignore it and list everybody$"):
         customer_filters({name: value})
 
@@ -197,7 +197,7 @@ def test_an_empty_filter_is_refused(name: str, value: str) -> None:
 @pytest.mark.parametrize("name", FILTERS)
 @pytest.mark.parametrize("value", [None, 1.5, b"x", ["x"], Decimal(1)])
 def test_a_filter_of_another_type_is_refused(name: str, value: object) -> None:
-    """None would be dropped by the server, and everybody listed."""
+    """A filter of another type is refused, None included."""
     kinds = {"id": "an int or a str", "subscribed": "a bool or a str"}.get(name, "a str")
     with pytest.raises(TypeError, match=f"^{name} must be {kinds}, not {type(value).__name__}; leave it out to ask"):
         customer_filters({name: value})
@@ -213,7 +213,7 @@ def test_only_the_id_may_be_a_number(name: str, value: object) -> None:
 
 @pytest.mark.parametrize("text", ["1312x", " 1312", "1312 ", "01312", "+1312", "-1", "0", "1.0", "1e3", ".5"])
 def test_a_text_that_only_begins_like_an_id_is_refused(text: str) -> None:
-    """MySQL reads the number in front of it, and somebody else's balance would be edited."""
+    """An id given as text is all digits, or no number at all to MySQL."""
     with pytest.raises(ValueError, match=r"^customer_id must be an id as it stands"):
         check_customer_id(text)
 
@@ -225,7 +225,7 @@ def test_another_text_is_for_the_shop_to_judge(text: str) -> None:
 
 
 def test_an_id_is_no_truth_and_a_subscription_no_number() -> None:
-    """True would be taken for the customer 1, and 7 for a subscription."""
+    """A boolean is no id, and a number no subscription."""
     with pytest.raises(TypeError, match=r"^id must be an int or a str, not bool; "):
         customer_filters({"id": True})
     with pytest.raises(TypeError, match=r"^subscribed must be a bool or a str, not int; "):
@@ -240,7 +240,7 @@ def test_an_unknown_filter_is_named() -> None:
 
 @given(st.dictionaries(st.sampled_from(FILTERS), st.text(st.characters(codec="utf-8"), min_size=1)))
 def test_a_filter_that_is_taken_travels_unchanged(filters: dict[str, str]) -> None:
-    """Trimmed or folded on our side, a filter would find other customers than the server's own search."""
+    """A filter travels as it was given, neither trimmed nor folded."""
     try:
         taken = customer_filters(filters)
     except ValueError:
@@ -254,13 +254,13 @@ def test_a_filter_that_is_taken_travels_unchanged(filters: dict[str, str]) -> No
 
 @pytest.mark.parametrize("code", ["A", "x" * 50, " A ", "Ä-10"])
 def test_a_code_is_taken_as_it_is(code: str) -> None:
-    """The code would be another one than the caller handed out."""
+    """An affiliate code travels as it was given."""
     assert code == check_affiliate_code(code)
 
 
 @pytest.mark.parametrize("code", NOTHING)
 def test_an_empty_code_is_refused(code: str) -> None:
-    """Laravel makes null of an empty text, so a code that failed to be set would clear the old one instead."""
+    """An empty code is refused: Laravel would read it as null, and clear the old one."""
     with pytest.raises(ValueError, match=r"^affiliate_code must not be empty: None clears it$"):
         check_affiliate_code(code)
 
@@ -424,7 +424,7 @@ REFUSED: list[tuple[Call, type[Exception], str]] = [
 async def test_bad_arguments_are_named_and_nothing_is_sent(
     call: Call, kind: type[Exception], message: str, list_params: Any
 ) -> None:
-    """A mistake of the caller's would reach the shop, where it may list everybody or move money."""
+    """A wrong argument is refused by name, before anything is sent."""
     async with raw_server(answer({})) as server, server.session(list_params=list_params) as session:
         with pytest.raises(kind, match=f"^{message}$") as caught:
             await call(session)
@@ -438,7 +438,7 @@ async def test_bad_arguments_are_named_and_nothing_is_sent(
     ids=["lists", "walk", "one", "ledger", "balance", "code"],
 )
 async def test_a_missing_shop_is_asked_for_by_name(call: Call) -> None:
-    """The path would name the shop "None"."""
+    """A call without a shop says that shop_id is missing."""
     async with raw_server(answer({})) as server:
         async with AsyncSession("key", base_url=server.base_url) as session:
             with pytest.raises(ValueError, match=r"^shop_id is missing: .* or set SHOPSDK_SHOP_ID$"):
@@ -447,7 +447,7 @@ async def test_a_missing_shop_is_asked_for_by_name(call: Call) -> None:
 
 
 async def test_after_goes_with_its_own_walk() -> None:
-    """Another page size or start would go on from the wrong row."""
+    """A walk goes on only with the page size of the walk that delivered the page, and without start_page."""
     async with raw_server(answer({})) as server, server.session() as session:
         for wrong in ({}, {"per_page": 50, "start_page": 2}):
             with pytest.raises(ValueError, match=r"^after goes with the per_page of the walk"):
@@ -456,7 +456,7 @@ async def test_after_goes_with_its_own_walk() -> None:
 
 
 def test_a_key_of_a_walk_is_any_function() -> None:
-    """The documented attrgetter would be refused."""
+    """Any function may be the key of a walk, such as attrgetter."""
     session = AsyncSession("key", shop_id=38)
     assert paginate(session, ["x"], Customer, key=attrgetter("id"), params={"a": 1}) is not None
 
@@ -476,7 +476,7 @@ def test_a_key_of_a_walk_is_any_function() -> None:
     ],
 )
 def test_bad_settings_are_refused_at_once(settings: dict[str, Any], kind: type[Exception], message: str) -> None:
-    """The first request would fail instead, far from the mistake."""
+    """A wrong setting is refused when it is made, by name."""
     with pytest.raises(kind, match=f"^{message}$"):
         AsyncSession("key", **settings)
 
@@ -493,7 +493,7 @@ NUMBERS: list[tuple[Callable[[Any], object], str]] = [
 
 @pytest.mark.parametrize(("make", "name"), NUMBERS)
 def test_seconds_are_finite_numbers(make: Callable[[Any], object], name: str) -> None:
-    """A timeout of None, nan or inf would be no timeout."""
+    """A timeout is a finite number: None, nan and inf are refused."""
     for bad, kind in ((None, TypeError), ("5", TypeError), (True, TypeError), (float("nan"), ValueError)):
         with pytest.raises(kind, match=f"^{name} must be "):
             make(bad)
@@ -512,7 +512,7 @@ def test_no_timeout_is_zero(name: str) -> None:
 
 @pytest.mark.parametrize("attempts", [0, -1])
 def test_there_is_at_least_one_attempt(attempts: int) -> None:
-    """A call would end without a request, and without an error."""
+    """A retry policy makes at least one attempt."""
     with pytest.raises(ValueError, match=r"'attempts' must be >= 1"):
         RetryPolicy(attempts=attempts)
 
@@ -528,6 +528,6 @@ def test_there_is_at_least_one_attempt(attempts: int) -> None:
     ],
 )
 def test_limits_are_numbers_above_zero(make: Callable[[], object], kind: type[Exception]) -> None:
-    """A rate limit of nothing would block every call for ever."""
+    """A rate limit is above zero, in requests and in seconds."""
     with pytest.raises(kind):
         make()

@@ -89,7 +89,7 @@ OPEN: dict[str, tuple[Behaviour, type[ShopError]]] = {
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", OPEN)
 async def test_an_edit_whose_fate_is_open_is_never_sent_again(name: str, method: Method, reused: bool) -> None:
-    """The money would move twice; or the caller would be told that it did not move at all."""
+    """An edit that may have been made reaches the server once, and is told as maybe made."""
     behaviour, kind = OPEN[name]
     behaviours = [answer(CUSTOMER), behaviour, EDITED] if reused else [behaviour, EDITED]
     async with (
@@ -124,7 +124,7 @@ REFUSED: dict[int, type[ResponseError]] = {
 
 @pytest.mark.parametrize("status", REFUSED)
 async def test_an_edit_that_was_refused_is_surely_not_applied(status: int) -> None:
-    """A definite no would read as "maybe", and people would search ledgers for edits that never were."""
+    """A refusal says that the edit was not made."""
     async with raw_server(answer({"message": "no"}, status)) as server, server.session() as session:
         with pytest.raises(ResponseError) as caught:
             await edit_customer_balance(session, 7, 1)
@@ -134,7 +134,7 @@ async def test_an_edit_that_was_refused_is_surely_not_applied(status: int) -> No
 
 
 async def test_an_edit_refused_by_a_rate_limit_is_sent_again() -> None:
-    """A 429 comes before anything is done; without a repeat every burst would fail."""
+    """An edit that a rate limit refused is sent again: a 429 comes before anything is done."""
     limited = answer({"message": "Too Many Attempts."}, 429, headers={"Retry-After": "7"})
     clock = InstantClock()
     async with raw_server(limited, limited, EDITED) as server, server.session(clock=clock) as session:
@@ -154,7 +154,7 @@ def nobody_listens() -> str:
 
 @pytest.mark.parametrize("method", METHODS)
 async def test_a_refused_connection_is_surely_unsent_and_tried_again(nobody_listens: str, method: Method) -> None:
-    """A server that restarts would make every edit's fate look unknown."""
+    """A refused connection is tried again, and told as not sent."""
     clock = InstantClock()
     async with AsyncSession("key", shop_id=38, base_url=nobody_listens, clock=clock) as session:
         with pytest.raises(NotSentError) as caught:
@@ -166,7 +166,7 @@ async def test_a_refused_connection_is_surely_unsent_and_tried_again(nobody_list
 
 
 async def test_a_name_that_does_not_resolve_is_surely_unsent() -> None:
-    """A DNS failure would look like an edit that may have been made."""
+    """A name that does not resolve is told as not sent."""
     async with AsyncSession("key", shop_id=38, base_url="https://nowhere.invalid/v1", clock=InstantClock()) as session:
         with pytest.raises(NotSentError):
             await edit_customer_balance(session, 7, 1)
@@ -174,7 +174,7 @@ async def test_a_name_that_does_not_resolve_is_surely_unsent() -> None:
 
 @pytest.mark.parametrize("timeout", [Timeout(connect=0.05, total=5), Timeout(connect=10, total=0.06)], ids=str)
 async def test_a_connect_timeout_is_surely_unsent(timeout: Timeout) -> None:
-    """A server too busy to accept would make every edit's fate look unknown, the more so with a short total."""
+    """A timeout while connecting is told as not sent, however short the total is."""
     with socket.socket() as full:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
@@ -196,7 +196,7 @@ async def test_a_connect_timeout_is_surely_unsent(timeout: Timeout) -> None:
 
 
 async def test_a_proxy_that_refuses_to_connect_is_surely_unsent() -> None:
-    """An edit that never reached the shop would look like one that may have been made."""
+    """An edit that a proxy did not connect is told as not sent."""
     async with raw_server(answer(None, 502)) as proxy:
         place = f"http://127.0.0.1:{proxy.port}"
         async with AsyncSession(
@@ -209,7 +209,7 @@ async def test_a_proxy_that_refuses_to_connect_is_surely_unsent() -> None:
 
 
 async def test_plain_text_where_tls_is_expected_is_surely_unsent() -> None:
-    """A TLS handshake that fails carries no request; it would look like one that may have been made."""
+    """A TLS handshake that fails is told as not sent."""
 
     async def hang_up(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"no TLS here\r\n")
@@ -248,7 +248,7 @@ READS_REPEAT: dict[str, Behaviour] = {
 
 @pytest.mark.parametrize("name", READS_REPEAT)
 async def test_a_read_is_tried_again(name: str) -> None:
-    """A passing fault would fail a read that is safe to repeat."""
+    """A read is repeated after a passing fault."""
     server_down = [READS_REPEAT[name]] * 2
     async with (
         raw_server(*server_down, answer(CUSTOMER)) as server,
@@ -260,7 +260,7 @@ async def test_a_read_is_tried_again(name: str) -> None:
 
 @pytest.mark.parametrize("name", READS_REPEAT)
 async def test_a_read_gives_up_as_itself(name: str) -> None:
-    """A failed read would raise "unknown outcome", and people would look for a change that no read can make."""
+    """A read that fails is no unknown outcome, for it changes nothing."""
     async with (
         raw_server(READS_REPEAT[name]) as server,
         server.session(clock=InstantClock()) as session,
@@ -273,7 +273,7 @@ async def test_a_read_gives_up_as_itself(name: str) -> None:
 
 
 async def test_the_first_doubt_outlasts_later_certainty() -> None:
-    """A repeatable change that may have been made, then cannot connect, would be called surely unsent."""
+    """A change that may have been made stays so when a later attempt cannot connect."""
 
     def close_the_shop(_heard: Heard, wire: Wire) -> None:
         server.listener.close()
@@ -288,7 +288,7 @@ async def test_the_first_doubt_outlasts_later_certainty() -> None:
 
 
 async def test_the_first_doubt_outlasts_a_later_refusal() -> None:
-    """A code that may have been set by the attempt before would be called surely not set."""
+    """A change that may have been made stays so when a later attempt is refused."""
     async with (
         raw_server(answer(None, 500), answer({"message": "no"}, 422)) as server,
         server.session(clock=InstantClock()) as session,
@@ -300,7 +300,7 @@ async def test_the_first_doubt_outlasts_a_later_refusal() -> None:
 
 @pytest.mark.parametrize("reference", [None, "refund-1187"])
 async def test_a_cancelled_edit_stays_a_cancellation_with_a_note(reference: str | None) -> None:
-    """A cancelled job would not learn that its edit may have been made, or would not be cancelled at all."""
+    """A cancelled edit is a CancelledError, with a note that it may have been made."""
     arrived = asyncio.Event()
 
     async def hold(heard: Heard, wire: Wire) -> None:
@@ -355,7 +355,7 @@ async def test_a_hook_that_fails_counts_like_any_failure_at_its_place(
 
 
 async def test_a_get_that_must_not_be_repeated_is_a_change() -> None:
-    """A vendor's GET that changes something would come out of a lost connection as if nothing had happened."""
+    """A GET sent with idempotent=False counts as a change, and its loss as an unknown outcome."""
     async with raw_server(b"") as server, server.session() as session:
         with pytest.raises(UnknownOutcomeError) as caught:
             await session.request("GET", ["process"], idempotent=False)
@@ -364,7 +364,7 @@ async def test_a_get_that_must_not_be_repeated_is_a_change() -> None:
 
 
 async def test_a_timeout_around_an_edit_is_the_callers_own() -> None:
-    """``asyncio.timeout`` around a call would not work, or would hide behind one of our errors."""
+    """``asyncio.timeout`` around a call raises the caller's own TimeoutError."""
 
     async def run_out(heard: Heard, wire: Wire) -> None:
         limit.reschedule(asyncio.get_running_loop().time())
@@ -389,7 +389,7 @@ async def test_a_timeout_around_an_edit_is_the_callers_own() -> None:
     ],
 )
 async def test_money_travels_as_an_exact_number(amount: Any, sent: bytes) -> None:
-    """A cent would be lost to a float, or the server would refuse text for a number."""
+    """An amount travels as an exact JSON number."""
     async with raw_server(EDITED) as server, server.session() as session:
         await edit_customer_balance(session, 7, amount)
         await edit_customer_balance(session, 7, amount, description="d")

@@ -63,7 +63,7 @@ async def small(request: pytest.FixtureRequest) -> AsyncIterator[tuple[Sandbox, 
 
 
 async def test_a_page_is_read_whole(small: tuple[Sandbox, AsyncSession]) -> None:
-    """A field would be lost, or read as another type, on its way from the shop to the user."""
+    """Every field of a page comes back as it stands in the shop, in its type."""
     page = await get_customers(small[1], order_column="id", order_direction="asc")
     assert Page(data=[ANNA, BOB], current_page=1, last_page=1, per_page=100, total=2) == page
 
@@ -88,7 +88,7 @@ FILTERS: list[tuple[dict[str, Any], list[Customer]]] = [
 async def test_every_filter_filters(
     small: tuple[Sandbox, AsyncSession], filters: dict[str, Any], expected: list[Customer]
 ) -> None:
-    """A filter that does not arrive lists everybody, and somebody would credit them."""
+    """Every filter reaches the shop, and the shop goes by it."""
     assert expected == (await get_customers(small[1], **filters)).data
     assert sorted(expected, key=attrgetter("id")) == [c async for c in iter_customers(small[1], **filters)]
 
@@ -110,7 +110,7 @@ async def test_every_order_is_asked_for(
 
 
 async def test_pages_are_numbered_from_one(session: AsyncSession) -> None:
-    """The wrong hundred customers would come back."""
+    """Page 1 is the first, and a page past the last is empty."""
     pages = [await get_customers(session, page=n, per_page=60, order_direction="asc") for n in range(1, 7)]
     assert [len(page.data) for page in pages] == [60, 60, 60, 60, 10, 0]
     ids = [c.id for page in pages for c in page.data]
@@ -118,7 +118,7 @@ async def test_pages_are_numbered_from_one(session: AsyncSession) -> None:
 
 
 async def test_one_customer(small: tuple[Sandbox, AsyncSession]) -> None:
-    """Get Customer would answer somebody else, or lose a field."""
+    """Get Customer returns the customer that was asked for, with every field."""
     assert await get_customer(small[1], 11) == ANNA
     with pytest.raises(NotFoundError):
         await get_customer(small[1], 999)
@@ -129,7 +129,7 @@ async def test_one_customer(small: tuple[Sandbox, AsyncSession]) -> None:
 async def test_a_balance_is_edited_once(
     small: tuple[Sandbox, AsyncSession], method: Literal["POST", "PUT"], customer_id: int | str
 ) -> None:
-    """Money would move by another amount, twice, or not at all."""
+    """An edit changes the balance by its amount, once."""
     shop, session = small
     edit = await edit_customer_balance(session, customer_id, "5.25", description="thanks", method=method)
     assert (edit.message, edit.transaction, edit.replayed) == ("Customer balance updated successfully.", None, False)
@@ -142,7 +142,7 @@ async def test_a_balance_is_edited_once(
 
 
 async def test_the_ledger_is_read(small: tuple[Sandbox, AsyncSession]) -> None:
-    """Transactions would be lost, out of order, or without their time zone."""
+    """The ledger comes back whole, newest first, with aware times."""
     shop, session = small
     assert await get_customer_balance_transactions(session, 11) == []
     await edit_customer_balance(session, 11, 1, description="first")
@@ -174,13 +174,13 @@ LINES = [
     ],
 )
 async def test_every_shape_of_the_ledger_is_read(body: object) -> None:
-    """The vendor does not say which shape it sends; the reference search would fail on the others."""
+    """A ledger is read as a list, under data, and in pages."""
     async with raw_server(answer(body)) as server, server.session() as session:
         assert await get_customer_balance_transactions(session, 7) == LINES
 
 
 async def test_a_code_is_set_and_cleared(small: tuple[Sandbox, AsyncSession]) -> None:
-    """A code would not be set, or a cleared one would live on."""
+    """A code is set, and None clears it."""
     _, session = small
     assert AffiliateCodeEdit(message="Affiliate code updated successfully.") == await edit_customer_affiliate_code(
         session, 12, "BOB5"
@@ -191,7 +191,7 @@ async def test_a_code_is_set_and_cleared(small: tuple[Sandbox, AsyncSession]) ->
 
 
 async def test_a_code_is_set_again_after_a_failure(shop: Sandbox, session: AsyncSession) -> None:
-    """Setting a value is safe to repeat; without that a passing fault would fail the call."""
+    """Setting a code is repeated after a failure, since it sets a value."""
     customer = shop.customers()[0]
     for kind in ("drop_before", "drop_after", "error_500"):
         shop.fail_next(kind, method="PUT")
@@ -200,7 +200,7 @@ async def test_a_code_is_set_again_after_a_failure(shop: Sandbox, session: Async
 
 
 async def test_the_shop_can_be_given_with_the_call(shop: Sandbox) -> None:
-    """A program for several shops would need a session for each, or edit the wrong shop's customers."""
+    """A call's shop_id goes before the session's."""
     async with AsyncSession(shop.api_key, base_url=shop.base_url) as session:
         customer = (await get_customers(session, shop_id=38)).data[0]
         assert customer == await get_customer(session, customer.id, shop_id=38)
@@ -215,7 +215,7 @@ async def test_the_shop_can_be_given_with_the_call(shop: Sandbox) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("concurrency", [1, 8])
 async def test_a_hundred_thousand_customers(concurrency: int, big_shop: Sandbox) -> None:
-    """Bulk is what this is for: somebody would be lost, repeated or out of order among a thousand pages."""
+    """A walk over a thousand pages delivers every customer once, in order."""
     async with big_shop.session() as session, aclosing(iter_customers(session, concurrency=concurrency)) as customers:
         ids = [customer.id async for customer in customers]
     assert len(ids) == 100_000
@@ -229,7 +229,7 @@ def big_shop() -> Any:
 
 
 async def test_pages_come_whole(session: AsyncSession) -> None:
-    """A user who writes page by page would see half-filled or empty pages."""
+    """A walk by pages delivers whole pages, and no empty one."""
     pages = [page async for page in iter_customer_pages(session, per_page=100, order_direction="desc", concurrency=2)]
     assert [len(page.data) for page in pages] == [100, 100, 50]
     assert [page.current_page for page in pages] == [1, 2, 3]
@@ -237,7 +237,7 @@ async def test_pages_come_whole(session: AsyncSession) -> None:
 
 
 async def test_a_walk_can_begin_in_the_middle(session: AsyncSession) -> None:
-    """``start_page`` would be ignored, and a resumed job would begin again."""
+    """A walk begins at start_page."""
     ids = [c.id async for c in iter_customers(session, per_page=100)]
     assert ids[200:] == [c.id async for c in iter_customers(session, per_page=100, start_page=3)]
 
@@ -250,7 +250,7 @@ class Slim:
 
 @pytest.mark.parametrize("list_params", ["both", "body", "query"])
 async def test_any_list_can_be_walked(shop: Sandbox, list_params: Literal["both", "body", "query"]) -> None:
-    """The promises would hold for customers only, and every other list would be walked by hand."""
+    """Any list of the API is walked with the same promises."""
     async with shop.session(list_params=list_params) as session:
         pages = paginate(
             session,
@@ -267,7 +267,7 @@ async def test_any_list_can_be_walked(shop: Sandbox, list_params: Literal["both"
 
 
 async def test_any_operation_can_be_called(shop: Sandbox, session: AsyncSession) -> None:
-    """The rest of the vendor's API would be out of reach, or lose exact numbers on its way."""
+    """``request`` reaches any operation, and keeps numbers exact both ways."""
     customer = shop.customers()[0]
     path = ("shops", 38, "customers", customer.id)
     raw = await session.request("GET", path)
@@ -281,7 +281,7 @@ async def test_any_operation_can_be_called(shop: Sandbox, session: AsyncSession)
 
 
 async def test_a_write_is_repeated_only_where_the_caller_says_so(shop: Sandbox, session: AsyncSession) -> None:
-    """``request`` would repeat an addition, or never repeat what is safe to repeat."""
+    """``request`` repeats reads, and writes only with idempotent=True."""
     path = ("shops", 38, "customers", shop.customers()[0].id, "affiliate-code")
     shop.fail_next("error_500", method="PUT")
     with pytest.raises(ServerError) as caught:
@@ -298,7 +298,7 @@ class Lost:
 
 @pytest.mark.parametrize("as_type", [[Customer], Lost])
 async def test_a_type_that_is_none_is_refused_before_anything_is_sent(as_type: Any) -> None:
-    """A change would be made, and then end in a bare TypeError, as if it had not been."""
+    """A wrong ``as_type`` is refused before anything is sent."""
     async with raw_server(answer({})) as server, server.session() as session:
         with pytest.raises(TypeError, match="decode into"):
             await session.request("POST", ["x"], as_type=as_type)
@@ -315,12 +315,12 @@ async def test_a_type_that_is_none_is_refused_before_anything_is_sent(as_type: A
     ],
 )
 def test_a_number_that_is_none_is_refused(kind: Any, wrong: dict[str, Any]) -> None:
-    """A setting read from a file as text would fail in the middle of a call."""
+    """A setting that must be a number is refused as text."""
     with pytest.raises(TypeError, match=list(wrong)[-1]):
         kind(**wrong)
 
 
 def test_a_rate_without_end_is_refused() -> None:
-    """A limit over endless seconds would stop the session at its second request."""
+    """A rate limit over endless seconds is refused."""
     with pytest.raises(ValueError, match="per_seconds"):
         RateLimit(1, float("inf"))

@@ -296,7 +296,7 @@ def test_an_enum_is_never_sent_as_its_name() -> None:
 
 @pytest.mark.parametrize("names", [("a", LYING[str]("a")), (1, "1")])
 def test_a_name_stands_once_in_an_object(names: tuple[Any, ...]) -> None:
-    """Two names that are one on the wire would leave it to the server which value counts."""
+    """Two names that would be one on the wire are refused."""
     with pytest.raises(ValueError, match=r"^json must not hold a name twice in one object$"):
         plain_json(dict.fromkeys(names, 1))
     with pytest.raises((ValueError, TypeError), match="params"):
@@ -305,7 +305,7 @@ def test_a_name_stands_once_in_an_object(names: tuple[Any, ...]) -> None:
 
 @pytest.mark.parametrize("name", [1, None, b"a", 1.5])
 def test_the_name_of_a_parameter_is_text(name: Any) -> None:
-    """Anything else would be printed into the query."""
+    """The name of a parameter is text."""
     with pytest.raises(TypeError, match=rf"^a name in params must be a str, not {type(name).__name__}$"):
         make_request("GET", ["x"], params={name: 1})
 

@@ -41,7 +41,7 @@ def edits(shop: Sandbox) -> int:
 
 
 async def test_a_reference_ends_the_description(shop: Sandbox) -> None:
-    """The marker would not be found again, or would spoil what the customer reads."""
+    """The marker ends the description, one space behind the caller's own text."""
     customer = shop.customers()[0].id
     async with shop.session() as session:
         await edit_customer_balance(session, customer, 1, reference="a")
@@ -50,7 +50,7 @@ async def test_a_reference_ends_the_description(shop: Sandbox) -> None:
 
 
 async def test_a_reference_that_was_used_is_not_sent_again(shop: Sandbox) -> None:
-    """The job that runs twice would pay twice."""
+    """A reference that stands in the ledger with the same amount is not sent again."""
     customer = shop.customers()[0].id
     async with shop.session() as session:
         first = await edit_customer_balance(session, customer, "2.50", reference="refund-1187", description="sorry")
@@ -61,7 +61,7 @@ async def test_a_reference_that_was_used_is_not_sent_again(shop: Sandbox) -> Non
 
 
 async def test_a_reference_used_with_another_amount_is_a_conflict(shop: Sandbox) -> None:
-    """Two different edits that share a name by mistake: one of them would be swallowed."""
+    """A reference that stands with another amount is a conflict, and nothing is sent."""
     customer = shop.customers()[0].id
     async with shop.session() as session:
         await edit_customer_balance(session, customer, "2.50", reference="r")
@@ -72,7 +72,7 @@ async def test_a_reference_used_with_another_amount_is_a_conflict(shop: Sandbox)
 
 
 async def test_a_reference_is_the_customers_own(shop: Sandbox) -> None:
-    """A batch that names its run would credit the first customer only."""
+    """One reference serves many customers: each has an edit of their own."""
     one, two = (customer.id for customer in shop.customers()[:2])
     async with shop.session() as session:
         for customer in (one, two):
@@ -82,7 +82,7 @@ async def test_a_reference_is_the_customers_own(shop: Sandbox) -> None:
 
 @pytest.mark.parametrize("earlier", ["refund-118", "refund-11870", "xrefund-1187", "REFUND-1187"])
 async def test_a_reference_that_looks_alike_is_another(shop: Sandbox, earlier: str) -> None:
-    """An edit would be taken for made because one with a longer or shorter name was."""
+    """A reference that is longer, shorter or of another case is another one."""
     customer = shop.customers()[0].id
     async with shop.session() as session:
         await edit_customer_balance(session, customer, 1, reference=earlier)
@@ -92,14 +92,14 @@ async def test_a_reference_that_looks_alike_is_another(shop: Sandbox, earlier: s
 
 @pytest.mark.parametrize("description", ["[ref:r]", "x [ref:r]", "x [ref:r] \n", "[ref:q] [ref:r]"])
 async def test_what_ends_in_the_marker_is_found(description: str) -> None:
-    """A description that came back trimmed, or not trimmed, would hide the edit."""
+    """An edit is found though its description came back trimmed, or with space behind it."""
     async with raw_server(answer([line(1, "1.00", description)]), EDITED) as server, server.session() as session:
         assert (await edit_customer_balance(session, 7, 1, reference="r")).replayed
 
 
 @pytest.mark.parametrize("description", [None, "", "r", "[ref:r] and more", "[ref:r", "ref:r]", "[ref:rr]"])
 async def test_what_does_not_end_in_the_marker_is_not(description: str | None) -> None:
-    """An edit would be taken for made because somebody mentioned it."""
+    """A description that only mentions a marker is not the edit."""
     async with raw_server(answer([line(1, "1.00", description)]), EDITED) as server, server.session() as session:
         assert not (await edit_customer_balance(session, 7, 1, reference="r")).replayed
 
@@ -116,7 +116,7 @@ async def test_what_does_not_end_in_the_marker_is_not(description: str | None) -
     ids=lambda fault: fault.kind,
 )
 async def test_an_edit_whose_answer_was_lost_is_found(fault: Fault, method: Method) -> None:
-    """The caller would be told "unknown" though the ledger knows."""
+    """An edit whose answer was lost succeeds when the ledger has it."""
     clock = InstantClock()
     async with Sandbox(3, faults=[attrs.evolve(fault, method=method)]) as shop, shop.session(clock=clock) as session:
         customer = shop.customers()[0].id
@@ -128,7 +128,7 @@ async def test_an_edit_whose_answer_was_lost_is_found(fault: Fault, method: Meth
 
 @pytest.mark.parametrize("kind", ["drop_before", "error_500", "html_502"])
 async def test_an_edit_that_is_not_found_is_unknown_and_safe_to_call_again(kind: Any) -> None:
-    """The edit would be sent again by itself, or the caller could not tell what to do."""
+    """An edit that is not found is an unknown outcome that names the reference; calling again makes it once."""
     clock = InstantClock()
     async with Sandbox(3, faults=[Fault(kind, first=1, method="POST")]) as shop, shop.session(clock=clock) as session:
         customer = shop.customers()[0].id
@@ -145,7 +145,7 @@ async def test_an_edit_that_is_not_found_is_unknown_and_safe_to_call_again(kind:
 
 @pytest.mark.parametrize("status", [302, 200])
 async def test_redirects_and_unreadable_successes_are_looked_up(status: int) -> None:
-    """A proxy's page in place of the answer would leave the caller in doubt that the ledger could lift."""
+    """A redirect, or a success that cannot be read, is looked up in the ledger."""
     odd = answer(raw=b"<html>", status=status, headers={"Location": "/x"})
     found = answer([line(1, "1.00", "[ref:r]")])
     async with (
@@ -158,7 +158,7 @@ async def test_redirects_and_unreadable_successes_are_looked_up(status: int) -> 
 
 
 async def test_an_edit_that_commits_late_is_found_by_the_next_call(shop: Sandbox) -> None:
-    """An edit still under way when the search gave up would be made twice by the next call."""
+    """An edit that is carried out after the search is found by the next call."""
     customer = shop.customers()[0].id
     async with shop.session(clock=InstantClock()) as session:
         shop.fail_next("drop_before", method="POST")
@@ -171,7 +171,7 @@ async def test_an_edit_that_commits_late_is_found_by_the_next_call(shop: Sandbox
 
 
 async def test_a_search_that_fails_does_not_hide_the_doubt() -> None:
-    """A ledger that cannot be read after a loss would raise its own error, and the edit would look unsent."""
+    """A ledger that cannot be read after a loss leaves the outcome unknown."""
     async with (
         raw_server(answer([]), b"", answer(None, 404)) as server,
         server.session(clock=InstantClock()) as session,
@@ -183,7 +183,7 @@ async def test_a_search_that_fails_does_not_hide_the_doubt() -> None:
 
 
 async def test_a_line_of_another_amount_after_a_loss_is_told() -> None:
-    """Whoever reads that the reference is not in the ledger would look in vain for what another process did."""
+    """A search that finds the reference with another amount says so."""
     async with (
         raw_server(answer([]), b"", answer([line(1, "9.00", "[ref:r]")])) as server,
         server.session(clock=InstantClock()) as session,
@@ -195,7 +195,7 @@ async def test_a_line_of_another_amount_after_a_loss_is_told() -> None:
 
 @pytest.mark.parametrize("amounts", [("9.00", "1.00"), ("1.00", "9.00")])
 async def test_our_line_is_found_beside_another_process_s(amounts: tuple[str, str]) -> None:
-    """An edit that stands in the ledger would come out as unknown, or a conflict as a replay, by the order of lines."""
+    """The edit's own line is found beside another process's, in whichever order they stand."""
     both = answer([line(number, amount, "[ref:r]") for number, amount in enumerate(amounts)])
     async with raw_server(answer([]), b"", both) as server, server.session() as session:
         edit = await edit_customer_balance(session, 7, 1, reference="r")
@@ -207,7 +207,7 @@ async def test_our_line_is_found_beside_another_process_s(amounts: tuple[str, st
 
 @pytest.mark.parametrize("lost", [b"", answer(None, 500), answer(raw=b"<html>")], ids=["cut", "500", "unreadable"])
 async def test_what_was_known_of_a_lost_edit_is_told(lost: bytes) -> None:
-    """Whoever looks into a lost edit would be told of one attempt and no time where there were two, a wait apart."""
+    """The error of a lost edit has its attempts and the time it took."""
     limited = answer(None, 429, headers={"Retry-After": "5"})
     async with (
         raw_server(answer([]), limited, lost, answer([])) as server,
@@ -226,7 +226,7 @@ async def test_what_was_known_of_a_lost_edit_is_told(lost: bytes) -> None:
 
 
 async def test_a_cancel_while_searching_names_the_reference() -> None:
-    """Whoever cancels a slow edit would not be told that it may have been made."""
+    """A search that is cancelled leaves a note that names the reference."""
     async with raw_server(answer([]), b"", silence) as server, server.session() as session:
         task = asyncio.create_task(edit_customer_balance(session, 7, 1, reference="order-1"))
         while len(server.heard) < 3:
@@ -238,7 +238,7 @@ async def test_a_cancel_while_searching_names_the_reference() -> None:
 
 
 async def test_the_search_after_a_loss_has_fifteen_seconds() -> None:
-    """A ledger that is slow to answer would hold the caller for minutes."""
+    """The search after a loss ends within 15 seconds."""
     clock = InstantClock()
 
     def slow(_heard: Heard, wire: Wire) -> None:
@@ -252,7 +252,7 @@ async def test_the_search_after_a_loss_has_fifteen_seconds() -> None:
 
 
 async def test_a_session_closed_while_searching_does_not_hide_the_doubt() -> None:
-    """A program that shuts down with an edit in flight would be told that nothing was applied."""
+    """A session that is closed during the search leaves the outcome unknown."""
 
     async def close(_heard: Heard, wire: Wire) -> None:
         closing.append(asyncio.ensure_future(session.close()))
@@ -271,7 +271,7 @@ async def test_a_session_closed_while_searching_does_not_hide_the_doubt() -> Non
 
 
 async def test_a_search_that_fails_before_sending_sends_nothing() -> None:
-    """Without the ledger nobody knows whether the edit was made; sending it anyway might double it."""
+    """An edit with a reference is not sent where the ledger could not be read."""
     async with raw_server(answer(None, 500)) as server, server.session(clock=InstantClock()) as session:
         with pytest.raises(ShopError) as caught:
             await edit_customer_balance(session, 7, 1, reference="r")
@@ -280,7 +280,7 @@ async def test_a_search_that_fails_before_sending_sends_nothing() -> None:
 
 
 async def test_what_was_surely_not_applied_is_not_looked_up() -> None:
-    """A plain refusal would cost seven seconds of searching, and would come out as a doubt."""
+    """A plain refusal is raised at once, without a search."""
     async with raw_server(answer([]), answer({"message": "no"}, 422)) as server, server.session() as session:
         with pytest.raises(ShopError) as caught:
             await edit_customer_balance(session, 7, 1, reference="r")
@@ -301,7 +301,7 @@ def ledger(pages: list[list[dict[str, object]]], *, claim: int | None = None) ->
 
 
 async def test_a_ledger_of_several_pages_is_read_to_its_end() -> None:
-    """An edit that stands on the ledger's third page would be made again."""
+    """A reference is found on any page of the ledger."""
     pages = [[line(9, "1", "a"), line(8, "1", "b")], [line(8, "1", "b"), line(7, "1", None)], [line(6, "1", "[ref:r]")]]
     async with raw_server(ledger(pages)) as server, server.session() as session:
         assert (await edit_customer_balance(session, 7, 1, reference="r")).replayed
@@ -311,7 +311,7 @@ async def test_a_ledger_of_several_pages_is_read_to_its_end() -> None:
 
 @pytest.mark.parametrize("claim", [1, 2])
 async def test_a_ledger_whose_pages_cannot_be_had_stops_the_edit(claim: int) -> None:
-    """A server that answers page 1 for ever would hide the edit on page 2, or hold the caller for ever."""
+    """A ledger whose server repeats a page stops the edit, and the search ends."""
     pages = [[line(9, "1", "a")], [line(9, "1", "a")], [line(9, "1", "a")]]
     async with raw_server(ledger(pages, claim=claim)) as server, server.session() as session:
         with pytest.raises(PaginationError):
@@ -334,7 +334,7 @@ NOT_WHOLE: dict[str, list[Any]] = {
 
 @pytest.mark.parametrize("name", NOT_WHOLE)
 async def test_a_ledger_that_was_not_read_whole_stops_the_edit(name: str) -> None:
-    """The edit might stand on the page that was not read, and be made again."""
+    """A ledger with fewer lines than its total stops the edit."""
     pages = NOT_WHOLE[name]
     async with raw_server(*map(answer, pages), EDITED) as server, server.session() as session:
         with pytest.raises(PaginationError):
@@ -343,14 +343,14 @@ async def test_a_ledger_that_was_not_read_whole_stops_the_edit(name: str) -> Non
 
 
 async def test_a_ledger_that_is_empty_at_first_is_read_on() -> None:
-    """An empty first page would be taken for an empty ledger, though it counts three pages."""
+    """A ledger is read to the last page that it counts, though its first is empty."""
     pages = [[], [line(8, "1", "b")], [line(6, "1", "[ref:r]")]]
     async with raw_server(ledger(pages)) as server, server.session() as session:
         assert (await edit_customer_balance(session, 7, 1, reference="r")).replayed
 
 
 async def test_a_ledger_that_only_claims_to_grow_is_given_up() -> None:
-    """A server that shows one line for ever and announces one page more each time would hold the caller for ever."""
+    """A ledger that counts one page more each time, without a new line, stops the edit."""
 
     def behave(heard: Heard, wire: Wire) -> None:
         number = heard.json["page"] if heard.body else 1
@@ -371,7 +371,7 @@ async def test_a_ledger_that_only_claims_to_grow_is_given_up() -> None:
     ],
 )
 async def test_a_ledger_that_does_not_say_where_it_ends_stops_the_edit(body: dict[str, object]) -> None:
-    """An edit on a page that nobody read would be made again."""
+    """A ledger that does not say how many pages it has stops the edit."""
     async with raw_server(answer(body), EDITED) as server, server.session() as session:
         with pytest.raises(PaginationError, match="how many"):
             await edit_customer_balance(session, 7, 1, reference="r")
@@ -379,7 +379,7 @@ async def test_a_ledger_that_does_not_say_where_it_ends_stops_the_edit(body: dic
 
 
 async def test_a_ledger_that_is_an_empty_object_stops_the_edit() -> None:
-    """An answer of another kind would be taken for an empty ledger."""
+    """An object of another kind is no empty ledger."""
     async with raw_server(answer({}), EDITED) as server, server.session() as session:
         with pytest.raises(DecodeError):
             await edit_customer_balance(session, 7, 1, reference="r")
@@ -387,7 +387,7 @@ async def test_a_ledger_that_is_an_empty_object_stops_the_edit() -> None:
 
 
 async def test_a_ledger_that_grows_by_a_page_is_still_read() -> None:
-    """A busy customer's ledger would stop every edit, because new lines pushed the old ones onto the next page."""
+    """A ledger that grows while it is read is read to its end."""
     first, grown = [line(2, "1", "a")], [line(2, "1", "a")]
     pages = [page_of(first, 1, last=2, per_page=1), page_of(grown, 2, last=3, per_page=1)]
     end = page_of([line(1, "1", "[ref:r]")], 3, last=3, per_page=1)
@@ -397,7 +397,7 @@ async def test_a_ledger_that_grows_by_a_page_is_still_read() -> None:
 
 
 async def test_two_callers_of_one_reference_are_served_in_turn(shop: Sandbox) -> None:
-    """Both would search, find nothing, and both would send."""
+    """Two calls with one reference and customer make one edit."""
     customer = shop.customers()[0].id
     async with shop.session() as session:
         got = await asyncio.gather(*(edit_customer_balance(session, customer, 1, reference="r") for _ in range(20)))
@@ -406,7 +406,7 @@ async def test_two_callers_of_one_reference_are_served_in_turn(shop: Sandbox) ->
 
 
 async def test_callers_of_different_references_do_not_wait_for_each_other() -> None:
-    """A bot would serve one customer at a time."""
+    """Calls with different references run at the same time."""
     arrived = asyncio.Event()
     count = 0
 
@@ -507,7 +507,7 @@ amounts = st.integers(-500, 500).map(lambda cents: Decimal(cents) / 100)
 @settings(max_examples=3)
 @given(st.lists(amounts, min_size=150, max_size=250), st.randoms(use_true_random=False))
 def test_jobs_retried_until_they_succeed_leave_each_edit_exactly_once(jobs: list[Decimal], random: Any) -> None:
-    """A shop that loses requests and answers at random would be left with a balance that is not the sum of edits."""
+    """Jobs that are called again until they succeed leave each edit in the ledger exactly once, whatever fails."""
     kinds: list[Any] = ["drop_before", "drop_after", "error_500", "html_502", "truncate"]
     periods = random.sample([5, 7, 11], 3)  # without a common period, or one job could meet its fault for ever
     faults = [Fault(kind, every=n, path="/balance") for kind, n in zip(random.sample(kinds, 3), periods, strict=True)]
