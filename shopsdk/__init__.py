@@ -12,7 +12,7 @@ Begin with the README; this is the reference.
   ``AffiliateCodeEdit``
 - What is raised: ``ShopError``, which draws the whole tree
 - What is told meanwhile: ``Event``, which is one of ``RequestStarted``, ``AttemptStarted``, ``RetryScheduled``,
-  ``GateClosed``, ``GateOpened``, ``RequestDone``
+  ``RateLimitPaused``, ``RateLimitResumed``, ``RequestFinished``
 - Beside it: ``shopsdk.sandbox``, a shop to try it on; ``shopsdk.testing``, fixtures for pytest; ``shopsdk.export``,
   customers into files
 """
@@ -42,9 +42,9 @@ from shopsdk._errors import (
 from shopsdk._events import (
     AttemptStarted,
     Event,
-    GateClosed,
-    GateOpened,
-    RequestDone,
+    RateLimitPaused,
+    RateLimitResumed,
+    RequestFinished,
     RequestStarted,
     RetryScheduled,
 )
@@ -76,8 +76,6 @@ __all__ = [
     "CustomerFilters",
     "DecodeError",
     "Event",
-    "GateClosed",
-    "GateOpened",
     "InvalidRequestError",
     "MultipleCustomersError",
     "NotFoundError",
@@ -88,9 +86,11 @@ __all__ = [
     "PaginationError",
     "PermissionDeniedError",
     "RateLimit",
+    "RateLimitPaused",
+    "RateLimitResumed",
     "RateLimitedError",
     "ReferenceConflictError",
-    "RequestDone",
+    "RequestFinished",
     "RequestStarted",
     "ResponseError",
     "RetryPolicy",

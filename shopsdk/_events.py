@@ -1,7 +1,6 @@
-"""What a session tells of its doings: small values for metrics and dashboards, without keys, bodies or addresses.
+"""The events of a session: small values for metrics and dashboards, without keys, bodies or addresses.
 
-Operations are named by verb and route template, such as ``GET /shops/{shop_id}/customers``, so that they can label a
-metric as they are.
+They name an operation by verb and route template, such as ``GET /shops/{shop_id}/customers``, which can label a metric.
 """
 
 import logging
@@ -19,12 +18,12 @@ class RequestStarted:
     operation: str
     """Verb and route template."""
     call: int
-    """What ties the events of one call together: a number, unique within the session."""
+    """The call's number, unique within the session; all events of one call have it."""
 
 
 @attrs.frozen(kw_only=True)
 class AttemptStarted:
-    """A request is about to leave."""
+    """A request is about to be sent."""
 
     operation: str
     """Verb and route template."""
@@ -47,23 +46,23 @@ class RetryScheduled:
     reason: str
     """The name of the error's class."""
     wait: float
-    """Seconds until the next attempt, at the least."""
+    """Seconds until the next attempt at least."""
 
 
 @attrs.frozen(kw_only=True)
-class GateClosed:
-    """The shop refused a request for a while: all calls of this operation wait."""
+class RateLimitPaused:
+    """The shop asked for a wait: all calls of this operation are held."""
 
     operation: str
     """Verb and route template."""
     seconds: float
-    """For how long, at the least."""
+    """Seconds that they wait at least."""
     status: int = 429
-    """The status that said so: 429 for the shop's rate limit, or 503 with a ``Retry-After``."""
+    """The status of that answer: 429 for the shop's rate limit, or 503 with a ``Retry-After``."""
 
 
 @attrs.frozen(kw_only=True)
-class GateOpened:
+class RateLimitResumed:
     """The wait is over, and the first call that waited leaves."""
 
     operation: str
@@ -71,7 +70,7 @@ class GateOpened:
 
 
 @attrs.frozen(kw_only=True)
-class RequestDone:
+class RequestFinished:
     """A call has ended, in success, failure or cancellation."""
 
     operation: str
@@ -79,30 +78,30 @@ class RequestDone:
     call: int
     """The call's number."""
     attempts: int
-    """How many requests it took."""
+    """How many attempts it took."""
     elapsed: float
-    """Seconds since it had its first slot, waits included."""
+    """Seconds since its first slot, waits included."""
     status: int | None
-    """The HTTP status it ended with; None where there was none."""
+    """The HTTP status it ended with; None if there was none."""
     received: int
-    """Bytes of the answer's body, after decompression; 0 where it failed."""
+    """Bytes of the answer's body, after decompression; 0 if it failed."""
     error: str | None
     """The name of the error's class; None for success."""
 
 
-Event = RequestStarted | AttemptStarted | RetryScheduled | GateClosed | GateOpened | RequestDone
-"""What ``on_event`` is given."""
+Event = RequestStarted | AttemptStarted | RetryScheduled | RateLimitPaused | RateLimitResumed | RequestFinished
+"""Any event that ``on_event`` is called with."""
 
 
 class Hook:
-    """A function that listens, such as the caller's ``on_event``, and can never break a call."""
+    """A callback, such as the caller's ``on_event``, whose exceptions are logged and ignored."""
 
     def __init__(self, on_event: Callable[[Event], object]) -> None:
         self._on_event = on_event
 
     def __call__(self, event: Event) -> None:
-        """Tell; whatever the caller's function raises is logged, and goes no further."""
+        """Call it with an event."""
         try:
             self._on_event(event)
-        except Exception as error:  # noqa: BLE001 - the one place where a stranger's error must not end our call
+        except Exception as error:  # noqa: BLE001 - a failing callback must not end the call
             logger.warning("on_event raised %s", type(error).__name__)

@@ -150,7 +150,7 @@ def shop_session(shop_sandbox: "Sandbox", shop_clock: InstantClock) -> Generator
     """
     loops: set[asyncio.AbstractEventLoop] = set()
     session = shop_sandbox.session(clock=shop_clock)
-    with session.listening(lambda _: loops.add(asyncio.get_running_loop())):
+    with session.subscribe(lambda _: loops.add(asyncio.get_running_loop())):
         yield session
     for loop in loops:
         if not loop.is_closed() and not loop.is_running():  # what used a closed loop, the session let go by itself

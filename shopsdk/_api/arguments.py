@@ -21,6 +21,8 @@ _AMOUNT = re.compile(r"[+-]?[0-9]{1,30}(\.[0-9]{1,30})?")
 _REFERENCE = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _INVISIBLE = "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"
 """Letters, marks and symbols (by Unicode's classes) that show nothing."""
+MAX_ROWS = 100
+"""Rows of a page at most, whatever was asked for."""
 _CENT = Decimal("0.01")
 _EXACT = Context(prec=50, traps=[])
 """Used in place of the caller's context, which may round."""

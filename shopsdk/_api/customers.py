@@ -7,6 +7,7 @@ from typing import Unpack
 from shopsdk._api import routes
 from shopsdk._api.answers import response_message
 from shopsdk._api.arguments import (
+    MAX_ROWS,
     CustomerFilters,
     check_affiliate_code,
     check_customer_id,
@@ -16,7 +17,6 @@ from shopsdk._api.arguments import (
 )
 from shopsdk._api.iteration import find_customers
 from shopsdk._errors import DecodeError, MultipleCustomersError
-from shopsdk._http.core import MOST_ROWS
 from shopsdk._http.request import check_int, likely_cause, make_request
 from shopsdk._http.session import AsyncSession, core_of
 from shopsdk._models import AffiliateCodeEdit, Customer, OrderColumn, OrderDirection, Page
@@ -63,7 +63,7 @@ async def get_customers(
     shop = core.shop(shop_id)
     asked = customer_list(page, per_page, order_column, order_direction, filters)
     request_of = core.list_requests(["shops", shop, "customers"], asked.parameters, route=routes.CUSTOMERS)
-    answer = await core.fetch(request_of(asked.page), Page[Customer], most_rows=MOST_ROWS)
+    answer = await core.fetch(request_of(asked.page), Page[Customer], max_rows=MAX_ROWS)
     check_page_answer(answer, asked.page, asked.per_page, likely_cause(core.list_params))
     return answer
 

@@ -5,10 +5,10 @@ from operator import attrgetter
 from typing import Any, TypeVar, Unpack
 
 from shopsdk._api import routes
-from shopsdk._api.arguments import CustomerFilters, customer_list
-from shopsdk._http.core import reader
-from shopsdk._http.limits import Budget
-from shopsdk._http.request import check_int, check_page, check_params, likely_cause
+from shopsdk._api.arguments import MAX_ROWS, CustomerFilters, customer_list
+from shopsdk._codec.json import decode
+from shopsdk._http.limits import Deadline
+from shopsdk._http.request import Response, check_int, check_page, check_params, likely_cause
 from shopsdk._http.session import AsyncSession, core_of
 from shopsdk._models import Customer, OrderColumn, OrderDirection, Page
 from shopsdk._pagination.walk import Walk, walk, walk_rows
@@ -153,7 +153,7 @@ def find_customers(
             order_direction="asc",
             after=None,
             filters=filters,
-            within=core_of(session).runtime().budget(),
+            within=core_of(session).runtime().deadline(),
         )
     )
 
@@ -169,7 +169,7 @@ def _customers_walk(
     order_direction: OrderDirection,
     after: Page[Customer] | None,
     filters: CustomerFilters,
-    within: Budget | None = None,
+    within: Deadline | None = None,
 ) -> Walk[Customer]:
     """Check the arguments, and say what to walk and how."""
     core = core_of(session)
@@ -184,7 +184,7 @@ def _customers_walk(
     request_of = core.list_requests(path, asked.parameters, route=routes.CUSTOMERS)
     return Walk[Customer](
         read=lambda number: core.start(request_of(number), within=within),
-        decode=reader(Page[Customer], label=request_of(asked.page).label),
+        decode=_page_decoder(Page[Customer], label=request_of(asked.page).label),
         per_page=asked.per_page,
         start_page=asked.page,
         concurrency=in_flight,
@@ -247,7 +247,7 @@ def paginate(
     return walk(
         Walk[T](
             read=lambda number: core.start(request_of(number)),
-            decode=reader(page_type, label=request_of(first).label),
+            decode=_page_decoder(page_type, label=request_of(first).label),
             per_page=size,
             start_page=first,
             concurrency=in_flight,
@@ -255,3 +255,8 @@ def paginate(
             cause=likely_cause(core.list_params),
         )
     )
+
+
+def _page_decoder(page_type: type[Page[T]], *, label: str) -> Callable[[Response], Page[T]]:
+    """Make the function that decodes the pages of one list."""
+    return lambda response: decode(response.body, page_type, label=label, max_rows=MAX_ROWS)

@@ -14,8 +14,8 @@ from shopsdk._api.arguments import reference_marker
 from shopsdk._codec.json import decode
 from shopsdk._codec.scalars import WHOLE
 from shopsdk._errors import PaginationError, TransportError
-from shopsdk._http.core import Core
-from shopsdk._http.request import Request, Response, likely_cause, uncached, without_emails
+from shopsdk._http.lifecycle import Core
+from shopsdk._http.request import Request, Response, likely_cause, redact_emails, uncached
 from shopsdk._models import BalanceTransaction, Ledger
 
 _logger = logging.getLogger("shopsdk")
@@ -48,7 +48,7 @@ async def read_ledger(
             than four times as large as an answer may be.
     """
     runtime = core.runtime()
-    budget = runtime.budget(deadline)
+    ends = runtime.deadline(deadline)
     path = ["shops", shop, "customers", customer, "balance-transactions"]
     cause = likely_cause(core.list_params)
     lines: dict[int, BalanceTransaction] = {}
@@ -59,14 +59,14 @@ async def read_ledger(
         request = core.list_request(path, params, route=routes.BALANCE_TRANSACTIONS)
         if fresh:
             request = uncached(request)
-        if budget.left <= 0:
+        if ends.remaining <= 0:
             raise TransportError(
-                f"{request.label} has no end within the deadline of {budget.seconds:g} s, after {number - 1} pages",
+                f"{request.label} has no end within the deadline of {ends.seconds:g} s, after {number - 1} pages",
                 method=request.method,
                 path=request.path,
-                elapsed=budget.elapsed,
+                elapsed=ends.elapsed,
             )
-        response = await runtime.send(request, within=budget)
+        response = await runtime.send(request, within=ends)
         size += len(response.body)
         if size > max_bytes:
             raise _pagination_error(
@@ -109,7 +109,7 @@ async def find_lines(
             reference,
             len(amounts),
             amounts[0],
-            without_emails(customer),
+            redact_emails(customer),
             shop,
         )
     return lines
@@ -145,8 +145,8 @@ def _pagination_error(number: int, got: str, cause: str) -> PaginationError:
 def _ledger_page(request: Request, response: Response) -> Ledger:
     """Read a ledger's answer: a bare list, a list under ``data``, or a paginator's page."""
     if _is_envelope(response.body):
-        return decode(response.body, Ledger, label=request.label, most_rows=_MAX_LINES)
-    lines = decode(response.body, list[BalanceTransaction], label=request.label, most_rows=_MAX_LINES)
+        return decode(response.body, Ledger, label=request.label, max_rows=_MAX_LINES)
+    lines = decode(response.body, list[BalanceTransaction], label=request.label, max_rows=_MAX_LINES)
     return Ledger(data=lines)
 
 

@@ -119,7 +119,7 @@ def check_type(as_type: Any) -> None:
     raise TypeError(f"cannot decode into {as_type!r}: {reason}")
 
 
-def decode(body: bytes, as_type: type[T], *, label: str = "", changes: bool = False, most_rows: int | None = None) -> T:
+def decode(body: bytes, as_type: type[T], *, label: str = "", changes: bool = False, max_rows: int | None = None) -> T:
     """Read JSON into a type: an attrs class, ``Page[...]``, or a list of either; the rest as for ``parse``.
 
     Args:
@@ -127,18 +127,18 @@ def decode(body: bytes, as_type: type[T], *, label: str = "", changes: bool = Fa
         as_type: what to read it into.
         label: the request it answers, for the message of an error.
         changes: whether that request was a change, for ``maybe_applied``.
-        most_rows: the most rows that may have been asked for. More are refused before the exact road reads any, and, in
+        max_rows: the most rows that may have been asked for. More are refused before the exact road reads any, and, in
             a large body, before the fast one does. Fewer than these are for the caller to count.
 
     Raises:
         DecodeError: the body is not JSON, or a value in it cannot be read as what the type says.
-        PaginationError: it holds more rows than ``most_rows``.
+        PaginationError: it holds more rows than ``max_rows``.
     """
     kind: Any = as_type
     document: object = None
     problem: ShopError | None = None
-    if most_rows is not None and len(body) > _LARGE_BODY:
-        problem = _miscounted(count_rows_unread(body), most_rows)
+    if max_rows is not None and len(body) > _LARGE_BODY:
+        problem = _miscounted(count_rows_unread(body), max_rows)
     road = fast_road(kind) if problem is None else None
     if road is not None and not road.unsure(body):
         try:
@@ -152,7 +152,7 @@ def decode(body: bytes, as_type: type[T], *, label: str = "", changes: bool = Fa
     try:
         if problem is None:
             document = parse(body, label=label, changes=changes)
-            problem = None if most_rows is None else _miscounted(count_rows(document), most_rows)
+            problem = None if max_rows is None else _miscounted(count_rows(document), max_rows)
         if problem is None:
             return exact(document, as_type)
     except UnreadableError as error:

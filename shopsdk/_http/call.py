@@ -1,11 +1,43 @@
-"""One call under way: what was asked, what it may take, and what is known of it so far."""
+"""One call: its attempts, the waits between them, and what is known of it so far."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from itertools import count
 
 import attrs
 
-from shopsdk._errors import NotSentError, ResponseError, ShopError, TransportError, UnknownOutcomeError
-from shopsdk._events import RequestDone
-from shopsdk._http.limits import Budget, Gate
-from shopsdk._http.request import Request
+from shopsdk._codec.json import encode, incomplete, parse_or_none
+from shopsdk._errors import (
+    NotSentError,
+    RateLimitedError,
+    ResponseError,
+    ServerError,
+    SessionStateError,
+    ShopError,
+    TransportError,
+    UnknownOutcomeError,
+)
+from shopsdk._events import (
+    AttemptStarted,
+    Event,
+    Hook,
+    RateLimitPaused,
+    RateLimitResumed,
+    RequestFinished,
+    RequestStarted,
+    RetryScheduled,
+)
+from shopsdk._http.limits import Clock, Deadline, Limiter, Pause
+from shopsdk._http.request import Request, Response
+from shopsdk._http.response import error_from
+from shopsdk._http.retry import RetryPolicy, decide, holds_operation, repeatable, retry_after
+from shopsdk._http.transport import Options, Transport
+
+logger = logging.getLogger("shopsdk")
+logger.addHandler(logging.NullHandler())
+
+_DIGITS_KEY = " (the key is digits alone: a shell may have cut it at a |; quote it)"
 
 
 @attrs.define(eq=False, repr=False)
@@ -15,33 +47,198 @@ class Call:
     number: int
     request: Request
     body: bytes | None
-    gate: Gate
-    budget: Budget
+    deadline: Deadline
     attempts: int = 0
     last: ShopError | None = None
     maybe_applied: bool = False
-    """May an earlier attempt have been carried out? Then no later failure can say that nothing was."""
+    """Whether an earlier attempt may have been carried out; no later failure can undo that."""
 
-    def informed(self, error: ShopError) -> ShopError:
-        """Tell the error what only the call knows; an earlier attempt that may have been carried out outlasts it."""
+    def with_context(self, error: ShopError) -> ShopError:
+        """Add what the call knows to an error: attempts, time, and whether any attempt may have been carried out."""
         self.maybe_applied = self.maybe_applied or error.maybe_applied
         if self.maybe_applied and isinstance(error, NotSentError):
             error = UnknownOutcomeError(f"{error}, after an attempt that may have been carried out")
         error.maybe_applied = self.maybe_applied
         if isinstance(error, TransportError):
-            error.elapsed = self.budget.elapsed
+            error.elapsed = self.deadline.elapsed
         if isinstance(error, TransportError | ResponseError):
             error.method, error.path, error.attempts = self.request.method, self.request.path, self.attempts
         return error
 
-    def done(self, status: int | None, received: int, error: str | None) -> RequestDone:
-        """Say how it ended."""
-        return RequestDone(
+    def done(self, status: int | None, received: int, error: str | None) -> RequestFinished:
+        """Make the event of its end."""
+        return RequestFinished(
             operation=self.request.operation,
             call=self.number,
             attempts=self.attempts,
-            elapsed=self.budget.elapsed,
+            elapsed=self.deadline.elapsed,
             status=status,
             received=received,
             error=error,
         )
+
+
+@attrs.define(eq=False, repr=False)
+class Caller:
+    """Makes the calls of one session on one event loop."""
+
+    options: Options
+    retry: RetryPolicy
+    clock: Clock
+    hooks: Sequence[Hook]
+    limiter: Limiter
+    transport: Transport
+    pause: Pause
+    """Waits by the session's clock; raises when the session is closed."""
+    is_closing: Callable[[], bool]
+    _numbers: "count[int]" = attrs.field(factory=partial(count, 1), init=False)
+
+    async def send(self, request: Request, *, within: Deadline | None = None, doubt: str = "") -> Response:
+        """Send until it succeeds, cannot succeed, or must not be sent again.
+
+        Args:
+            request: what to send; its body is written once, and every attempt sends the same bytes.
+            within: the deadline of the search that this is a part of.
+            doubt: the note on a cancellation of a change that may have been made; default: one that says so.
+        """
+        call = Call(
+            number=next(self._numbers),
+            request=request,
+            body=None if request.json is None else encode(request.json),
+            deadline=Deadline(self.clock, self.options.timeout.deadline if within is None else within.seconds, within),
+        )
+        if self.hooks:
+            self._tell(RequestStarted(operation=request.operation, call=call.number))
+        try:
+            response = await self._until_done(call)
+        except BaseException as error:
+            if call.maybe_applied and not isinstance(error, ShopError):
+                error.add_note(doubt or f"shopsdk: {request.label} was under way and may have been carried out")
+            if self.hooks:
+                self._tell(call.done(getattr(error, "status", None), 0, type(error).__name__))
+            raise
+        if self.hooks:
+            self._tell(call.done(response.status, len(response.body), None))
+        return response
+
+    def _tell(self, event: Event) -> None:
+        for hook in tuple(self.hooks):
+            hook(event)
+
+    async def _until_done(self, call: Call) -> Response:
+        while True:
+            outcome = await self._attempt(call)
+            if isinstance(outcome, Response):
+                return outcome
+            call.last = outcome
+            idempotent = call.request.idempotent
+            wait = decide(outcome, call.attempts, idempotent=idempotent, policy=self.retry, random=self.clock.random)
+            if wait is None or wait >= call.deadline.remaining:
+                if outcome.maybe_applied or repeatable(outcome, idempotent=idempotent):
+                    reason, doubt = type(outcome).__name__, ", maybe applied" if outcome.maybe_applied else ""
+                    operation = call.request.operation
+                    logger.warning("%s: giving up after %d attempts: %s%s", operation, call.attempts, reason, doubt)
+                raise outcome
+            await self._wait(call, outcome, wait)
+
+    async def _wait(self, call: Call, error: ShopError, seconds: float) -> None:
+        operation, reason = call.request.operation, type(error).__name__
+        logger.info("%s: %s, again in %.2f s", operation, reason, seconds)
+        if self.hooks:
+            self._tell(
+                RetryScheduled(
+                    operation=operation, call=call.number, attempt=call.attempts, reason=reason, wait=seconds
+                )
+            )
+        if isinstance(error, ResponseError) and holds_operation(error.status, error.retry_after, self.retry):
+            self.limiter.of(operation).block_for(
+                seconds, error.status
+            )  # the next attempt waits it out with all others of the operation
+            return
+        try:
+            await self.pause(seconds)
+        except SessionStateError as closed:
+            raise call.with_context(closed) from None
+
+    async def _attempt(self, call: Call) -> Response | ShopError:
+        """Try once; return the answer if it is a success, else the error with the call's context."""
+        try:
+            await self.limiter.acquire(call.request.operation, call.deadline, self.retry.retry_after_max)
+        except NotSentError as error:
+            raise call.with_context(call.last or error) from None
+        except (RateLimitedError, ServerError, SessionStateError) as error:
+            raise call.with_context(error) from None
+        try:
+            outcome = await self._try_once(call)
+        except ShopError as error:
+            outcome = error
+            logger.debug("%s: no answer after %.3f s", call.request.operation, call.deadline.elapsed)
+        finally:
+            self.limiter.release()
+        return outcome if isinstance(outcome, Response) else call.with_context(outcome)
+
+    async def _try_once(self, call: Call) -> Response | ShopError:
+        seconds = self._begin_attempt(call)
+        attempt = self.transport.attempt(call.request, call.body, fresh=isinstance(call.last, TransportError))
+        try:
+            response = await attempt.send(seconds, partial(self._on_response_headers, call))
+        except ShopError:
+            raise
+        except BaseException:  # a cancellation
+            call.maybe_applied = call.maybe_applied or attempt.maybe_applied
+            raise
+        if not 200 <= response.status < 300:
+            return self._response_error(call, response)
+        return self._read(call, attrs.evolve(response, attempts=call.attempts))
+
+    @staticmethod
+    def _read(call: Call, response: Response) -> Response | ShopError:
+        """Take a success; one without whole JSON is an error where the request may be repeated."""
+        request = call.request
+        if not request.idempotent or request.method == "HEAD" or response.status in {204, 205}:
+            return response
+        return incomplete(response.body, label=request.label, changes=request.changes) or response
+
+    def _begin_attempt(self, call: Call) -> float:
+        """Count an attempt and return the seconds it may take: always above 0, which aiohttp would read as no limit."""
+        if self.is_closing():
+            raise SessionStateError("the session was closed while this call was under way")
+        remaining = call.deadline.remaining
+        if remaining <= 0:
+            raise call.last or NotSentError("not sent: the deadline passed before there was a turn for it")
+        call.attempts += 1
+        if self.hooks:
+            operation = call.request.operation
+            limiter = self.limiter.of(operation)
+            if limiter.announced:
+                limiter.announced = False
+                self._tell(RateLimitResumed(operation=operation))
+            self._tell(AttemptStarted(operation=operation, call=call.number, attempt=call.attempts))
+        return min(self.options.timeout.total, remaining)
+
+    def _on_response_headers(self, call: Call, status: int, headers: Mapping[str, str]) -> None:
+        """Block the operation, if the answer asks for that, before its body is read."""
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug("%s: %d after %.3f s", call.request.operation, status, call.deadline.elapsed)
+        asked = retry_after(headers) if status in {429, 503} else None
+        if holds_operation(status, asked, self.retry):
+            minimum = min(self.retry.wait_initial, self.retry.retry_after_max)
+            operation = call.request.operation
+            limiter = self.limiter.of(operation)
+            limiter.block_for(minimum if asked is None else asked, status)
+            if self.hooks and not limiter.announced:
+                limiter.announced = True
+                self._tell(RateLimitPaused(operation=operation, seconds=limiter.blocked_for, status=status))
+
+    def _response_error(self, call: Call, response: Response) -> ShopError:
+        key = self.options.key
+        error = error_from(
+            call.request,
+            response,
+            said=parse_or_none(response.body),
+            attempts=call.attempts,
+            redact=key.redact,
+            hints={401: _DIGITS_KEY} if key.reveal().isdecimal() else None,
+        )
+        error.retry_after = retry_after(response.headers)
+        return error

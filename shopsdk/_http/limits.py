@@ -1,9 +1,9 @@
-"""Who may send, and when: slots for requests in flight, the optional rate limit, and one gate per operation.
+"""Who may send, and when: slots for requests in flight, the session's own rate limit, and a limiter for each operation.
 
-A 429 to one task is news for all that do the same, and so is a 503 that says for how long: the gate of that operation
-closes, nobody passes until the server's wait is over, and then they leave one after the other. Limits vary by endpoint,
-so other operations go on. The gate is asked last and again on waking, since it may have closed, or moved, in the
-meantime.
+A 429 to one task concerns all that do the same, and so does a 503 that says for how long. It blocks the operation:
+nobody of it starts until the server's wait is over, and then they leave one after the other. Limits vary by endpoint,
+so other operations go on. The operation's limiter is asked last, and again on waking, since it may have been blocked
+meanwhile.
 """
 
 import asyncio
@@ -11,7 +11,6 @@ import time
 from collections.abc import Awaitable, Callable
 from math import inf
 from random import random
-from weakref import WeakValueDictionary
 
 import attrs
 from attrs.validators import ge, gt
@@ -19,14 +18,14 @@ from attrs.validators import ge, gt
 from shopsdk._config import finite_number, whole_number
 from shopsdk._errors import NotSentError, RateLimitedError, ResponseError, ServerError
 
-_LONGEST_HOLD = 3600.0
-"""Seconds; a server that asks for more is believed, but asked again after this long."""
-_MANY = 1000
-"""Gates that a session remembers before it forgets the open ones."""
-_A_MOMENT = 0.001
-"""Seconds that no comparison of times is about."""
+_MAX_BLOCK = 3600.0
+"""Seconds after which a server that asked for more is asked again."""
+_MAX_LIMITERS = 1000
+"""Limiter that a session remembers before it forgets the open ones."""
+_EPSILON = 0.001
+"""Seconds below which two times count as the same."""
 _SPACING = 0.05
-"""Seconds between two tasks that leave a gate, on the average."""
+"""Seconds, on the average, between two tasks that leave an operation's queue."""
 
 Pause = Callable[[float], Awaitable[object]]
 """Waits so many seconds; what it raises ends the call."""
@@ -59,73 +58,71 @@ class Clock:
 
 
 @attrs.define(eq=False, repr=False)
-class Gate:
-    """One operation's gate: open, or closed until a moment."""
+class OperationLimiter:
+    """One operation: free, or blocked until a moment."""
 
     clock: Clock
     pause: Pause
-    opens_at: float = 0.0
+    blocked_until: float = 0.0
     announced: bool = False
-    """Has somebody been told that it is closed, and not yet that it is open?"""
-    name: str = ""
-    """Of the operation, by verb and route template."""
-    _leaves_at: float = 0.0
+    """Whether an event has told of the block, and none yet of its end."""
+    _next_leave: float = 0.0
     _status: int = 429
 
-    def hold(self, seconds: float, status: int = 429) -> None:
-        """Close for at least this long, by an answer of this status; it never opens earlier than it was told before."""
-        until = self.clock.now() + min(seconds, _LONGEST_HOLD)
-        if until > self.opens_at:
-            self.opens_at = self._leaves_at = until
+    def block_for(self, seconds: float, status: int = 429) -> None:
+        """Block it for at least this long, by an answer of this status; an earlier, longer block stays."""
+        until = self.clock.now() + min(seconds, _MAX_BLOCK)
+        if until > self.blocked_until:
+            self.blocked_until = self._next_leave = until
             self._status = status
 
     @property
-    def closed_for(self) -> float:
-        """Seconds until it opens; 0 or less while it is open."""
-        return self.opens_at - self.clock.now()
+    def blocked_for(self) -> float:
+        """Seconds until it is free; 0 or less if it is."""
+        return self.blocked_until - self.clock.now()
 
-    async def wait(self, longest: float = inf, left: Callable[[], float] = lambda: inf) -> None:
-        """Wait until it is open; who waited leaves a little after who came before.
+    async def wait(self, longest: float = inf, remaining: Callable[[], float] = lambda: inf) -> None:
+        """Wait until it is free; each waiter leaves a little after the one before.
 
         Raises:
-            RateLimitedError: it stays closed for more than ``longest`` seconds, or the turn comes after ``left()``.
-            ServerError: the same, where a 503 closed it.
+            RateLimitedError: it is blocked for more than ``longest`` seconds, or the turn comes after ``remaining()``.
+            ServerError: the same, where a 503 blocked it.
         """
-        while self.closed_for > 0:
-            turn = self._leaves_at - self.clock.now()
-            if self.closed_for > longest + _A_MOMENT or turn > left() + _A_MOMENT:
-                raise _refusal(turn, self._status)
-            opens_at, step = self.opens_at, 2 * _SPACING * self.clock.random()
-            self._leaves_at += step
+        while self.blocked_for > 0:
+            turn = self._next_leave - self.clock.now()
+            if self.blocked_for > longest + _EPSILON or turn > remaining() + _EPSILON:
+                raise _too_long(turn, self._status)
+            until, step = self.blocked_until, 2 * _SPACING * self.clock.random()
+            self._next_leave += step
             try:
                 await self.pause(turn)
-                while self.opens_at == opens_at and self.closed_for > 0:  # a timer may ring early: the turn is kept
-                    await self.pause(self.closed_for)
+                while self.blocked_until == until and self.blocked_for > 0:  # a timer may ring early: the turn is kept
+                    await self.pause(self.blocked_for)
             except BaseException:
-                if self.opens_at == opens_at:  # who comes later need not wait for somebody who has left the queue
-                    self._leaves_at -= step
+                if self.blocked_until == until:  # later waiters need not wait for one that has left the queue
+                    self._next_leave -= step
                 raise
 
 
 @attrs.define(eq=False, repr=False)
-class Budget:
-    """The time that one call may take, counted from the moment it has its first slot; queues for a slot are free."""
+class Deadline:
+    """The time that one call may take, from its first slot on; queues for a slot do not count."""
 
     clock: Clock
     seconds: float
-    within: "Budget | None" = None
-    """That of a search, of which the call is a part."""
+    within: "Deadline | None" = None
+    """The deadline of the search that the call is a part of."""
     started: float | None = None
-    _excused: float = 0.0
+    _queue_time: float = 0.0
 
-    def resume(self, queued: float) -> None:
-        """A slot was taken after so many seconds in the queue."""
+    def exclude_queue_time(self, seconds: float) -> None:
+        """Count on from a slot that was taken after so many seconds in the queue."""
         if self.within is not None:
-            self.within.resume(queued)
+            self.within.exclude_queue_time(seconds)
         if self.started is None:
             self.started = self.clock.now()
         else:
-            self._excused += queued
+            self._queue_time += seconds
 
     @property
     def elapsed(self) -> float:
@@ -133,14 +130,14 @@ class Budget:
         return 0.0 if self.started is None else self.clock.now() - self.started
 
     @property
-    def left(self) -> float:
+    def remaining(self) -> float:
         """Seconds left."""
-        left = self.seconds + self._excused - self.elapsed
-        return left if self.within is None else min(left, self.within.left)
+        remaining = self.seconds + self._queue_time - self.elapsed
+        return remaining if self.within is None else min(remaining, self.within.remaining)
 
 
-class Gates:
-    """What one session, on one event loop, sends through."""
+class Limiter:
+    """All limits of one session on one event loop."""
 
     def __init__(
         self,
@@ -154,50 +151,50 @@ class Gates:
         self._next_turn = -inf
         self._clock = clock
         self._pause = pause
-        self._gates: WeakValueDictionary[str, Gate] = WeakValueDictionary()
-        self._kept: dict[str, Gate] = {}
+        self._operations: dict[str, OperationLimiter] = {}
 
-    def of(self, operation: str) -> Gate:
-        """Find the gate of an operation (verb and route template)."""
-        gate = self._gates.get(operation)
-        if gate is None:
-            if len(self._kept) >= _MANY:  # routes with names in them: what stands open lives while a call is under way
-                self._kept = {name: gate for name, gate in self._kept.items() if gate.closed_for > 0}
-            gate = self._gates[operation] = self._kept[operation] = Gate(self._clock, self._pause, name=operation)
-        return gate
+    def of(self, operation: str) -> OperationLimiter:
+        """Find the limiter of an operation (verb and route template). Do not keep it: one that is free is forgotten."""
+        limiter = self._operations.get(operation)
+        if limiter is None:
+            if len(self._operations) >= _MAX_LIMITERS:  # routes with names in them
+                self._operations = {name: kept for name, kept in self._operations.items() if kept.blocked_for > 0}
+            limiter = self._operations[operation] = OperationLimiter(self._clock, self._pause)
+        return limiter
 
-    async def enter(self, gate: Gate, budget: Budget, longest: float) -> None:
-        """Take a slot, then pass the rate limit and the gate; who entered must ``leave`` it.
+    async def acquire(self, operation: str, deadline: Deadline, longest: float) -> None:
+        """Take a slot, a turn by the rate limit, and one of the operation; ``release`` gives the slot back.
 
-        The slot is given back while the gate is closed, so that a held operation starves no other. A gate that stays
-        closed for longer than ``longest`` seconds, or than the budget lasts, raises at once.
+        The slot is given back while the operation is blocked, so that others can use it. A block of more than
+        ``longest`` seconds, or than the deadline leaves, raises at once.
 
         Raises:
-            RateLimitedError: nothing was sent; the operation has to wait for longer than this call may.
+            RateLimitedError: nothing was sent; the operation is blocked for longer than this call may wait.
             ServerError: the same, where a 503 asked for the wait.
-            NotSentError: nothing was sent; the turn by the session's own rate limit comes later than this call may.
+            NotSentError: nothing was sent; the turn by the session's own rate limit comes after the deadline.
         """
         while True:
             asked_at = self._clock.now()
             await self._slots.acquire()
-            budget.resume(self._clock.now() - asked_at)
+            deadline.exclude_queue_time(self._clock.now() - asked_at)
             try:
-                if gate.closed_for <= 0:
-                    await self._take_turn(budget)
-                if gate.closed_for <= 0:
+                if self.of(operation).blocked_for <= 0:
+                    await self._take_turn(deadline)
+                limiter = self.of(operation)
+                if limiter.blocked_for <= 0:
                     return
             except BaseException:
                 self._slots.release()
                 raise
             self._slots.release()
-            await gate.wait(longest, lambda: budget.left)
+            await limiter.wait(longest, lambda: deadline.remaining)
 
-    async def _take_turn(self, budget: Budget) -> None:
+    async def _take_turn(self, deadline: Deadline) -> None:
         """Wait for a turn by the session's own rate limit; turns are ``_spacing`` apart, with no burst after a lull."""
         if not self._spacing:
             return
         turn = max(self._clock.now(), self._next_turn)
-        if turn - self._clock.now() > budget.left:
+        if turn - self._clock.now() > deadline.remaining:
             raise NotSentError("not sent: the session's own rate limit takes longer than the deadline")
         self._next_turn = following = turn + self._spacing
         try:
@@ -208,17 +205,12 @@ class Gates:
                 self._next_turn = turn
             raise
 
-    def leave(self, gate: Gate) -> None:
+    def release(self) -> None:
         """Give the slot back."""
         self._slots.release()
-        if gate.closed_for > 0:
-            self._kept[gate.name] = gate  # it may have been forgotten while this call was under way
 
 
-def _refusal(seconds: float, status: int) -> ResponseError:
+def _too_long(seconds: float, status: int) -> ResponseError:
     kind = RateLimitedError if status == 429 else ServerError
-    error = kind(
-        f"not sent: an earlier answer to this operation asks for {seconds:.1f} s more of waiting", status=status
-    )
-    error.retry_after = seconds
-    return error
+    message = f"not sent: an earlier answer to this operation asks for {seconds:.1f} s more of waiting"
+    return kind(message, status=status, retry_after=seconds)

@@ -82,7 +82,7 @@ class Request:
         """Verb and path for messages; a segment that looks like an e-mail address stays out of them."""
         if "%40" not in self.path:
             return f"{self.method} {self.path}"
-        return f"{self.method} {'/'.join(map(without_emails, self.path.split('/')))}"
+        return f"{self.method} {'/'.join(map(redact_emails, self.path.split('/')))}"
 
 
 @attrs.frozen(kw_only=True)
@@ -324,6 +324,6 @@ def maybe_applied(status: int) -> bool:
     return not 400 <= status < 500 or status == 408
 
 
-def without_emails(text: str) -> str:
+def redact_emails(text: str) -> str:
     """Keep personal data out of messages and logs, however the ``@`` of an address is quoted."""
     return _EMAIL.sub("[e-mail]", _AT.sub("@", text)) if "@" in text or _AT.search(text) else text

@@ -16,7 +16,7 @@ from shopsdk._errors import (
     ResponseError,
     ServerError,
 )
-from shopsdk._http.request import Request, Response, maybe_applied, without_emails
+from shopsdk._http.request import Request, Response, maybe_applied, redact_emails
 
 _COUNT = re.compile(r"[0-9]{1,18}")
 _MESSAGE_CHARS = 500
@@ -48,7 +48,7 @@ def readable(text: str, redact: Callable[[str], str] = str) -> str:
     """
     most = _READ_FACTOR * _MESSAGE_CHARS
     printable = "".join(char if char.isprintable() else " " for char in redact(text[:most]))
-    line = without_emails(" ".join(printable.split()))
+    line = redact_emails(" ".join(printable.split()))
     if len(text) > most:
         # An address that was cut before its @ is not known for one.
         line = line[:-_LONGEST_ADDRESS] + line[-_LONGEST_ADDRESS:].rpartition(" ")[0]

@@ -17,7 +17,7 @@ from shopsdk._config import (
     shop_id_from_environment,
 )
 from shopsdk._events import Event, Hook
-from shopsdk._http.core import Core
+from shopsdk._http.lifecycle import Core
 from shopsdk._http.limits import Clock, RateLimit
 from shopsdk._http.request import ListParams, check_int, check_list_params, make_request
 from shopsdk._http.retry import RetryPolicy, Timeout
@@ -162,7 +162,7 @@ class AsyncSession:
         return self._core.shop_id
 
     @contextmanager
-    def listening(self, on_event: Callable[[Event], object]) -> Generator[None]:
+    def subscribe(self, on_event: Callable[[Event], object]) -> Generator[None]:
         """Tell one more function of events, for as long as the block runs: for code that was handed the session.
 
         It is called as ``on_event`` of the constructor is, within the task whose call the event is of, so a context

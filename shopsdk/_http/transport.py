@@ -48,7 +48,7 @@ _GOODBYE = 0.5
 """Seconds in which connections that close by TLS's own rules may do so, before they are cut off."""
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
-OnStatus = Callable[[int, Mapping[str, str]], None]
+OnHeaders = Callable[[int, Mapping[str, str]], None]
 """Hears of an answer, its status and headers, before its body is read."""
 
 
@@ -226,18 +226,18 @@ class Attempt:
     _fresh: bool
     sent: bool | None = None
     """Did it begin to be written? None: nothing was observed, as under a mock in aiohttp's place."""
-    _refused: bool = False
+    _response_error: bool = False
     _observed: _ObservedRequest | None = None
 
     @property
     def maybe_applied(self) -> bool:
         """May a change have been made by it?"""
-        return self._request.changes and self.sent is not False and not self._refused
+        return self._request.changes and self.sent is not False and not self._response_error
 
     def __deepcopy__(self, _: object) -> "Attempt":
         return self  # aioresponses copies what a request is given, and would begin to copy the event loop
 
-    async def send(self, seconds: float, on_status: OnStatus) -> Response:
+    async def send(self, seconds: float, on_status: OnHeaders) -> Response:
         """Send once; ``on_status`` hears of the answer before its body is read.
 
         Raises:
@@ -280,7 +280,7 @@ class Attempt:
             reason = _reason(error)
         raise _ConnectionLostError(reason)
 
-    async def _exchange(self, seconds: float, on_status: OnStatus) -> Response:
+    async def _exchange(self, seconds: float, on_status: OnHeaders) -> Response:
         transport, request = self._transport, self._request
         if transport.connector.closed:
             raise _SessionClosedError
@@ -298,7 +298,7 @@ class Attempt:
                 proxy=None if transport.proxy is None else transport.proxy.reveal(),
                 middlewares=(self,),
             ) as answer:
-                self._refused = not maybe_applied(answer.status)
+                self._response_error = not maybe_applied(answer.status)
                 on_status(answer.status, answer.headers)
                 content = await _read(answer, transport.options.max_response_bytes)
         finally:

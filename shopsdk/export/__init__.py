@@ -20,7 +20,7 @@ from shopsdk.export._shops import ShopsSummary, export_shops
 from shopsdk.export._sink import CustomerSink
 from shopsdk.export._summary import ExportProgress, ExportSummary, Stage
 from shopsdk.export._target import IfExists
-from shopsdk.export._text import disarm, rearm
+from shopsdk.export._text import escape_formula, unescape_formula
 
 __all__ = [
     "COLUMNS",
@@ -35,9 +35,9 @@ __all__ = [
     "OnProgress",
     "ShopsSummary",
     "Stage",
-    "disarm",
+    "escape_formula",
     "export_customers",
     "export_shops",
     "plain",
-    "rearm",
+    "unescape_formula",
 ]

@@ -11,7 +11,7 @@ from contextvars import ContextVar
 
 import attrs
 
-from shopsdk import AsyncSession, AttemptStarted, Event, GateClosed, RequestStarted, RetryScheduled
+from shopsdk import AsyncSession, AttemptStarted, Event, RateLimitPaused, RequestStarted, RetryScheduled
 
 
 @attrs.define(eq=False)
@@ -32,7 +32,7 @@ class Tally:
     def hear(self, event: Event) -> None:
         """Count what is this export's."""
         mine = _current.get() is self
-        if isinstance(event, GateClosed):
+        if isinstance(event, RateLimitPaused):
             rate_limited = event.status == 429
             self._closed_until[event.operation] = time.monotonic() + event.seconds, rate_limited
             if not mine and event.operation in self._operations:
@@ -67,7 +67,7 @@ def counting(session: AsyncSession, on_wait: Callable[[float, bool], None]) -> G
     tally = Tally(on_wait)
     token = _current.set(tally)
     try:
-        with session.listening(tally.hear):
+        with session.subscribe(tally.hear):
             yield tally
     finally:
         _current.reset(token)

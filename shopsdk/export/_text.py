@@ -4,9 +4,10 @@ That each page stands for itself is what lets an export be cut at any page and g
 Compressed pages are gzip members or zstd frames of their own, which every reader of either format puts together.
 
 CSV is made to be opened in a spreadsheet: text that would be taken for a formula (it starts with ``=``, ``+``, ``-``,
-``@``, a tab or a carriage return) is disarmed by a leading apostrophe. Text that already looks disarmed gets one more,
-so that ``rearm`` always gives back the original. Numbers are left alone. Lines end with CRLF, as RFC 4180 has it; with
-a bare LF, Python before 3.13 leaves a lone CR within a cell unquoted, which readers take for the end of the row.
+``@``, a tab or a carriage return) is escaped by a leading apostrophe. Text that already looks escaped gets one more,
+so that ``unescape_formula`` always gives back the original. Numbers are left alone. Lines end with CRLF, as RFC 4180
+has it; with a bare LF, Python before 3.13 leaves a lone CR within a cell unquoted, and readers take it for the end of
+the row.
 """
 
 import csv
@@ -36,7 +37,7 @@ _BOM = b"\xef\xbb\xbf"
 _encoder = msgspec.json.Encoder()
 
 
-def disarm(text: str) -> str:
+def escape_formula(text: str) -> str:
     """Make text safe to open in a spreadsheet, as the CSV export does.
 
     Args:
@@ -45,8 +46,8 @@ def disarm(text: str) -> str:
     return f"'{text}" if text.lstrip("'")[:1] in _DANGEROUS else text
 
 
-def rearm(cell: str) -> str:
-    """Give back the text that ``disarm`` was given.
+def unescape_formula(cell: str) -> str:
+    """Give back the text that ``escape_formula`` was given.
 
     Args:
         cell: one cell of a CSV export.
@@ -100,7 +101,7 @@ def _cells(name: str, shop_id: int | None) -> Callable[[Sequence[Customer]], lis
     if name in TEXT_COLUMNS:
         # Hardly any text begins with one of these.
         return lambda customers: [
-            text if not text or text[0] not in _SUSPECT else disarm(text) for text in read(customers)
+            text if not text or text[0] not in _SUSPECT else escape_formula(text) for text in read(customers)
         ]
     return read
 

@@ -20,11 +20,11 @@ from shopsdk import AsyncSession, Customer
 from shopsdk.export import (
     COLUMNS,
     ExportError,
-    disarm,
+    escape_formula,
     export_customers,
     export_shops,
     plain,
-    rearm,
+    unescape_formula,
 )
 from shopsdk.export._arrow import arrow_encoder
 from shopsdk.export._text import Encoder
@@ -124,11 +124,11 @@ nasty = st.text(st.sampled_from("=+-@\t\r\n'\",;a\N{SNOWMAN}\x00") | st.characte
 
 
 @given(nasty)
-def test_disarmed_text_is_no_formula_and_comes_back(text: str) -> None:
+def test_escaped_text_is_no_formula_and_comes_back(text: str) -> None:
     """A formula that a spreadsheet would run, or text that cannot be had back."""
-    cell = disarm(text)
+    cell = escape_formula(text)
     assert cell[:1] not in {*"=+-@\t\r"} or not cell
-    assert rearm(cell) == text
+    assert unescape_formula(cell) == text
     assert cell == text or text.lstrip("'")[:1] in {*"=+-@\t\r"}
 
 
@@ -146,9 +146,9 @@ async def test_csv_reads_back_cell_for_cell(texts: list[str]) -> None:
     encoder = csv_encoder(COLUMNS, None, compressor(None), bom=False)
     data = (encoder.prefix + encoder.encode(made)).decode()
     rows = list(csv.DictReader(io.StringIO(data, newline="")))
-    assert [rearm(row["email"]) for row in rows] == texts
-    assert [rearm(row["discord_username"]) for row in rows] == texts
-    assert [rearm(row["affiliate_code"]) for row in rows] == texts
+    assert [unescape_formula(row["email"]) for row in rows] == texts
+    assert [unescape_formula(row["discord_username"]) for row in rows] == texts
+    assert [unescape_formula(row["affiliate_code"]) for row in rows] == texts
     assert {row["balance"] for row in rows} == {"-5.00"}
 
 

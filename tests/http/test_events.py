@@ -9,10 +9,10 @@ import pytest
 from shopsdk import (
     AttemptStarted,
     Event,
-    GateClosed,
-    GateOpened,
     NotSentError,
-    RequestDone,
+    RateLimitPaused,
+    RateLimitResumed,
+    RequestFinished,
     RequestStarted,
     RetryScheduled,
     ServerError,
@@ -41,11 +41,11 @@ async def test_a_calls_story_is_told_from_start_to_end() -> None:
         AttemptStarted(operation=OPERATION, call=1, attempt=1),
         RetryScheduled(operation=OPERATION, call=1, attempt=1, reason="ServerError", wait=0.25),
         AttemptStarted(operation=OPERATION, call=1, attempt=2),
-        GateClosed(operation=OPERATION, seconds=10.0),
+        RateLimitPaused(operation=OPERATION, seconds=10.0),
         RetryScheduled(operation=OPERATION, call=1, attempt=2, reason="RateLimitedError", wait=10.5),
-        GateOpened(operation=OPERATION),
+        RateLimitResumed(operation=OPERATION),
         AttemptStarted(operation=OPERATION, call=1, attempt=3),
-        RequestDone(operation=OPERATION, call=1, attempts=3, elapsed=10.75, status=200, received=size, error=None),
+        RequestFinished(operation=OPERATION, call=1, attempts=3, elapsed=10.75, status=200, received=size, error=None),
     ] == told
 
 
@@ -60,7 +60,7 @@ async def test_a_failure_is_told(behaviour: Any, status: int | None, error: str)
         with pytest.raises(Exception, match="customers/7"):
             await get_customer(session, 7)
     done = told[-1]
-    assert isinstance(done, RequestDone)
+    assert isinstance(done, RequestFinished)
     assert (status, error, 0) == (done.status, done.error, done.received)
 
 
@@ -71,7 +71,7 @@ async def test_a_cancellation_is_told() -> None:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):
                 await get_customer(session, 7)
-    assert isinstance(told[-1], RequestDone)
+    assert isinstance(told[-1], RequestFinished)
     assert "CancelledError" == told[-1].error
 
 
@@ -91,10 +91,10 @@ async def test_who_was_handed_a_session_can_listen_for_a_while(shop: Sandbox) ->
     owner: list[Event] = []
     guest: list[Event] = []
     async with shop.session(on_event=owner.append) as session:
-        with session.listening(guest.append):
+        with session.subscribe(guest.append):
             await get_customer(session, 1001)
         await get_customer(session, 1001)
-        with pytest.raises(TypeError, match="on_event"), session.listening(5):  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="on_event"), session.subscribe(5):  # type: ignore[arg-type]
             pass
     assert 3 == len(guest)
     assert owner[:3] == guest
@@ -108,7 +108,7 @@ async def test_calls_can_be_told_apart(shop: Sandbox) -> None:
         assert 250 == len([c async for c in iter_customers(session, per_page=50, concurrency=3)])
     calls = [event.call for event in told if isinstance(event, RequestStarted)]
     assert [1, 2, 3, 4, 5, 6] == calls
-    assert sorted(calls) == sorted(event.call for event in told if isinstance(event, RequestDone))
+    assert sorted(calls) == sorted(event.call for event in told if isinstance(event, RequestFinished))
 
 
 async def test_a_deadline_that_passes_in_a_wait_ends_the_call() -> None:
@@ -140,7 +140,7 @@ async def test_a_deadline_that_passes_before_the_first_turn_is_surely_unsent() -
             await sleep(9)
 
         clock.sleep = oversleep
-        core_of(session).runtime()._gates.of(OPERATION).hold(5)
+        core_of(session).runtime()._limiter.of(OPERATION).block_for(5)
         with pytest.raises(NotSentError) as caught:
             await get_customer(session, 8)
     assert (False, 0) == (caught.value.maybe_applied, caught.value.attempts)

@@ -18,9 +18,9 @@ from shopsdk import (
     Clock,
     Customer,
     Event,
-    GateClosed,
-    GateOpened,
     PaginationError,
+    RateLimitPaused,
+    RateLimitResumed,
     RequestStarted,
     edit_customer_affiliate_code,
     edit_customer_balance,
@@ -173,7 +173,7 @@ async def test_an_operation_is_told_by_its_template(name: str, caplog: pytest.Lo
     async with raw_server(busy_once) as server:
         async with server.session(on_event=told.append, clock=InstantClock()) as session:
             await OPERATIONS[name].call(session, 4711, 7)
-    assert any(isinstance(event, GateClosed) for event in told)
+    assert any(isinstance(event, RateLimitPaused) for event in told)
     assert set(OPERATIONS[name].told) == {event.operation for event in told}
     logged = [record.getMessage() for record in caplog.records if record.name == "shopsdk"]
     assert logged
@@ -199,7 +199,7 @@ async def test_a_rate_limit_holds_the_operation_for_every_id(name: str) -> None:
 
     def hear(event: Event) -> None:
         told.append(event)
-        if isinstance(event, GateClosed):
+        if isinstance(event, RateLimitPaused):
             tasks.append(asyncio.create_task(other()))
         elif tasks and isinstance(event, RequestStarted):
             both_came.set()
@@ -208,8 +208,8 @@ async def test_a_rate_limit_holds_the_operation_for_every_id(name: str) -> None:
     async with raw_server(busy_once) as server, server.session(on_event=hear, clock=clock) as session:
         await call(session, 38, 7)
         await tasks[0]
-    closed = next(place for place, event in enumerate(told) if isinstance(event, GateClosed))
-    opened = next(place for place, event in enumerate(told) if isinstance(event, GateOpened))
+    closed = next(place for place, event in enumerate(told) if isinstance(event, RateLimitPaused))
+    opened = next(place for place, event in enumerate(told) if isinstance(event, RateLimitResumed))
     held = told[closed:opened]
     assert operation in {event.operation for event in held if isinstance(event, RequestStarted)}
     assert [] == [event for event in held if isinstance(event, AttemptStarted)]

@@ -17,10 +17,10 @@ from shopsdk import (
     Clock,
     DecodeError,
     Event,
-    GateClosed,
-    GateOpened,
     InvalidRequestError,
     RateLimitedError,
+    RateLimitPaused,
+    RateLimitResumed,
     RetryPolicy,
     ServerError,
     UnknownOutcomeError,
@@ -220,7 +220,7 @@ async def test_a_503_that_says_for_how_long_holds_its_operation() -> None:
     clock = Clock(now=lambda: moment, sleep=sleep)
     async with raw_server(behave) as server, server.session(clock=clock, on_event=told.append) as session:
         calls = [asyncio.create_task(get_customer(session, 7))]
-        while not any(isinstance(event, GateClosed) for event in told):
+        while not any(isinstance(event, RateLimitPaused) for event in told):
             await asyncio.sleep(0)
         calls += [asyncio.create_task(get_customer(session, 7)) for _ in range(4)]
         assert [] == await get_customer_balance_transactions(session, 7)
@@ -230,9 +230,9 @@ async def test_a_503_that_says_for_how_long_holds_its_operation() -> None:
     assert 7 == len(server.heard)
     assert all(since >= 30 for since in at[2:])
     assert {"GET /shops/{shop_id}/customers/{customer_id}"} == {
-        event.operation for event in told if isinstance(event, GateClosed | GateOpened)
+        event.operation for event in told if isinstance(event, RateLimitPaused | RateLimitResumed)
     }
-    assert [503] == [event.status for event in told if isinstance(event, GateClosed)]
+    assert [503] == [event.status for event in told if isinstance(event, RateLimitPaused)]
 
 
 async def test_a_503_to_an_edit_holds_the_others_and_is_itself_in_doubt() -> None:
@@ -260,7 +260,7 @@ async def test_a_503_without_a_bearable_wait_is_its_own_calls_alone(wait: str | 
                 await get_customer(session, 7)
             assert 7 == (await get_customer(session, 7)).id
     assert 0 == clock.time
-    assert not any(isinstance(event, GateClosed) for event in told)
+    assert not any(isinstance(event, RateLimitPaused) for event in told)
 
 
 @pytest.mark.parametrize(("status", "kind"), [(429, RateLimitedError), (503, ServerError)])
@@ -300,7 +300,7 @@ async def test_a_call_with_less_time_than_a_503_that_is_waited_out_fails_as_one(
             while not runtime._tasks:  # it waits
                 await asyncio.sleep(0)
             with pytest.raises(ServerError, match="an earlier answer to this operation"):
-                await runtime.send(request, within=runtime.budget(10))
+                await runtime.send(request, within=runtime.deadline(10))
             over.set()
             await first
 

@@ -26,7 +26,7 @@ from shopsdk import (
     get_customer_balance_transactions,
     iter_customers,
 )
-from shopsdk._http.limits import Budget, Clock, Gate, Gates
+from shopsdk._http.limits import Clock, Deadline, Limiter, OperationLimiter
 from shopsdk._http.session import core_of
 from shopsdk.sandbox import Sandbox
 from shopsdk.testing import InstantClock
@@ -95,8 +95,8 @@ async def test_a_429_is_heard_before_its_body() -> None:
 
     async with raw_server(behave) as server, server.session(retry=RetryPolicy(attempts=1)) as session:
         calls = [asyncio.create_task(get_customer(session, 7))]
-        gate = core_of(session).runtime()._gates.of("GET /shops/{shop_id}/customers/{customer_id}")
-        while gate.closed_for <= 0:
+        operation = core_of(session).runtime()._limiter.of("GET /shops/{shop_id}/customers/{customer_id}")
+        while operation.blocked_for <= 0:
             await asyncio.sleep(0)
         calls.append(asyncio.create_task(get_customer(session, 7)))
         for _ in range(50):
@@ -123,7 +123,7 @@ async def test_another_operation_goes_on() -> None:
         await asyncio.gather(*held, return_exceptions=True)
 
 
-def closed_for_good() -> tuple[Gate, list[float]]:
+def blocked_for_good() -> tuple[OperationLimiter, list[float]]:
     """Make a gate that is closed for 10 seconds that never pass, and the list of the waits at it."""
     waits: list[float] = []
 
@@ -131,15 +131,15 @@ def closed_for_good() -> tuple[Gate, list[float]]:
         waits.append(seconds)
         await asyncio.Event().wait()
 
-    gate = Gate(Clock(now=lambda: 0.0, random=lambda: 0.5), sleep)
-    gate.hold(10)
-    return gate, waits
+    operation = OperationLimiter(Clock(now=lambda: 0.0, random=lambda: 0.5), sleep)
+    operation.block_for(10)
+    return operation, waits
 
 
 async def test_who_waited_leaves_one_after_the_other() -> None:
     """All that waited would fire at once when the gate opens, and close it again."""
-    gate, waits = closed_for_good()
-    waiting = [asyncio.create_task(gate.wait()) for _ in range(5)]
+    operation, waits = blocked_for_good()
+    waiting = [asyncio.create_task(operation.wait()) for _ in range(5)]
     await asyncio.sleep(0)
     for task in waiting:
         task.cancel()
@@ -149,9 +149,9 @@ async def test_who_waited_leaves_one_after_the_other() -> None:
 
 async def test_who_gave_up_waiting_leaves_the_queue() -> None:
     """A bot whose users are impatient would make the patient ones wait for hundreds who have gone."""
-    gate, waits = closed_for_good()
+    operation, waits = blocked_for_good()
     for _ in range(100):
-        task = asyncio.create_task(gate.wait())
+        task = asyncio.create_task(operation.wait())
         await asyncio.sleep(0)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -165,39 +165,55 @@ async def test_a_timer_that_rings_early_costs_nobody_the_turn() -> None:
     async def early(seconds: float) -> None:
         await clock.sleep(seconds - 0.0005 if seconds > 1 else seconds)
 
-    gate = Gate(clock, early)
-    gate.hold(10)
-    await gate.wait()
+    operation = OperationLimiter(clock, early)
+    operation.block_for(10)
+    await operation.wait()
     assert clock.time == pytest.approx(10)
     assert clock.slept == pytest.approx([10, 0.0005], abs=0.001)
 
 
-async def test_a_gate_is_remembered_while_it_is_closed_or_in_use() -> None:
-    """With a thousand operations known, one that was just refused would be free to run into its limit again."""
+async def test_an_operation_is_remembered_while_it_is_blocked() -> None:
+    """A block stays known among thousands of operations, one that came while a request was under way included."""
     clock = InstantClock()
-    gates = gates_of(clock, RateLimit(1000, 1))
-    gate = gates.of("used")
-    await gates.enter(gate, Budget(gates._clock, 100), 100)
-    gates.of("closed").hold(10)
+    limiter = limiter_of(clock, RateLimit(1000, 1))
+    await limiter.acquire("under way", Deadline(limiter._clock, 100), 100)
+    limiter.of("blocked").block_for(10)
     for number in range(2000):
-        gates.of(str(number))
-    gate.hold(10)
-    gates.leave(gate)
-    del gate
-    assert (gates.of("used").closed_for, gates.of("closed").closed_for) == (10, 10)
-    assert len(gates._kept) < 2000
+        limiter.of(str(number))
+    limiter.of("under way").block_for(10)
+    limiter.release()
+    assert (limiter.of("under way").blocked_for, limiter.of("blocked").blocked_for) == (10, 10)
+    assert len(limiter._operations) < 2000
+
+
+async def test_a_waiter_sees_a_new_block_of_an_operation_that_was_forgotten() -> None:
+    """Who waits for an operation that is forgotten meanwhile, and blocked anew, waits for the new block too."""
+    clock = InstantClock(chance=0.0)
+    limiter = limiter_of(clock, None)
+
+    async def pause(seconds: float) -> None:
+        await clock.sleep(seconds)
+        if clock.time == 10:  # the first block is over
+            for number in range(2000):
+                limiter.of(str(number))
+            limiter.of("a").block_for(40)
+
+    limiter._pause = pause
+    limiter.of("a").block_for(10)
+    await limiter.acquire("a", Deadline(limiter._clock, 100), 100)
+    assert clock.time == 50
 
 
 async def test_a_gate_that_closes_while_the_rate_limit_is_waited_for_holds() -> None:
     """A task that was already waiting for its turn would start into a limit that others have just read of."""
     clock = InstantClock()
-    gates = gates_of(clock, RateLimit(1, 0.01))
-    gate = gates.of("a")
-    await gates.enter(gate, Budget(gates._clock, 100), 100)
-    gates.leave(gate)
-    waiting = asyncio.create_task(gates.enter(gate, Budget(gates._clock, 100), 100))
+    limiter = limiter_of(clock, RateLimit(1, 0.01))
+    operation = limiter.of("a")
+    await limiter.acquire("a", Deadline(limiter._clock, 100), 100)
+    limiter.release()
+    waiting = asyncio.create_task(limiter.acquire("a", Deadline(limiter._clock, 100), 100))
     await asyncio.sleep(0)
-    gate.hold(50)
+    operation.block_for(50)
     await waiting
     assert clock.time >= 50
 
@@ -205,21 +221,21 @@ async def test_a_gate_that_closes_while_the_rate_limit_is_waited_for_holds() -> 
 async def test_the_queue_for_a_slot_between_attempts_is_free() -> None:
     """A retry that queues behind others would be late through no doing of its own."""
     clock = InstantClock()
-    gates = gates_of(clock, None)
-    gate, budget = gates.of("a"), Budget(gates._clock, 10)
-    await gates.enter(gate, budget, 100)
-    gates.leave(gate)
-    await gates.enter(gate, Budget(gates._clock, 10), 100)
-    again = asyncio.create_task(gates.enter(gate, budget, 100))
+    limiter = limiter_of(clock, None)
+    deadline = Deadline(limiter._clock, 10)
+    await limiter.acquire("a", deadline, 100)
+    limiter.release()
+    await limiter.acquire("a", Deadline(limiter._clock, 10), 100)
+    again = asyncio.create_task(limiter.acquire("a", deadline, 100))
     await asyncio.sleep(0)
     clock.time += 100
-    gates.leave(gate)
+    limiter.release()
     await again
-    assert budget.left == 10
+    assert deadline.remaining == 10
 
 
-def gates_of(clock: InstantClock, limit: RateLimit | None) -> Gates:
-    return Gates(1, limit, clock, clock.sleep)
+def limiter_of(clock: InstantClock, limit: RateLimit | None) -> Limiter:
+    return Limiter(1, limit, clock, clock.sleep)
 
 
 async def test_what_the_server_said_is_not_forgotten_over_the_rate_limit() -> None:
@@ -237,10 +253,10 @@ async def test_what_the_server_said_is_not_forgotten_over_the_rate_limit() -> No
 async def test_a_change_that_was_lost_stays_in_doubt_at_the_gate() -> None:
     """A code that may have been set would come out as surely not set, because the next attempt was held."""
     async with raw_server(b"") as server, server.session() as session:
-        gates = core_of(session).runtime()._gates
+        limiter = core_of(session).runtime()._limiter
 
         async def sleep(_seconds: float) -> None:
-            gates.of("PUT /shops/{shop_id}/customers/{customer_id}/affiliate-code").hold(1000)
+            limiter.of("PUT /shops/{shop_id}/customers/{customer_id}/affiliate-code").block_for(1000)
 
         core_of(session).clock.sleep = sleep
         with pytest.raises(RateLimitedError, match="not sent") as caught:
@@ -252,27 +268,27 @@ async def test_a_change_that_was_lost_stays_in_doubt_at_the_gate() -> None:
 def test_a_gate_never_opens_earlier_than_it_was_told() -> None:
     """A later answer with a shorter wait would let everybody run into the longer one."""
     clock = InstantClock()
-    gate = Gate(clock, clock.sleep)
-    gate.hold(10)
-    gate.hold(3)
-    assert gate.closed_for == 10
-    gate.hold(1e9)
-    assert gate.closed_for == 3600
+    operation = OperationLimiter(clock, clock.sleep)
+    operation.block_for(10)
+    operation.block_for(3)
+    assert operation.blocked_for == 10
+    operation.block_for(1e9)
+    assert operation.blocked_for == 3600
 
 
 async def test_a_gate_that_moves_is_waited_for_again() -> None:
     """A task that wakes at the old moment would start into the new limit."""
     clock = InstantClock(chance=0.0)
-    gate = Gate(clock, clock.sleep)
+    operation = OperationLimiter(clock, clock.sleep)
 
     async def sleep(seconds: float) -> None:
         if len(clock.slept) == 0:
-            gate.hold(50)
+            operation.block_for(50)
         await clock.sleep(seconds)
 
-    gate.pause = sleep
-    gate.hold(10)
-    await gate.wait()
+    operation.pause = sleep
+    operation.block_for(10)
+    await operation.wait()
     assert clock.time >= 50
 
 
@@ -383,12 +399,12 @@ async def test_an_attempt_gets_what_is_left_of_the_deadline() -> None:
 async def test_a_turn_that_comes_after_the_deadline_is_not_waited_for() -> None:
     """With many tasks at a gate, the last would leave long after all that their callers allowed."""
     clock = InstantClock()
-    gate = Gate(clock, clock.sleep)
-    gate.hold(1.0)
+    operation = OperationLimiter(clock, clock.sleep)
+    operation.block_for(1.0)
     for _ in range(10):
-        gate._leaves_at += 0.1
+        operation._next_leave += 0.1
     with pytest.raises(RateLimitedError) as caught:
-        await gate.wait(90, lambda: 1.5)
+        await operation.wait(90, lambda: 1.5)
     assert 2.0 == pytest.approx(caught.value.retry_after)
     assert [] == clock.slept
 
@@ -418,13 +434,13 @@ async def test_the_queue_for_a_slot_counts_against_no_timeout() -> None:
 
 async def test_a_queue_between_attempts_is_free_too() -> None:
     """A retry that waits for others to finish would be called late."""
-    budget = Budget(Clock(now=lambda: moment), 10.0)
+    deadline = Deadline(Clock(now=lambda: moment), 10.0)
     moment = 100.0
-    assert (budget.elapsed, budget.left) == (0.0, 10.0)
-    budget.resume(5.0)
+    assert (deadline.elapsed, deadline.remaining) == (0.0, 10.0)
+    deadline.exclude_queue_time(5.0)
     moment = 104.0
-    budget.resume(3.0)
-    assert (budget.elapsed, budget.left) == (4.0, 9.0)
+    deadline.exclude_queue_time(3.0)
+    assert (deadline.elapsed, deadline.remaining) == (4.0, 9.0)
 
 
 async def test_no_more_are_in_flight_than_allowed() -> None:
@@ -485,14 +501,14 @@ async def started(calls: list[tuple[float, float, int]], limit: RateLimit, early
 
     async def one(deadline: float) -> None:
         began = agenda.time
-        await gates.enter(gates.of("a"), Budget(agenda.clock, deadline), 100)
+        await limiter.acquire("a", Deadline(agenda.clock, deadline), 100)
         assert agenda.time <= began + deadline + 1e-6
         starts.append(agenda.time)
-        gates.leave(gates.of("a"))
+        limiter.release()
 
     starts: list[float] = []
     agenda = Agenda(early)
-    gates = Gates(100, limit, agenda.clock, agenda.clock.sleep)
+    limiter = Limiter(100, limit, agenda.clock, agenda.clock.sleep)
     tasks = []
     for gap, deadline, cancels in calls:
         await agenda.pass_to(agenda.time + gap)
@@ -548,14 +564,14 @@ async def test_a_turn_behind_the_deadline_is_told_at_once() -> None:
 async def test_a_turn_that_is_cancelled_is_given_back() -> None:
     """Whoever leaves the end of the queue for the session's own rate limit costs nobody a turn."""
     clock = InstantClock()
-    gates = gates_of(clock, RateLimit(1, 60))
-    gates._slots = asyncio.Semaphore(9)
-    await gates.enter(gates.of("a"), Budget(clock, 1000), 100)
-    leaving = asyncio.create_task(gates.enter(gates.of("a"), Budget(clock, 1000), 100))
+    limiter = limiter_of(clock, RateLimit(1, 60))
+    limiter._slots = asyncio.Semaphore(9)
+    await limiter.acquire("a", Deadline(clock, 1000), 100)
+    leaving = asyncio.create_task(limiter.acquire("a", Deadline(clock, 1000), 100))
     await asyncio.sleep(0)
     leaving.cancel()
     await asyncio.gather(leaving, return_exceptions=True)
-    await gates.enter(gates.of("a"), Budget(clock, 1000), 100)
+    await limiter.acquire("a", Deadline(clock, 1000), 100)
     assert 60 == clock.time
 
 
@@ -594,18 +610,18 @@ async def test_cancellation_is_honoured(call: Callable[[AsyncSession], Awaitable
 
 async def test_a_cancelled_task_gives_its_place_back_while_rate_limited() -> None:
     """A cancel in the session's own rate limit would keep the slot, and the session would stand still."""
-    gates = gates_of(InstantClock(), RateLimit(1, 60))
-    clock = gates._clock
-    await gates.enter(gates.of("a"), Budget(clock, 100), 100)
-    gates.leave(gates.of("a"))
-    task = asyncio.create_task(gates.enter(gates.of("a"), Budget(clock, 100), 100))
+    limiter = limiter_of(InstantClock(), RateLimit(1, 60))
+    clock = limiter._clock
+    await limiter.acquire("a", Deadline(clock, 100), 100)
+    limiter.release()
+    task = asyncio.create_task(limiter.acquire("a", Deadline(clock, 100), 100))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    free = gates_of(InstantClock(), None)
-    free._slots = gates._slots
-    await asyncio.wait_for(free.enter(free.of("b"), Budget(clock, 100), 100), 5)
+    free = limiter_of(InstantClock(), None)
+    free._slots = limiter._slots
+    await asyncio.wait_for(free.acquire("b", Deadline(clock, 100), 100), 5)
 
 
 async def test_a_real_limit_is_lived_with(shop: Sandbox) -> None:

@@ -75,9 +75,9 @@ def peak_of(work: Callable[[], object]) -> int:
         tracemalloc.stop()
 
 
-def refused(body: bytes, as_type: Any, most_rows: int | None = None) -> ShopError:
+def refused(body: bytes, as_type: Any, max_rows: int | None = None) -> ShopError:
     with pytest.raises((DecodeError, PaginationError)) as caught:
-        decode(body, as_type, most_rows=most_rows)
+        decode(body, as_type, max_rows=max_rows)
     return caught.value
 
 

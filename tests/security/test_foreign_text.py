@@ -20,7 +20,7 @@ from shopsdk import (
     get_customer,
 )
 from shopsdk._config import Secret
-from shopsdk._http.request import Response, make_request, without_emails
+from shopsdk._http.request import Response, make_request, redact_emails
 from shopsdk._http.response import error_from, readable
 from shopsdk._http.retry import retry_after
 from tests.support.servers import Heard, Wire, answer, raw_server
@@ -187,7 +187,7 @@ def test_a_megabyte_costs_no_more_than_its_length(text: str) -> None:
     """Whatever a server repeats a million times, each pattern reads it once; one that did not would take hours."""
     secret = Secret(SANCTUM)
     assert text == secret.redact(text)
-    without_emails(text)
+    redact_emails(text)
     assert len(readable(text, secret.redact)) <= 500
     for headers in ({"Retry-After": text}, {"X-RateLimit-Reset": text}, {"Date": text, "Retry-After": text}):
         retry_after(headers)
@@ -246,7 +246,7 @@ def test_an_address_is_blotted_out_however_its_at_is_written(
     before: str, local: str, at: str, host: str, after: str
 ) -> None:
     """An e-mail address in a server's words is shown as ``[e-mail]``, and so is what runs into it."""
-    shown = without_emails(f"{before} {local}{at}{host} {after}")
+    shown = redact_emails(f"{before} {local}{at}{host} {after}")
     assert f"{local}{at}{host}" not in shown
     assert "[e-mail]" in shown
 

@@ -42,7 +42,7 @@ async def call(shop):
 def under_way(frame):
     while frame is not None:
         code = frame.f_code
-        if (code.co_name, code.co_filename[-12:]) == ("send", "lifecycle.py") or code.co_name == "write_bytes":
+        if (code.co_name, code.co_filename[-7:]) == ("send", "call.py") or code.co_name == "write_bytes":
             return True
         frame = frame.f_back
     return False

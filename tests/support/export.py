@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from shopsdk import AffiliateReferrer, Customer
-from shopsdk.export import ExportProgress, rearm
+from shopsdk.export import ExportProgress, unescape_formula
 
 _TEXT = ("email", "discord_id", "discord_username", "affiliate_code", "affiliate_referrer_email")
 _NUMBERS = ("id", "total_completed", "affiliate_referrer_id")
@@ -43,7 +43,7 @@ def read_rows(path: Path) -> list[Customer]:
 
 def _customer(row: dict[str, Any]) -> Customer:
     values: dict[str, Any] = {
-        name: rearm(value) if isinstance(value, str) else value for name, value in row.items() if value != ""
+        name: unescape_formula(value) if isinstance(value, str) else value for name, value in row.items() if value != ""
     }
     for name in _NUMBERS:
         values[name] = None if values.get(name) is None else int(values[name])
