@@ -21,6 +21,7 @@ from shopsdk._api.arguments import CustomerFilters
 from shopsdk._api.balance import edit_customer_balance, find_balance_edit, get_customer_balance_transactions
 from shopsdk._api.customers import edit_customer_affiliate_code, find_customer, get_customer, get_customers
 from shopsdk._api.iteration import iter_customer_pages, iter_customers, paginate
+from shopsdk._config import Clock, RateLimit, RetryPolicy, Timeout
 from shopsdk._errors import (
     AuthenticationError,
     DecodeError,
@@ -48,8 +49,6 @@ from shopsdk._events import (
     RequestStarted,
     RetryScheduled,
 )
-from shopsdk._http.limits import Clock, RateLimit
-from shopsdk._http.retry import RetryPolicy, Timeout
 from shopsdk._http.session import AsyncSession
 from shopsdk._models import (
     AffiliateCodeEdit,

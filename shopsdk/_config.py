@@ -1,16 +1,22 @@
-"""What a session may be told, checked when it is made. Nothing is ever echoed, not even by a traceback's locals."""
+"""The settings of a session, checked when it is made. Secrets are echoed nowhere, not even by a traceback's locals."""
 
+import asyncio
 import os
 import re
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Awaitable, Callable, Sequence
 from ipaddress import ip_address
 from itertools import groupby, repeat
-from math import isfinite
 from operator import itemgetter
-from typing import Any
+from random import random
+from typing import Literal, cast, get_args
 
+import aiohttp
 import attrs
+from attrs.validators import ge, gt
 from yarl import URL
+
+from shopsdk._checks import check_choice, finite_number, whole_number
 
 _SEPARATORS = re.compile(
     r"%(?:(?:25)++(?:[0-9A-Fa-f]{2})?|u[0-9A-Fa-f]{4}|[0-9A-Fa-f]{2})"  # of a URL, quoted once or more
@@ -19,28 +25,72 @@ _SEPARATORS = re.compile(
     r"|(?:%(?:25)*+[0-9A-Fa-f]?|&(?:amp;)*+#?[A-Za-z0-9]{0,8})\Z"  # of the others, cut short
     r"|[^A-Za-z0-9%&\\]+|[%&]"
 )
-"""All that is no letter or digit, also as an escape. What writes text otherwise leaves letters and digits alone."""
+"""Everything but letters and digits, escapes included. Escaping leaves letters and digits as they are."""
 _NO_LETTERS = re.compile("[^A-Za-z0-9]+")
 _HOST_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 _BLOT = "[secret]"
 _RUN = 16
-"""So many letters and digits of a key, one after the other, are blotted out wherever they stand."""
+"""Consecutive letters and digits of a key that are redacted wherever they stand."""
 _SHORTEST = 8
-"""So many are too few to be blotted out but as a whole, and at the end of a text that was cut within the key."""
+"""The shortest key, or beginning of a key at the end of a text, that is redacted."""
+
+ListParams = Literal["both", "body", "query"]
+"""Where the parameters of a list travel: in the GET's JSON body, as documented, in its query string, or in both."""
+
+Pause = Callable[[float], Awaitable[object]]
+"""Waits so many seconds; an exception ends the call."""
 
 
-def whole_number(_instance: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
-    """Validate an attrs field: an int, and no boolean."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{attribute.name} must be an int, not {type(value).__name__}")
+@attrs.frozen
+class Timeout:
+    """How long to wait for the server, in seconds, each above 0."""
+
+    connect: float = attrs.field(default=10, validator=[finite_number, gt(0)])
+    """For a connection: DNS, TCP, TLS, and a proxy's tunnel."""
+    total: float = attrs.field(default=30, validator=[finite_number, gt(0)])
+    """For one attempt, from its start to the last byte of the answer."""
+    deadline: float = attrs.field(default=180, validator=[finite_number, gt(0)])
+    """For one call with all its attempts and the waits between them, from the moment it has its slot."""
 
 
-def finite_number(_instance: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
-    """Validate an attrs field: a finite number of seconds."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{attribute.name} must be a number of seconds, not {type(value).__name__}")
-    if not isfinite(value):
-        raise ValueError(f"{attribute.name} must be finite, not {value}")
+@attrs.frozen
+class RetryPolicy:
+    """How often to try, and how long to wait between tries, in seconds."""
+
+    attempts: int = attrs.field(default=4, validator=[whole_number, ge(1)])
+    """Requests to a call, the first included, at least 1."""
+    wait_initial: float = attrs.field(default=0.5, validator=[finite_number, ge(0)])
+    """The longest wait after the first failure; it doubles with each, and the actual wait is random below it."""
+    wait_max: float = attrs.field(default=8, validator=[finite_number, ge(0)])
+    """Where the doubling ends."""
+    retry_after_max: float = attrs.field(default=90, validator=[finite_number, ge(0)])
+    """A server that asks for a longer wait gets none: the error is raised at once, with its ``retry_after``."""
+
+
+@attrs.frozen
+class RateLimit:
+    """At most this many requests in that many seconds, spaced evenly, without bursts."""
+
+    max_requests: int = attrs.field(validator=[whole_number, ge(1)])
+    """Requests, at least 1."""
+    per_seconds: float = attrs.field(default=1.0, validator=[finite_number, gt(0)])
+    """Seconds, above 0."""
+
+
+@attrs.define(eq=False, repr=False)
+class Clock:
+    """Time and chance, one for each session, so that a test can put its own in their place.
+
+    It rules the waits: backoff, Retry-After, the session's own rate limit, deadlines. Timeouts of requests are the
+    event loop's own.
+    """
+
+    now: Callable[[], float] = time.monotonic
+    """Seconds since any moment, never running back."""
+    sleep: Pause = asyncio.sleep
+    """Waits so many seconds; an exception ends the call."""
+    random: Callable[[], float] = random
+    """A number from 0 up to, but not including, 1."""
 
 
 class Secret:
@@ -55,9 +105,9 @@ class Secret:
         self.reveal = repeat(value).__next__
 
     def redact(self, text: str) -> str:
-        """Blot it out of what a server echoed, in pieces too, and as JSON, URLs and HTML may write it.
+        """Redact it in text from a server: whole, in pieces, and as JSON, URLs and HTML may write it.
 
-        Encodings on purpose, such as base64, are beyond this.
+        Encodings on purpose, such as base64, are not covered.
         """
         try:
             return _redact(self.reveal(), text)
@@ -102,9 +152,7 @@ def _redact(secret: str, text: str) -> str:
 
 def check_base_url(url: Secret) -> str:
     """Normalise a base URL; refuse one that would leak the key or lose the path. The URL itself is never echoed."""
-    if not isinstance(url.reveal(), str):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise TypeError("base_url must be a str")
-    text = Secret(str.__str__(url.reveal()).strip().rstrip("/"))
+    text = Secret(_text("base_url", url.reveal).reveal().strip().rstrip("/"))
     if not text.reveal().isprintable() or not set(" \\@?#").isdisjoint(text.reveal()):
         raise ValueError("base_url must hold no userinfo, query, fragment, backslash, space or control character")
     if not text.reveal().isascii():
@@ -119,9 +167,7 @@ def check_base_url(url: Secret) -> str:
 
 def check_proxy(proxy: Secret, base_url: str) -> Secret:
     """Check a proxy's URL, which may hold a password, and that the proxy will not see the key."""
-    if not isinstance(proxy.reveal(), str):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise TypeError("proxy must be a str")
-    plain = Secret(str.__str__(proxy.reveal()))
+    plain = _text("proxy", proxy.reveal)
     if "\\" in plain.reveal() or ":" in (_parsed("proxy", plain, "http://proxy.example:3128").user or ""):
         raise ValueError("proxy must hold no backslash, and no colon in the user's name")  # aiohttp would, at each call
     if base_url.lower().startswith("http:"):
@@ -129,8 +175,15 @@ def check_proxy(proxy: Secret, base_url: str) -> Secret:
     return plain
 
 
+def _text(name: str, reveal: Callable[[], object]) -> Secret:
+    """Check that a secret is text, and reduce it to a plain str. No local variable may hold it."""
+    if not isinstance(reveal(), str):
+        raise TypeError(f"{name} must be a str")
+    return Secret(str.__str__(cast("str", reveal())))
+
+
 def _parsed(name: str, text: Secret, example: str, *, encoded: bool = False) -> URL:
-    """Parse a URL by the parser that will use it, as it will be used: another may take another host for the host."""
+    """Parse a URL by the parser that will use it: another parser may see another host in it."""
     try:
         url = URL(text.reveal(), encoded=encoded)
         host = url.raw_host or ""
@@ -138,7 +191,7 @@ def _parsed(name: str, text: Secret, example: str, *, encoded: bool = False) -> 
         if url.scheme in {"http", "https"} and url.port != 0 and (is_name or _is_address(host)):
             host.encode("idna")  # the resolver will, and refuses an empty label or one of 64 letters
             return url
-    except ValueError:  # it quotes what it was given, so it must not hang on ours
+    except ValueError:  # its message quotes the URL, so ours must not have it as its context
         pass
     raise ValueError(f"{name} must be like {example}")
 
@@ -164,9 +217,7 @@ def check_api_key(key: Secret, *, missing: bool) -> Secret:
     """Strip a key and refuse one that no header can carry."""
     if missing:
         raise ValueError("api_key is missing: give api_key= or set SHOPSDK_API_KEY")
-    if not isinstance(key.reveal(), str):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise TypeError("api_key must be a str")
-    stripped = Secret(str.__str__(key.reveal()).strip())
+    stripped = Secret(_text("api_key", key.reveal).reveal().strip())
     if not stripped.reveal():
         raise ValueError("api_key is empty: give api_key= or set SHOPSDK_API_KEY")
     if not stripped.reveal().isascii() or not stripped.reveal().isprintable() or " " in stripped.reveal():
@@ -174,20 +225,30 @@ def check_api_key(key: Secret, *, missing: bool) -> Secret:
     return stripped
 
 
-def check_kinds(named: Mapping[str, tuple[object, type[object]]], on_event: object) -> None:
-    """Check the types of what is an object of ours or of aiohttp's, by name; what hears of events must be callable."""
-    for name, (value, kind) in named.items():
-        if not isinstance(value, kind):
-            raise TypeError(f"{name} must be a {kind.__name__}, not {type(value).__name__}")
-    if on_event is not None and not callable(on_event):
-        raise TypeError(f"on_event must be callable, not {type(on_event).__name__}")
-
-
 def shop_id_from_environment() -> int | None:
-    """Read the shop that a session speaks of unless it is told."""
+    """Read the default shop of a session."""
     text = os.environ.get("SHOPSDK_SHOP_ID", "").strip()
     if not text:
         return None
     if not (text.isascii() and text.isdigit()):
         raise ValueError("SHOPSDK_SHOP_ID must be a whole number")
     return int(text)
+
+
+def check_list_params(value: object) -> ListParams:
+    """Check where a session's lists carry their parameters."""
+    return cast("ListParams", check_choice("list_params", value, get_args(ListParams)))
+
+
+@attrs.frozen(eq=False, repr=False)
+class Options:
+    """The settings that connections and requests go by."""
+
+    base_url: str
+    key: Secret
+    timeout: Timeout
+    max_in_flight: int
+    max_response_bytes: int
+    proxy: Secret | None
+    connector: aiohttp.BaseConnector | None
+    trace_configs: Sequence[aiohttp.TraceConfig]

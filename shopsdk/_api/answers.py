@@ -2,8 +2,8 @@
 
 from shopsdk._codec.json import parse
 from shopsdk._codec.narrow import as_object
-from shopsdk._http.request import Request, Response
-from shopsdk._http.response import readable
+from shopsdk._http.request import Request
+from shopsdk._http.response import Response, sanitize
 from shopsdk._http.session import AsyncSession, core_of
 
 
@@ -15,4 +15,4 @@ def response_message(session: AsyncSession, request: Request, response: Response
     """
     payload = parse(response.body, label=request.label, changes=True)
     message = (as_object(payload) or {}).get("message")
-    return readable(message, core_of(session).options.key.redact) if isinstance(message, str) else None
+    return sanitize(message, core_of(session).options.key.redact) if isinstance(message, str) else None

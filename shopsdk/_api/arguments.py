@@ -11,7 +11,7 @@ from typing import Literal, TypedDict, cast, get_args
 
 import attrs
 
-from shopsdk._http.request import check_choice, check_int, check_page, path_segment, plain_text, unicode_text
+from shopsdk._checks import check_choice, check_int, check_page, path_segment, plain_text, unicode_text
 from shopsdk._models import OrderColumn, OrderDirection
 
 _NUMBER = re.compile(r"[1-9][0-9]{0,18}")

@@ -10,6 +10,7 @@ from shopsdk._api import routes
 from shopsdk._api.answers import response_message
 from shopsdk._api.arguments import balance_amount, balance_description, check_customer_id, edit_reference
 from shopsdk._api.ledger import find_lines, read_ledger
+from shopsdk._checks import check_choice, check_int
 from shopsdk._errors import (
     ReferenceConflictError,
     ResponseError,
@@ -19,7 +20,8 @@ from shopsdk._errors import (
     UnknownOutcomeError,
 )
 from shopsdk._http.lifecycle import Runtime
-from shopsdk._http.request import Request, Response, check_choice, check_int, make_request
+from shopsdk._http.request import Request, make_request
+from shopsdk._http.response import Response
 from shopsdk._http.session import AsyncSession, core_of
 from shopsdk._models import BalanceEdit, BalanceTransaction
 

@@ -16,8 +16,9 @@ from shopsdk._api.arguments import (
     server_filter,
 )
 from shopsdk._api.iteration import find_customers
+from shopsdk._checks import check_int
 from shopsdk._errors import DecodeError, MultipleCustomersError
-from shopsdk._http.request import check_int, likely_cause, make_request
+from shopsdk._http.request import likely_cause, make_request
 from shopsdk._http.session import AsyncSession, core_of
 from shopsdk._models import AffiliateCodeEdit, Customer, OrderColumn, OrderDirection, Page
 from shopsdk._pagination.progress import check_page_answer

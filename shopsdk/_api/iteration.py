@@ -6,9 +6,11 @@ from typing import Any, TypeVar, Unpack
 
 from shopsdk._api import routes
 from shopsdk._api.arguments import MAX_ROWS, CustomerFilters, customer_list
+from shopsdk._checks import check_int, check_page, check_params
 from shopsdk._codec.json import decode
 from shopsdk._http.limits import Deadline
-from shopsdk._http.request import Response, check_int, check_page, check_params, likely_cause
+from shopsdk._http.request import likely_cause
+from shopsdk._http.response import Response
 from shopsdk._http.session import AsyncSession, core_of
 from shopsdk._models import Customer, OrderColumn, OrderDirection, Page
 from shopsdk._pagination.walk import Walk, walk, walk_rows

@@ -15,7 +15,8 @@ from shopsdk._codec.json import decode
 from shopsdk._codec.scalars import WHOLE
 from shopsdk._errors import PaginationError, TransportError
 from shopsdk._http.lifecycle import Core
-from shopsdk._http.request import Request, Response, likely_cause, redact_emails, uncached
+from shopsdk._http.request import Request, likely_cause, redact_emails, uncached
+from shopsdk._http.response import Response
 from shopsdk._models import BalanceTransaction, Ledger
 
 _logger = logging.getLogger("shopsdk")

@@ -8,6 +8,7 @@ from itertools import count
 import attrs
 
 from shopsdk._codec.json import encode, incomplete, parse_or_none
+from shopsdk._config import Clock, Options, Pause, RetryPolicy
 from shopsdk._errors import (
     NotSentError,
     RateLimitedError,
@@ -28,11 +29,11 @@ from shopsdk._events import (
     RequestStarted,
     RetryScheduled,
 )
-from shopsdk._http.limits import Clock, Deadline, Limiter, Pause
-from shopsdk._http.request import Request, Response
-from shopsdk._http.response import error_from
-from shopsdk._http.retry import RetryPolicy, decide, holds_operation, repeatable, retry_after
-from shopsdk._http.transport import Options, Transport
+from shopsdk._http.limits import Deadline, Limiter
+from shopsdk._http.request import Request
+from shopsdk._http.response import Response, response_error
+from shopsdk._http.retry import decide, holds_operation, repeatable, retry_after
+from shopsdk._http.transport import Transport
 
 logger = logging.getLogger("shopsdk")
 logger.addHandler(logging.NullHandler())
@@ -91,7 +92,7 @@ class Caller:
     pause: Pause
     """Waits by the session's clock; raises when the session is closed."""
     is_closing: Callable[[], bool]
-    _numbers: "count[int]" = attrs.field(factory=partial(count, 1), init=False)
+    _numbers: "count[int]" = attrs.field(factory=lambda: count(1), init=False)
 
     async def send(self, request: Request, *, within: Deadline | None = None, doubt: str = "") -> Response:
         """Send until it succeeds, cannot succeed, or must not be sent again.
@@ -188,7 +189,7 @@ class Caller:
             call.maybe_applied = call.maybe_applied or attempt.maybe_applied
             raise
         if not 200 <= response.status < 300:
-            return self._response_error(call, response)
+            return self._error_of(call, response)
         return self._read(call, attrs.evolve(response, attempts=call.attempts))
 
     @staticmethod
@@ -230,12 +231,12 @@ class Caller:
                 limiter.announced = True
                 self._tell(RateLimitPaused(operation=operation, seconds=limiter.blocked_for, status=status))
 
-    def _response_error(self, call: Call, response: Response) -> ShopError:
+    def _error_of(self, call: Call, response: Response) -> ShopError:
         key = self.options.key
-        error = error_from(
+        error = response_error(
             call.request,
             response,
-            said=parse_or_none(response.body),
+            payload=parse_or_none(response.body),
             attempts=call.attempts,
             redact=key.redact,
             hints={401: _DIGITS_KEY} if key.reveal().isdecimal() else None,

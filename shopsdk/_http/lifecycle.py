@@ -15,14 +15,16 @@ from weakref import WeakValueDictionary
 
 import attrs
 
+from shopsdk._checks import check_int
 from shopsdk._codec.json import check_type, decode
+from shopsdk._config import Clock, ListParams, Options, RateLimit, RetryPolicy
 from shopsdk._errors import SessionStateError
 from shopsdk._events import Hook
 from shopsdk._http.call import Caller
-from shopsdk._http.limits import Clock, Deadline, Limiter, RateLimit
-from shopsdk._http.request import ListParams, Request, Response, check_int, make_list_request, make_list_requests
-from shopsdk._http.retry import RetryPolicy
-from shopsdk._http.transport import Options, Transport
+from shopsdk._http.limits import Deadline, Limiter
+from shopsdk._http.request import Request, make_list_request, make_list_requests
+from shopsdk._http.response import Response
+from shopsdk._http.transport import Transport
 
 T = TypeVar("T")
 

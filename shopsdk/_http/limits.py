@@ -7,15 +7,12 @@ meanwhile.
 """
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from math import inf
-from random import random
 
 import attrs
-from attrs.validators import ge, gt
 
-from shopsdk._config import finite_number, whole_number
+from shopsdk._config import Clock, Pause, RateLimit
 from shopsdk._errors import NotSentError, RateLimitedError, ResponseError, ServerError
 
 _MAX_BLOCK = 3600.0
@@ -26,35 +23,6 @@ _EPSILON = 0.001
 """Seconds below which two times count as the same."""
 _SPACING = 0.05
 """Seconds, on the average, between two tasks that leave an operation's queue."""
-
-Pause = Callable[[float], Awaitable[object]]
-"""Waits so many seconds; what it raises ends the call."""
-
-
-@attrs.frozen
-class RateLimit:
-    """At most this many requests in that many seconds, spaced evenly, without bursts."""
-
-    max_requests: int = attrs.field(validator=[whole_number, ge(1)])
-    """Requests, at least 1."""
-    per_seconds: float = attrs.field(default=1.0, validator=[finite_number, gt(0)])
-    """Seconds, above 0."""
-
-
-@attrs.define(eq=False, repr=False)
-class Clock:
-    """Time and chance, one for each session, so that a test can put its own in their place.
-
-    It rules the waits: backoff, Retry-After, the session's own rate limit, deadlines. Timeouts of requests are the
-    event loop's own.
-    """
-
-    now: Callable[[], float] = time.monotonic
-    """Seconds since any moment, never running back."""
-    sleep: Pause = asyncio.sleep
-    """Waits so many seconds; what it raises ends the call."""
-    random: Callable[[], float] = random
-    """A number from 0 up to, but not including, 1."""
 
 
 @attrs.define(eq=False, repr=False)

@@ -1,9 +1,11 @@
-"""An answer that is not a success: which error it is, and what of the server's words may be shown."""
+"""An answer as a plain value, and the error that it is if it is no success."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from itertools import islice
+
+import attrs
 
 from shopsdk._codec.narrow import as_list, as_object
 from shopsdk._codec.scalars import kind_of
@@ -16,16 +18,16 @@ from shopsdk._errors import (
     ResponseError,
     ServerError,
 )
-from shopsdk._http.request import Request, Response, maybe_applied, redact_emails
+from shopsdk._http.request import Request, redact_emails
 
 _COUNT = re.compile(r"[0-9]{1,18}")
 _MESSAGE_CHARS = 500
 _BODY_CHARS = 2_000
 _ERRORS_CHARS = 32_000
-"""What is read of the messages of all fields together."""
+"""Characters that are read of the messages of all fields together."""
 _READ_FACTOR = 8
-"""So many times what is shown is read: much of it may be white space, or be blotted out."""
-_LONGEST_ADDRESS = 320
+"""How many times what is shown is read: much of it may be white space, or be redacted."""
+_MAX_ADDRESS = 320
 _FIELDS = 50
 """Fields, and lines to a field."""
 
@@ -39,27 +41,38 @@ _ERRORS: dict[int, type[ResponseError]] = {
 }
 
 
-def readable(text: str, redact: Callable[[str], str] = str) -> str:
-    """Make the server's words fit for a message: one line, printable, short, no e-mail addresses.
+@attrs.frozen(kw_only=True)
+class Response:
+    """One answer, body read whole."""
+
+    status: int
+    headers: Mapping[str, str] = attrs.field(repr=False)
+    body: bytes = attrs.field(repr=False)
+    attempts: int = 1
+    """How many times the request was tried."""
+
+
+def sanitize(text: str, redact: Callable[[str], str] = str) -> str:
+    """Make text from a server fit for a message: one line, printable, short, without e-mail addresses.
 
     Args:
-        text: the server's words.
-        redact: blots out what must not be shown of them.
+        text: the text.
+        redact: removes secrets from it.
     """
     most = _READ_FACTOR * _MESSAGE_CHARS
     printable = "".join(char if char.isprintable() else " " for char in redact(text[:most]))
     line = redact_emails(" ".join(printable.split()))
     if len(text) > most:
-        # An address that was cut before its @ is not known for one.
-        line = line[:-_LONGEST_ADDRESS] + line[-_LONGEST_ADDRESS:].rpartition(" ")[0]
+        # An address that is cut before its @ cannot be recognised.
+        line = line[:-_MAX_ADDRESS] + line[-_MAX_ADDRESS:].rpartition(" ")[0]
     return line[:_MESSAGE_CHARS]
 
 
-def error_from(
+def response_error(
     request: Request,
     response: Response,
     *,
-    said: object,
+    payload: object,
     attempts: int,
     redact: Callable[[str], str] = str,
     hints: Mapping[int, str] | None = None,
@@ -67,18 +80,18 @@ def error_from(
     """Turn an answer that is not a success into its error.
 
     Args:
-        request: what was asked.
-        response: what was answered.
-        said: the body's JSON, or None.
-        attempts: how many times it was asked.
-        redact: blots out what must not be shown of the server's words, wherever they end up.
-        hints: what to add to the message, by status.
+        request: the request.
+        response: the answer.
+        payload: the body's JSON, or None.
+        attempts: how many times the request was tried.
+        redact: removes secrets from text of the server.
+        hints: additions to the message, by status.
     """
     status = response.status
     kind = _ERRORS.get(status) or (ServerError if 500 <= status < 600 else ResponseError)
-    fields = as_object(said) or {}
-    said_message = fields.get("message")
-    message = readable(said_message, redact) if isinstance(said_message, str) else ""
+    fields = as_object(payload) or {}
+    message_text = fields.get("message")
+    message = sanitize(message_text, redact) if isinstance(message_text, str) else ""
     request_id = response.headers.get("x-request-id") or response.headers.get("cf-ray") or ""
     hint = (hints or {}).get(status, "") or _hint(status)
     error = kind(
@@ -86,7 +99,7 @@ def error_from(
         status=status,
         server_message=message,
         errors=_field_messages(fields.get("errors"), redact),
-        request_id=readable(request_id, redact) or None,
+        request_id=sanitize(request_id, redact) or None,
         method=request.method,
         path=request.path,
         attempts=attempts,
@@ -111,18 +124,18 @@ def _field_messages(errors: object, redact: Callable[[str], str]) -> dict[str, l
     messages: dict[str, list[str]] = {}
     room = _ERRORS_CHARS
     for field, lines in islice((as_object(errors) or {}).items(), _FIELDS):
-        told = messages.setdefault(readable(field, redact), [])
+        told = messages.setdefault(sanitize(field, redact), [])
         room -= len(field)
         for line in islice(_texts(lines), _FIELDS):
             if room <= 0:
                 return messages
             room -= len(line)
-            told.append(readable(line, redact))
+            told.append(sanitize(line, redact))
     return messages
 
 
 def _texts(value: object) -> Iterator[str]:
-    """Find the texts within a value, however deep: by a stack of its own, since Python's is not deep enough."""
+    """Find the texts within a value, however deep; the stack is a list, since Python's own is not deep enough."""
     todo = [value]
     while todo:
         one = todo.pop()
@@ -135,3 +148,8 @@ def _texts(value: object) -> Iterator[str]:
         else:
             whole = isinstance(one, int) and not isinstance(one, bool) and one.bit_length() <= 64
             yield str(one) if whole or isinstance(one, Decimal) else kind_of(one)
+
+
+def maybe_applied(status: int) -> bool:
+    """Whether this status leaves open that the request was carried out: a 4xx refuses it, but a proxy may say 408."""
+    return not 400 <= status < 500 or status == 408

@@ -11,10 +11,7 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from time import time
 
-import attrs
-from attrs.validators import ge, gt
-
-from shopsdk._config import finite_number, whole_number
+from shopsdk._config import RetryPolicy
 from shopsdk._errors import (
     DecodeError,
     NotSentError,
@@ -30,32 +27,6 @@ _LEAST_WAIT = 0.25
 """Seconds; a server that says ``Retry-After: 0`` means the next moment, not this one."""
 _UPWARD = 0.1
 """A wait that the server asked for is stretched by up to this share, so that not all come back at once."""
-
-
-@attrs.frozen
-class Timeout:
-    """How long to wait for the server, in seconds, each above 0."""
-
-    connect: float = attrs.field(default=10, validator=[finite_number, gt(0)])
-    """For a connection: DNS, TCP, TLS, and a proxy's tunnel."""
-    total: float = attrs.field(default=30, validator=[finite_number, gt(0)])
-    """For one attempt, from its start to the last byte of the answer."""
-    deadline: float = attrs.field(default=180, validator=[finite_number, gt(0)])
-    """For one call with all its attempts and the waits between them, from the moment it has its slot."""
-
-
-@attrs.frozen
-class RetryPolicy:
-    """How often to try, and how long to wait between tries, in seconds."""
-
-    attempts: int = attrs.field(default=4, validator=[whole_number, ge(1)])
-    """Requests to a call, the first included, at least 1."""
-    wait_initial: float = attrs.field(default=0.5, validator=[finite_number, ge(0)])
-    """The longest wait after the first failure; it doubles with each, and the actual wait is random below it."""
-    wait_max: float = attrs.field(default=8, validator=[finite_number, ge(0)])
-    """Where the doubling ends."""
-    retry_after_max: float = attrs.field(default=90, validator=[finite_number, ge(0)])
-    """A server that asks for a longer wait gets none: the error is raised at once, with its ``retry_after``."""
 
 
 def decide(

@@ -7,21 +7,25 @@ from typing import Any, Self, TypeVar, final, overload
 
 import aiohttp
 
+from shopsdk._checks import check_int, check_kinds
 from shopsdk._codec.json import parse
 from shopsdk._config import (
+    Clock,
+    ListParams,
+    Options,
+    RateLimit,
+    RetryPolicy,
     Secret,
+    Timeout,
     check_api_key,
     check_base_url,
-    check_kinds,
+    check_list_params,
     check_proxy,
     shop_id_from_environment,
 )
 from shopsdk._events import Event, Hook
 from shopsdk._http.lifecycle import Core
-from shopsdk._http.limits import Clock, RateLimit
-from shopsdk._http.request import ListParams, check_int, check_list_params, make_request
-from shopsdk._http.retry import RetryPolicy, Timeout
-from shopsdk._http.transport import Options
+from shopsdk._http.request import make_request
 
 T = TypeVar("T")
 

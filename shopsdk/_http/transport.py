@@ -31,10 +31,10 @@ from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.connector import Connection
 from yarl import URL
 
-from shopsdk._config import Secret
+from shopsdk._config import Options, Timeout
 from shopsdk._errors import DecodeError, NotSentError, SessionStateError, ShopError, TransportError, UnknownOutcomeError
-from shopsdk._http.request import Request, Response, maybe_applied
-from shopsdk._http.retry import Timeout
+from shopsdk._http.request import Request
+from shopsdk._http.response import Response, maybe_applied
 from shopsdk._version import __version__
 
 _HEADERS = {
@@ -54,20 +54,6 @@ OnHeaders = Callable[[int, Mapping[str, str]], None]
 
 class _ConnectionLostError(aiohttp.ClientError):
     """The connection died; unlike aiohttp's own errors for that, this one is not answered by a resend."""
-
-
-@attrs.frozen(eq=False, repr=False)
-class Options:
-    """What a session was told about its connections."""
-
-    base_url: str
-    key: Secret
-    timeout: Timeout
-    max_in_flight: int
-    max_response_bytes: int
-    proxy: Secret | None
-    connector: aiohttp.BaseConnector | None
-    trace_configs: Sequence[aiohttp.TraceConfig]
 
 
 class _ObservedRequest(aiohttp.ClientRequest):
@@ -148,8 +134,6 @@ class Transport:
     """aiohttp's session, on one event loop."""
 
     def __init__(self, options: Options) -> None:
-        if options.connector is not None and loop_of(options.connector) is not asyncio.get_running_loop():
-            raise SessionStateError("the connector belongs to another event loop than the one that runs now")
         self.options = options
         self.proxy = options.proxy
         self.connector = options.connector or _OwnConnector(options.max_in_flight)
@@ -158,17 +142,21 @@ class Transport:
         self.under_way = 0
         """Attempts."""
         self.closing = False
-        self.http = aiohttp.ClientSession(
-            connector=self.connector,
-            connector_owner=options.connector is None,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers=_HEADERS,
-            request_class=_ObservedRequest,
-            trace_configs=_traces(options.trace_configs),
-            raise_for_status=False,
-            max_line_size=_MAX_HEADER_BYTES,
-            max_field_size=_MAX_HEADER_BYTES,
-        )
+        try:
+            self.http = aiohttp.ClientSession(
+                connector=self.connector,
+                connector_owner=options.connector is None,
+                loop=asyncio.get_running_loop(),  # aiohttp would take the connector's, whichever runs
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers=_HEADERS,
+                request_class=_ObservedRequest,
+                trace_configs=_traces(options.trace_configs),
+                raise_for_status=False,
+                max_line_size=_MAX_HEADER_BYTES,
+                max_field_size=_MAX_HEADER_BYTES,
+            )
+        except RuntimeError:
+            raise SessionStateError("the connector belongs to another event loop than the one that runs now") from None
         self._timeout = _client_timeout(options.timeout, options.timeout.total)
 
     async def close(self) -> None:
@@ -336,11 +324,6 @@ class Attempt:
 _UNSENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
 """What says by its class that no connection came about, for where nothing was observed."""
 _CERTIFICATES = (aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch)
-
-
-def loop_of(connector: aiohttp.BaseConnector) -> asyncio.AbstractEventLoop:
-    """Find the event loop that a connector was made on."""
-    return connector._loop  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - aiohttp has no other way
 
 
 def _bare(error: BaseException) -> BaseException:

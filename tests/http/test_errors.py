@@ -37,8 +37,8 @@ from shopsdk import (
     get_customers,
     iter_customers,
 )
-from shopsdk._http.request import Request, Response, make_request
-from shopsdk._http.response import error_from
+from shopsdk._http.request import Request, make_request
+from shopsdk._http.response import Response, response_error
 from shopsdk.sandbox import Sandbox
 from tests.support.servers import answer, page_of, raw_server
 
@@ -316,7 +316,7 @@ REQUEST = make_request("GET", ["x"])
 
 def error_of(headers: dict[str, str], status: int = 429, request: Request = REQUEST) -> ResponseError:
     response = Response(status=status, headers=CIMultiDict(headers), body=b"")
-    return error_from(request, response, said=None, attempts=1)
+    return response_error(request, response, payload=None, attempts=1)
 
 
 @pytest.mark.parametrize(

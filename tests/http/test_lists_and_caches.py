@@ -30,7 +30,8 @@ from shopsdk import (
     iter_customers,
     paginate,
 )
-from shopsdk._http.request import ListParams, make_list_request, make_list_requests
+from shopsdk._config import ListParams
+from shopsdk._http.request import make_list_request, make_list_requests
 from shopsdk.sandbox import Fault, Sandbox
 from shopsdk.testing import InstantClock
 from tests.support.servers import CUSTOMER, RawServer, answer, page_of, raw_server
@@ -220,8 +221,8 @@ async def test_the_hint_of_a_pagination_error_follows_the_mode(mode: ListParams,
         (ledger, lambda s: edit_customer_balance(s, 7, 1, reference="r")),
         (ledger, lambda s: find_balance_edit(s, 7, "r")),
     ]
-    for said, ask in asked:
-        async with raw_server(said) as server, server.session(list_params=mode) as session:
+    for payload, ask in asked:
+        async with raw_server(payload) as server, server.session(list_params=mode) as session:
             with pytest.raises(PaginationError, match=hint):
                 await ask(session)
     capped = answer(page_of([], per_page=50))
@@ -243,16 +244,16 @@ def carried(server: RawServer) -> list[tuple[dict[str, str], dict[str, Any]]]:
 
 def test_what_a_query_cannot_say_travels_in_the_body_alone() -> None:
     """Lists, objects, null and floats stand in the body; all the rest in both, with a boolean as 1 or 0."""
-    said = {"perPage": 10, "text": "a&b=ü", "yes": True, "no": False, "exact": Decimal("1.50")}
+    payload = {"perPage": 10, "text": "a&b=ü", "yes": True, "no": False, "exact": Decimal("1.50")}
     unsaid = {"list": [1], "object": {"a": 1}, "null": None, "float": 1.5, "tuple": (1, 2)}
-    request = make_list_request(["x"], said | unsaid, list_params="both")
+    request = make_list_request(["x"], payload | unsaid, list_params="both")
     query = {"perPage": "10", "text": "a&b=ü", "yes": "1", "no": "0", "exact": "1.50"}
     assert query == dict(parse_qsl(request.query))
-    assert {**said, **unsaid, "tuple": [1, 2]} == request.json
-    assert "" == make_list_request(["x"], said | unsaid, list_params="body").query
+    assert {**payload, **unsaid, "tuple": [1, 2]} == request.json
+    assert "" == make_list_request(["x"], payload | unsaid, list_params="body").query
     for name, value in unsaid.items():
         with pytest.raises(TypeError, match=rf"^params\['{name}'\] must be a str, int, bool or finite Decimal"):
-            make_list_request(["x"], {**said, name: value}, list_params="query")
+            make_list_request(["x"], {**payload, name: value}, list_params="query")
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -20,15 +20,10 @@ from shopsdk import (
     iter_customers,
     paginate,
 )
+from shopsdk._checks import path_segment
 from shopsdk._config import Secret, check_base_url
-from shopsdk._http.request import (
-    make_list_request,
-    make_request,
-    path_segment,
-    query_value,
-    redact_emails,
-)
-from shopsdk._http.response import readable
+from shopsdk._http.request import make_list_request, make_request, query_value, redact_emails
+from shopsdk._http.response import sanitize
 from tests.support.servers import CUSTOMER, RawServer, answer, page_of, raw_server
 
 ListParams = Literal["both", "body", "query"]
@@ -298,9 +293,9 @@ def test_a_query_says_exactly_what_was_given(params: dict[str, object]) -> None:
     """A "+", "&" or non-ASCII letter in a filter would arrive as something else."""
     query = make_list_request(["x"], params, list_params="query").query
     assert query.isascii()
-    said = parse_qsl(query, keep_blank_values=True)
-    assert list(params) == [name for name, _ in said]
-    for value, (_, text) in zip(params.values(), said, strict=True):
+    payload = parse_qsl(query, keep_blank_values=True)
+    assert list(params) == [name for name, _ in payload]
+    for value, (_, text) in zip(params.values(), payload, strict=True):
         assert str(value) == text or (isinstance(value, Decimal) and value == Decimal(text))
 
 
@@ -443,10 +438,10 @@ async def test_a_code_is_cleared_by_an_explicit_null() -> None:
 @given(st.text())
 def test_the_servers_words_are_one_short_printable_line(text: str) -> None:
     """A server could fill a terminal, or forge lines in a log."""
-    line = readable(text)
+    line = sanitize(text)
     assert line.isprintable()
     assert len(line) <= 500
-    assert readable(line) == line
+    assert sanitize(line) == line
 
 
 @pytest.mark.parametrize(

@@ -79,8 +79,8 @@ def test_no_header_is_no_wait_asked_for() -> None:
 def test_a_skewed_clock_does_no_harm(skew: int, wait: int) -> None:
     """A server whose clock is an hour ahead would be waited for an hour too long."""
     theirs = NOON + timedelta(seconds=skew)
-    said = seconds(retry_after=http_date(theirs + timedelta(seconds=wait)), date=http_date(theirs))
-    assert wait == said
+    payload = seconds(retry_after=http_date(theirs + timedelta(seconds=wait)), date=http_date(theirs))
+    assert wait == payload
 
 
 @pytest.mark.parametrize("date", ["", "nonsense", "Sun, 99 Foo 2025 12:00:00 GMT"])
@@ -134,8 +134,8 @@ HEADER = st.one_of(st.text(), DATES, st.text(st.sampled_from("0123456789.-+eE na
 @example("0" * 301, "1 Jan 1 0:0:0 +2300", "9" * 300)
 def test_no_header_can_do_harm(text: str, date: str, reset: str) -> None:
     """One odd header would end a call with a bare ValueError, or a wait of nan seconds."""
-    said = seconds(retry_after=text, date=date, x_ratelimit_reset=reset)
-    assert said is None or (isfinite(said) and said >= 0)
+    payload = seconds(retry_after=text, date=date, x_ratelimit_reset=reset)
+    assert payload is None or (isfinite(payload) and payload >= 0)
 
 
 # --- what is repeated

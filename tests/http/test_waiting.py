@@ -26,7 +26,8 @@ from shopsdk import (
     get_customer_balance_transactions,
     iter_customers,
 )
-from shopsdk._http.limits import Clock, Deadline, Limiter, OperationLimiter
+from shopsdk._config import Clock
+from shopsdk._http.limits import Deadline, Limiter, OperationLimiter
 from shopsdk._http.session import core_of
 from shopsdk.sandbox import Sandbox
 from shopsdk.testing import InstantClock

@@ -20,8 +20,8 @@ from shopsdk import (
     get_customer,
 )
 from shopsdk._config import Secret
-from shopsdk._http.request import Response, make_request, redact_emails
-from shopsdk._http.response import error_from, readable
+from shopsdk._http.request import make_request, redact_emails
+from shopsdk._http.response import Response, response_error, sanitize
 from shopsdk._http.retry import retry_after
 from tests.support.servers import Heard, Wire, answer, raw_server
 
@@ -131,9 +131,9 @@ def test_a_short_key_is_blotted_out_as_a_whole(key: str) -> None:
 @pytest.mark.parametrize("piece", [SANCTUM, SANCTUM.partition("|")[2], SANCTUM[:30]])
 async def test_an_echoed_key_is_shown_nowhere(piece: str, write: str) -> None:
     """An error shows no key in its message, its fields, its request id or its body."""
-    said = WRITERS[write](piece)
-    body = {"message": f"not for {said}", "errors": {said: [said, [said]]}, "x": said}
-    headers = {} if write == "zero width" else {"X-Request-Id": said}
+    payload = WRITERS[write](piece)
+    body = {"message": f"not for {payload}", "errors": {payload: [payload, [payload]]}, "x": payload}
+    headers = {} if write == "zero width" else {"X-Request-Id": payload}
     async with (
         raw_server(answer(body, 422, headers=headers)) as server,
         AsyncSession(SANCTUM, shop_id=38, base_url=server.base_url) as session,
@@ -188,7 +188,7 @@ def test_a_megabyte_costs_no_more_than_its_length(text: str) -> None:
     secret = Secret(SANCTUM)
     assert text == secret.redact(text)
     redact_emails(text)
-    assert len(readable(text, secret.redact)) <= 500
+    assert len(sanitize(text, secret.redact)) <= 500
     for headers in ({"Retry-After": text}, {"X-RateLimit-Reset": text}, {"Date": text, "Retry-After": text}):
         retry_after(headers)
 
@@ -202,20 +202,20 @@ def test_an_error_of_megabytes_costs_no_more_than_what_is_shown(text: str) -> No
         read.append(len(words))
         return Secret(SANCTUM).redact(words)
 
-    said = {"message": text, "errors": {f"{text}{field}": [text] * 60 for field in range(60)}}
+    payload = {"message": text, "errors": {f"{text}{field}": [text] * 60 for field in range(60)}}
     headers = {"x-request-id": text, "x-ratelimit-limit": text, "x-ratelimit-remaining": text}
     response = Response(status=422, headers=headers, body=json.dumps(text).encode())
     request = make_request("GET", ["shops", 38])
-    error = error_from(request, response, said=said, attempts=1, redact=redact)
+    error = response_error(request, response, payload=payload, attempts=1, redact=redact)
     assert sum(read) < 100_000
     assert len(repr(vars(error))) < 200_000
 
 
 def test_fifty_lines_of_fifty_fields_are_read() -> None:
     """An error tells of up to fifty fields, and up to fifty messages of each."""
-    said = {"errors": {f"field{number}": ["wrong"] * 60 for number in range(60)}}
-    error = error_from(
-        make_request("GET", ["shops"]), Response(status=422, headers={}, body=b""), said=said, attempts=1
+    payload = {"errors": {f"field{number}": ["wrong"] * 60 for number in range(60)}}
+    error = response_error(
+        make_request("GET", ["shops"]), Response(status=422, headers={}, body=b""), payload=payload, attempts=1
     )
     assert {f"field{number}": ["wrong"] * 50 for number in range(50)} == error.errors
 
@@ -254,4 +254,4 @@ def test_an_address_is_blotted_out_however_its_at_is_written(
 @given(padding=st.integers(3_300, 4_100), address=st.from_regex(r"\A[a-z]{20,60}@[a-z]{5,30}\.example\Z"))
 def test_an_address_at_the_cut_is_not_shown(padding: int, address: str) -> None:
     """Words that are cut within an address show nothing of it, though white space before it shrinks."""
-    assert address.partition("@")[0][:20] not in readable(f"{' ' * padding}{address} {'x' * 2_000}")
+    assert address.partition("@")[0][:20] not in sanitize(f"{' ' * padding}{address} {'x' * 2_000}")

@@ -420,14 +420,14 @@ def answers(draw: st.DrawFn) -> bytes:
 def fuzzed(script: list[bytes]) -> list[Behaviour]:
     """Each answer once, then hang up for ever; every connection ends with its answer, so nothing waits for more."""
 
-    def said(data: bytes) -> Behaviour:
+    def payload(data: bytes) -> Behaviour:
         def behave(_heard: Heard, wire: Wire) -> None:
             wire.send(data)
             wire.writer.close()
 
         return behave
 
-    return [*map(said, script), b""]
+    return [*map(payload, script), b""]
 
 
 @pytest.mark.parametrize("call", list(CALLS))

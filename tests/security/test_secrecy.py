@@ -258,11 +258,11 @@ def key_stays_in(seen: Seen, *, deep: bool = True) -> None:
 def address_stays_in(seen: Seen, caplog: pytest.LogCaptureFixture) -> None:
     """Messages and logs only: a path or a body as a field is for the program, not for the log."""
     error = seen.caught
-    said = [record.getMessage() for record in caplog.records if record.name != "asyncio"]
+    payload = [record.getMessage() for record in caplog.records if record.name != "asyncio"]
     for one in chain(error):
-        said += [str(one), str(getattr(one, "message", "")), *getattr(one, "__notes__", ())]
-        said += [line for lines in getattr(one, "errors", {}).items() for line in (lines[0], *lines[1])]
-    assert [] == [text for text in said if "anna" in text or "example.com" in text]
+        payload += [str(one), str(getattr(one, "message", "")), *getattr(one, "__notes__", ())]
+        payload += [line for lines in getattr(one, "errors", {}).items() for line in (lines[0], *lines[1])]
+    assert [] == [text for text in payload if "anna" in text or "example.com" in text]
 
 
 def session_on(base_url: str, **settings: Any) -> AsyncSession:
@@ -503,8 +503,8 @@ def as_php(text: str) -> str:
 def test_an_echo_of_the_key_is_blotted_out_however_it_is_written(write: Callable[[str], str]) -> None:
     """A server that quotes the key back in a URL, in HTML or in JSON would put it into our messages."""
     key = "38|a\"b<c&d'/e\\f"
-    said = Secret(key).redact(f"not for {write(key)}!")
-    assert said.replace('"', "") == "not for [secret]!"
+    payload = Secret(key).redact(f"not for {write(key)}!")
+    assert payload.replace('"', "") == "not for [secret]!"
 
 
 async def test_the_keys_of_a_mapping_stay_out_of_messages() -> None:
