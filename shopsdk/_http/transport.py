@@ -1,19 +1,19 @@
-"""One attempt: a Request goes out, a Response comes back whole, or one of our errors says how far it got.
+"""One attempt: a Request goes out, and a Response comes back whole, or one of our errors says how far it got.
 
-The only place that knows aiohttp's client, and what of it must be kept in check:
+This is the only place that knows aiohttp's client. What it must guard against:
 
 - aiohttp resends a PUT, DELETE or GET by itself when the connection dies, on a fresh connection too
   (https://github.com/aio-libs/aiohttp/issues/10790). It does so on ``ClientOSError`` and ``ServerDisconnectedError``;
   the attempt, which is a middleware, turns them into another ``ClientError``.
 - Whether a request was sent is observed: aiohttp calls ``ClientRequest.send`` once a connection is there, tunnel and
   TLS included. What fails before that call was surely not sent.
-- A connection that was kept open may be dead, or hold an answer that nobody asked for. A change that must not be
-  repeated leaves on a connection of its own.
+- A connection that was kept open may be dead, or hold an answer to another question. A change that must not be repeated
+  has a connection of its own.
 - aiohttp's frames and exceptions hold the request's headers, and so the key. Errors are raised outside the ``except``
-  block, and a cancellation leaves aiohttp's frames behind: no traceback leads to the header.
-- aiohttp's messages quote URLs and bytes of the server's. Ours name a class, a number, or the system's own words.
-- A redirect would carry a change to another place; none is followed.
-- ``read()`` has no bound; a small gzip can become a large body. Bytes are counted after decompression.
+  block, and aiohttp's frames are cut off a cancellation: no traceback leads to the header.
+- aiohttp's messages quote URLs and bytes from the server. Ours name a class, a number, or the system's own words.
+- A redirect would send a change somewhere else; none is followed.
+- ``read()`` has no bound, and a small gzip can become a large body. Bytes are counted after decompression.
 """
 
 import asyncio
@@ -43,21 +43,21 @@ _HEADERS = {
     "User-Agent": f"shopsdk/{__version__}",
 }
 _MAX_HEADER_BYTES = 64 * 2**10
-"""Of one header line; aiohttp's own bound is 8,190, and some Content-Security-Policies are longer."""
+"""Bytes of one header line; aiohttp's own bound is 8,190, and some Content-Security-Policies are longer."""
 _GOODBYE = 0.5
-"""Seconds in which connections that close by TLS's own rules may do so, before they are cut off."""
+"""Seconds that connections have to close by TLS's own rules before they are cut off."""
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 OnHeaders = Callable[[int, Mapping[str, str]], None]
-"""Hears of an answer, its status and headers, before its body is read."""
+"""Called with the status and the headers of an answer before its body is read."""
 
 
 class _ConnectionLostError(aiohttp.ClientError):
-    """The connection died; unlike aiohttp's own errors for that, this one is not answered by a resend."""
+    """The connection died; aiohttp does not resend after this error, as it does after its own."""
 
 
 class _ObservedRequest(aiohttp.ClientRequest):
-    """aiohttp's request; notes when it begins to be written, and can have a connection of its own."""
+    """aiohttp's request, which notes when it begins to be written, and can have a connection of its own."""
 
     own_connection = False
     send_began = False
@@ -97,7 +97,7 @@ class _ObservedRequest(aiohttp.ClientRequest):
 
 
 _traced: ContextVar["Attempt"] = ContextVar("_traced")
-"""The attempt under way, for the trace that goes before the caller's own."""
+"""The attempt under way, for the trace that runs before the caller's."""
 
 
 async def _note_entry(*_: object) -> None:
@@ -105,7 +105,7 @@ async def _note_entry(*_: object) -> None:
 
 
 def _traces(callers: Sequence[aiohttp.TraceConfig]) -> list[aiohttp.TraceConfig]:
-    """Put a trace before the caller's: one of theirs may fail before there is a request to be observed."""
+    """Put a trace before the caller's: one of theirs may fail before there is a request to observe."""
     if not callers:
         return []
     first = aiohttp.TraceConfig()
@@ -114,9 +114,9 @@ def _traces(callers: Sequence[aiohttp.TraceConfig]) -> list[aiohttp.TraceConfig]
 
 
 class _OwnConnector(aiohttp.TCPConnector):
-    """The session's own. Once its loop is gone, it leaves its sockets to the collector, without a word.
+    """The session's own connector. Once its loop is gone, the collector closes its sockets, without a warning.
 
-    In a forked child it leaves them alone: closing them would take them out of the selector, which is the parent's too.
+    In a forked child they stay open: closing them would take them out of the selector that the parent still uses.
     """
 
     def __init__(self, limit: int) -> None:
@@ -138,9 +138,9 @@ class Transport:
         self.proxy = options.proxy
         self.connector = options.connector or _OwnConnector(options.max_in_flight)
         self.connections: dict[asyncio.Future[None], asyncio.Transport] = {}
-        """What has carried a request and is not closed yet, by what tells of its end."""
+        """Connections that have carried a request and are not closed yet, by the future of their end."""
         self.under_way = 0
-        """Attempts."""
+        """Attempts under way."""
         self.closing = False
         try:
             self.http = aiohttp.ClientSession(
@@ -160,7 +160,7 @@ class Transport:
         self._timeout = _client_timeout(options.timeout, options.timeout.total)
 
     async def close(self) -> None:
-        """Close the connections; a borrowed connector stays open, and what was sent by it is heard to its end."""
+        """Close the connections; a borrowed connector stays open, and its attempts under way go on to their end."""
         self.closing = True
         if self.options.connector is None or not self.under_way:
             await self.http.close()
@@ -173,7 +173,7 @@ class Transport:
                 await asyncio.wait(late, timeout=_GOODBYE)
 
     def ended(self) -> None:
-        """Take note that an attempt has ended: aiohttp, without its session, loses a connection that is just made."""
+        """Note the end of an attempt: without its session, aiohttp would lose a connection that is being made."""
         self.under_way -= 1
         if self.closing and not self.under_way:
             self.http.detach()
@@ -188,10 +188,10 @@ class Transport:
     def _forget(self, closed: "asyncio.Future[None]") -> None:
         del self.connections[closed]
         if not closed.cancelled():
-            closed.exception()  # seen: what the connection ended with is told to the request, if there is one
+            closed.exception()  # retrieved; the request, if there is one, gets it too
 
     def detach(self) -> None:
-        """Forget the connections of an event loop that is gone, or of the parent process, without a word."""
+        """Forget the connections of an event loop that is gone, or of the parent process."""
         self.http.detach()
 
     def timeout(self, seconds: float) -> aiohttp.ClientTimeout:
@@ -206,26 +206,26 @@ class Transport:
 
 @attrs.define(eq=False, repr=False)
 class Attempt:
-    """One attempt of a request; aiohttp calls it as a middleware."""
+    """One attempt of a request, which aiohttp calls as a middleware."""
 
     _transport: Transport
     _request: Request
     _body: bytes | None
     _fresh: bool
     sent: bool | None = None
-    """Did it begin to be written? None: nothing was observed, as under a mock in aiohttp's place."""
-    _response_error: bool = False
+    """Whether it began to be written; None if nothing was observed, as under a mock in aiohttp's place."""
+    _rejected: bool = False
     _observed: _ObservedRequest | None = None
 
     @property
     def maybe_applied(self) -> bool:
-        """May a change have been made by it?"""
-        return self._request.changes and self.sent is not False and not self._response_error
+        """Whether it may have made a change."""
+        return self._request.changes and self.sent is not False and not self._rejected
 
     def __deepcopy__(self, _: object) -> "Attempt":
-        return self  # aioresponses copies what a request is given, and would begin to copy the event loop
+        return self  # aioresponses copies the arguments of a request, and would copy the event loop
 
-    async def send(self, seconds: float, on_status: OnHeaders) -> Response:
+    async def send(self, seconds: float, on_headers: OnHeaders) -> Response:
         """Send once; ``on_status`` hears of the answer before its body is read.
 
         Raises:
@@ -239,11 +239,11 @@ class Attempt:
         cancels = task.cancelling() if task else 0
         problem: BaseException
         try:
-            return await self._exchange(seconds, on_status)
+            return await self._exchange(seconds, on_headers)
         except asyncio.CancelledError as cancelled:
             if task is None or task.cancelling() > cancels or (cancels and not self._transport.connector.closed):
                 problem = _bare(cancelled)
-            else:  # nobody asked for it: a connector that is closed cancels what waits for it
+            else:  # not asked for: closing a connector cancels what waits for it
                 problem = self._failure(cancelled)
         except Exception as error:  # noqa: BLE001 - a borrowed connector, and hooks of the caller's, raise what they like
             stopped = task is not None and task.cancelling() > cancels  # a hook failed over a cancellation
@@ -255,7 +255,7 @@ class Attempt:
     async def __call__(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
-        """Pass the request on, with the key; aiohttp's own resend is kept from happening."""
+        """Pass the request on with the key; aiohttp does not resend it."""
         self._observed = cast(_ObservedRequest, request)
         self._observed.own_connection = self._fresh or not self._request.idempotent
         self._observed.transport = self._transport
@@ -268,7 +268,7 @@ class Attempt:
             reason = _reason(error)
         raise _ConnectionLostError(reason)
 
-    async def _exchange(self, seconds: float, on_status: OnHeaders) -> Response:
+    async def _exchange(self, seconds: float, on_headers: OnHeaders) -> Response:
         transport, request = self._transport, self._request
         if transport.connector.closed:
             raise _SessionClosedError
@@ -286,19 +286,19 @@ class Attempt:
                 proxy=None if transport.proxy is None else transport.proxy.reveal(),
                 middlewares=(self,),
             ) as answer:
-                self._response_error = not maybe_applied(answer.status)
-                on_status(answer.status, answer.headers)
+                self._rejected = not maybe_applied(answer.status)
+                on_headers(answer.status, answer.headers)
                 content = await _read(answer, transport.options.max_response_bytes)
         finally:
             transport.ended()
             if token is not None:
                 _traced.reset(token)
-            if self._observed is not None:  # it holds the key, and a traceback's frames hold us
+            if self._observed is not None:  # it holds the key, and frames of a traceback hold this object
                 self.sent, self._observed = self._observed.send_began, None
         return Response(status=answer.status, headers=answer.headers, body=content.removeprefix(_BYTE_ORDER_MARK))
 
     def _failure(self, error: BaseException) -> ShopError:
-        """Say in our terms how far the request got."""
+        """Make the error that says how far the request got."""
         label, sent = self._request.label, self.sent
         if isinstance(error, _TooLargeError):
             return DecodeError(
@@ -322,31 +322,31 @@ class Attempt:
 
 
 _UNSENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
-"""What says by its class that no connection came about, for where nothing was observed."""
+"""Errors that mean that no connection came about, for where nothing was observed."""
 _CERTIFICATES = (aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch)
 
 
 def _bare(error: BaseException) -> BaseException:
-    """Take off an exception the frames it came through, and what led to it: both may hold the key or a password."""
+    """Take an exception's frames, cause and context off it: they may hold the key or a password."""
     error.__cause__ = error.__context__ = None
     return error.with_traceback(None)
 
 
 class _TooLargeError(Exception):
-    """The body passed its cap."""
+    """The body is larger than allowed."""
 
 
 class _SessionClosedError(Exception):
     """The session was closed, or somebody closed its connector; aiohttp itself says so by a RuntimeError."""
 
 
-async def _read(answer: aiohttp.ClientResponse, most: int) -> bytes:
+async def _read(answer: aiohttp.ClientResponse, max_bytes: int) -> bytes:
     good = 200 <= answer.status < 300
     length = answer.content_length
-    if good and length is not None and length <= most and "Content-Encoding" not in answer.headers:
+    if good and length is not None and length <= max_bytes and "Content-Encoding" not in answer.headers:
         return await answer.read()
     pieces: list[bytes] = []
-    room = most
+    room = max_bytes
     try:
         async for piece in answer.content.iter_any():
             pieces.append(piece[:room])
@@ -380,11 +380,11 @@ _BROKEN = (
     ("TransferEncoding", "its body ends before its last chunk"),
     ("chunk", "its chunks are broken"),
 )
-"""What is wrong with an answer that aiohttp cannot read: a word of its error's class or message, and ours for it."""
+"""A word in the class or message of aiohttp's error for an unreadable answer, and our words for it."""
 
 
 def _reason(error: BaseException) -> str:
-    """Describe without quoting what was sent or received: the kind, and the system's own words by number."""
+    """Describe an error by its kind and by the system's words for its number; quote nothing sent or received."""
     reason = type(error).__name__
     match error:
         case _ConnectionLostError():
@@ -413,7 +413,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _system_words(error: OSError) -> str:
-    """The system's words for an error's number: ``strerror`` may hold whatever aiohttp wrote there, a URL among it."""
+    """The system's words for an error's number; aiohttp writes URLs into ``strerror``."""
     if isinstance(error, ssl.SSLError):
         reason: Any = error.reason
         return f": {reason}" if isinstance(reason, str) and _MNEMONIC.fullmatch(reason) else ""

@@ -1,4 +1,4 @@
-"""Pages on their way to a walk: started early, delivered in order, let go when the walk ends. Knows no HTTP."""
+"""Pages on their way to a walk: started early, delivered in order, cancelled when the walk ends. Knows no HTTP."""
 
 import asyncio
 from asyncio import Task
@@ -7,10 +7,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-import attrs
-
 from shopsdk._errors import SessionStateError, ShopError
 from shopsdk._models import Page
+from shopsdk._pagination.progress import Arrival
 
 T = TypeVar("T")
 
@@ -21,19 +20,8 @@ _TURNS_TO_THE_WIRE = 2
 """Turns of the event loop from a new task to its request's last byte: aiohttp writes a body in a task of its own."""
 
 
-@attrs.frozen(eq=False, repr=False)
-class Arrival(Generic[T]):
-    """A page that came, and when."""
-
-    number: int
-    """The page that was asked for."""
-    page: Page[T]
-    fallen: int
-    """By how much the total had fallen in all, from one answer to the next, when this one came: the walk's clock."""
-
-
-class ReadAhead(Generic[T]):
-    """Pages on their way: at most ``concurrency`` of them, delivered in order, but looked at in the order they came."""
+class Prefetcher(Generic[T]):
+    """Pages on their way, at most ``concurrency`` of them. They are delivered in order, but decoded as they come."""
 
     def __init__(
         self, read: Read, decode: Callable[[Any], Page[T]], concurrency: int, total: int | None = None
@@ -42,19 +30,19 @@ class ReadAhead(Generic[T]):
         self._decode = decode
         self._concurrency = concurrency
         self._total = total
-        self._fallen = 0
+        self._total_deleted = 0
         self._tasks: deque[tuple[int, Task[Any]]] = deque()
-        self._came: deque[tuple[int, Task[Any]]] = deque()  # as they came, not looked at yet
-        self._opened: dict[int, Arrival[T] | Exception] = {}
+        self._came: deque[tuple[int, Task[Any]]] = deque()  # in the order in which they came, not decoded yet
+        self._decoded: dict[int, Arrival[T] | Exception] = {}
 
-    async def send_off(self, first: int, last: int) -> None:
-        """Ask for what comes next, up to page ``last``, and see the requests off before anything else is done."""
-        if self._fill(first, last):
+    async def prefetch(self, first: int, last: int) -> None:
+        """Ask for the next pages, up to page ``last``, and let the requests leave before anything else is done."""
+        if self._start(first, last):
             for _ in range(_TURNS_TO_THE_WIRE):
                 await asyncio.sleep(0)
 
-    def _fill(self, first: int, last: int) -> bool:
-        """Start reading, unless a page has failed; says whether there was anything to start."""
+    def _start(self, first: int, last: int) -> bool:
+        """Start to read, unless a page has failed; return whether anything was started."""
         following = self._tasks[-1][0] + 1 if self._tasks else first
         end = min(last, first + self._concurrency - 1) + 1
         if following >= end or any(task.done() and (task.cancelled() or task.exception()) for _, task in self._tasks):
@@ -68,77 +56,66 @@ class ReadAhead(Generic[T]):
     def _note(self, number: int, task: Task[Any]) -> None:
         self._came.append((number, task))
 
-    async def take(self, number: int, last: int) -> Arrival[T]:
-        """Wait for the next page; the requests behind it, up to page ``last``, leave before it is decoded."""
+    async def get(self, number: int, last: int) -> Arrival[T]:
+        """Wait for the next page; the requests behind it, up to page ``last``, leave before it is decoded.
+
+        Raises:
+            ShopError: reading or decoding it failed; ``page`` is set.
+        """
         if not self._tasks:
-            self._fill(number, number)
+            self._start(number, number)
         _, task = self._tasks[0]
         if not task.done():
-            await _ended(task)
+            await asyncio.wait([task])  # not ``await task``: the caller's cancellation must not cancel the task
         self._tasks.popleft()
         try:
             if task.cancelled():
                 raise SessionStateError("the session was closed while this walk was under way")
             task.result()
-            await self.send_off(number + 1, last)
-            await self._open_up_to(number)
-            opened = self._opened.pop(number)
-            if isinstance(opened, Exception):
-                raise opened
+            await self.prefetch(number + 1, last)
+            await self._decode_up_to(number)
+            decoded = self._decoded.pop(number)
+            if isinstance(decoded, Exception):
+                raise decoded
         except ShopError as error:
             error.page = number
             raise
-        return opened
+        return decoded
 
-    async def _open_up_to(self, number: int) -> None:
+    async def _decode_up_to(self, number: int) -> None:
         while True:
             if self._came:
-                self._open(*self._came.popleft())
-            if number in self._opened:
+                self._decode_one(*self._came.popleft())
+            if number in self._decoded:
                 return
-            await asyncio.sleep(0)  # between two pages others have their turn
+            await asyncio.sleep(0)  # other tasks have their turn between two pages
 
-    def _open(self, number: int, task: Task[Any]) -> None:
-        """Decode an answer, and see whether the list has shrunk since the one before; errors wait for their turn."""
+    def _decode_one(self, number: int, task: Task[Any]) -> None:
+        """Decode an answer, and note whether the total has fallen since the one before; errors wait for their turn."""
         if task.cancelled() or task.exception() is not None:
             return
         try:
             page = self._decode(task.result())
         except Exception as error:  # noqa: BLE001 - raised in its turn
-            self._opened[number] = error
+            self._decoded[number] = error
             return
         if self._total is not None:
-            self._fallen += max(0, self._total - page.total)
+            self._total_deleted += max(0, self._total - page.total)
         self._total = page.total
-        self._opened[number] = Arrival(number, page, self._fallen)
+        self._decoded[number] = Arrival(number, page, self._total_deleted)
 
-    async def turn_back(self) -> None:
-        """Let go of all that is in flight or waits, but not of what its totals tell."""
-        await self.drop()
+    async def rewind(self) -> None:
+        """Cancel all that is in flight and drop all that waits, but count what its totals tell."""
+        await self.cancel()
         while self._came:
-            self._open(*self._came.popleft())
+            self._decode_one(*self._came.popleft())
             await asyncio.sleep(0)
-        self._opened.clear()
+        self._decoded.clear()
 
-    async def drop(self) -> None:
-        """Cancel what is in flight and wait until it has let go of its connections."""
+    async def cancel(self) -> None:
+        """Cancel all that is in flight, and wait until its connections are free."""
         tasks = [task for _, task in self._tasks]
         self._tasks.clear()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _ended(task: Task[Any]) -> None:
-    """Wait for a task. Not with ``await task``: our caller's cancellation and the task's must stay apart."""
-    waiter = task.get_loop().create_future()
-
-    def wake(_: object) -> None:
-        if not waiter.done():
-            waiter.set_result(None)
-
-    task.add_done_callback(wake)
-    try:
-        await waiter
-    finally:
-        task.remove_done_callback(wake)

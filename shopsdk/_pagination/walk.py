@@ -1,25 +1,27 @@
 """The walk: every row of a paginated list, once, in order, though rows vanish while it reads. Knows no HTTP.
 
-Pages are counted by offset, so a row deleted elsewhere pulls every later row forward: what stood first on page 5 now
-stands last on page 4, which was read already, and a plain loop never sees it. But the pages' ``total`` tells.
-The walk keeps a frontier: how many rows of the list the pages taken so far cover, and when that was. Its clock is the
-total: every answer's is compared with that of the answer before, so the walk knows how many rows were deleted, and how
-many inserted, between any two answers. Rows move forward by no more than the deletions since the frontier, so every row
-that was not yet read still stands at, or behind, the frontier less their number. A page that begins at or before that
-place cannot have skipped anything and is taken. One that begins behind it came too early: it is put aside, what is in
-flight is let go, and the walk goes on from the page that holds that place. When it comes back to the page put aside,
-that one is mostly good as it is, so a list that shrinks all the while is read to its end. What was delivered already is
-dropped there: by its place in the order, in O(1) memory, where rows are ordered by their ids, else by a set of keys.
+**Problem.** Pages count rows by offset. A row that is deleted elsewhere pulls every later row forward: the first row of
+page 5 becomes the last row of page 4, which was read already, and a plain loop never sees it.
+
+**Invariant.** The pages' ``total`` tells. The walk keeps a frontier: how many rows of the list the pages taken so far
+cover, and when that was. The total is its clock: each answer's is compared with that of the answer before, so the walk
+knows how many rows were deleted, and how many inserted, between any two answers. Rows move forward by no more than the
+deletions since the frontier. So every row that was not yet read still stands at, or behind, the frontier less their
+number, and a page that begins at or before that place cannot have skipped any: it is taken. A page that begins behind
+it came too held. It is held, what is in flight is cancelled, and the walk goes on from the page that holds that place.
+When it comes back to the held page, that one is mostly good as it is, so a list that shrinks all the while is read to
+its end. Rows that were delivered already are dropped: by their place in the order, in O(1) memory, if rows are ordered
+by their ids; else by a set of keys.
 
 Several pages in flight come back in any order, so a page may be older than the frontier. Then deletions in between only
-make it repeat rows; what may hide some is insertions in front, and those are counted just so.
-
-What no client can see: a deletion that an insertion hides from the total between two answers, or one between the
-server's count and its select; and answers that overtake one another on their way may swap what their totals tell.
+make it repeat rows. Insertions in front may hide some, and they are counted in the same way.
 
 A server is believed only as far as it answers what was asked: ``current_page`` and ``per_page`` must echo, rows must
-be in order and no more than asked, what repeats an earlier page must be explained by a total that grew, an end must
-leave nothing that the total counts, and 50 steps without a new row end the walk with an error.
+be in order and no more than asked, a repeat of an earlier page must be explained by a total that grew, the end must
+leave nothing that the total counts, and 50 pages without a new row end the walk with an error.
+
+**Limits.** No client can see a deletion that an insertion hides from the total between two answers, or one between the
+server's count and its select. Answers that overtake one another on their way may swap what their totals tell.
 """
 
 from collections.abc import AsyncGenerator, Callable, Hashable
@@ -28,8 +30,8 @@ from typing import Any, Generic, Literal, TypeVar
 import attrs
 
 from shopsdk._models import Page
-from shopsdk._pagination.prefetch import Arrival, Read, ReadAhead
-from shopsdk._pagination.progress import UNKNOWN_CAUSE, Progress, check_page_answer
+from shopsdk._pagination.prefetch import Prefetcher, Read
+from shopsdk._pagination.progress import UNKNOWN_CAUSE, Arrival, Progress, check_page_answer
 
 T = TypeVar("T")
 
@@ -44,51 +46,51 @@ class Walk(Generic[T]):
 
     read: Read
     decode: Callable[[Any], Page[T]] = _as_it_came
-    """Make a page of what was read; it is done once the requests behind it have left."""
+    """Make a page of what was read; called once the requests for the next pages have left."""
     per_page: int
     start_page: int = 1
     concurrency: int = 1
     key: Callable[[T], Hashable] | None = None
-    """What tells rows apart; None: nothing does, and repeats are not dropped."""
+    """The key of a row; None if rows have none, and then repeats are not dropped."""
     order: Literal["asc", "desc"] | None = None
-    """How the keys, which then are ints, must run; None: any way."""
+    """The order of the keys, which then are ints; None for any order."""
     after: Page[T] | None = None
     """Go on behind this page."""
     cause: str = UNKNOWN_CAUSE
-    """What an answer to another question most likely comes from."""
+    """The likely cause of an answer to another question, for messages."""
 
 
 class Walker(Generic[T]):
-    """A walk under way, as a plain object: each generator that users hold is the only one over it.
+    """A walk under way, as a plain object, so that each generator that users hold is the only one over it.
 
-    asyncio ends every generator by itself when its loop shuts down, so one inside another would be ended twice.
+    When a loop shuts down, asyncio ends every generator by itself: one inside another would be ended twice.
     """
 
     def __init__(self, plan: Walk[T]) -> None:
         after = plan.after
         self._per_page, self._cause = plan.per_page, plan.cause
-        self._state = Progress(plan.per_page, plan.key, plan.order, after, plan.cause)
-        self._reader = ReadAhead(plan.read, plan.decode, plan.concurrency, None if after is None else after.total)
+        self._progress = Progress(plan.per_page, plan.key, plan.order, after, plan.cause)
+        self._prefetcher = Prefetcher(plan.read, plan.decode, plan.concurrency, None if after is None else after.total)
         self._number = plan.start_page if after is None else after.current_page + 1
-        self._early: list[Arrival[T]] = []  # put aside until the pages before them have been read again
+        self._held_pages: list[Arrival[T]] = []  # until the pages before them have been read again
         self._ended = False
 
     async def next_page(self) -> Page[T] | None:
         """Find the next page with a new row, with its new rows only; None at the end.
 
         Raises:
-            PaginationError: the server cannot be trusted to have told everything.
-            ShopError: whatever reading it raised, with ``page`` set, after every page before it was delivered.
+            PaginationError: rows may be missing: the server ignored what was asked, or contradicts itself.
+            ShopError: reading it failed; ``page`` is set, and every page before it was delivered.
         """
         while not self._ended:
             arrival = await self._next_arrival()
             if arrival is None:
                 break
-            rows = self._state.accept(arrival)
+            rows = self._progress.accept(arrival)
             self._number += 1
-            self._ended = self._state.ended
+            self._ended = self._progress.ended
             if not self._ended:
-                await self._reader.send_off(self._number, self._last_wanted())
+                await self._prefetcher.prefetch(self._number, self._last_wanted())
             if rows:
                 page = arrival.page
                 return page if len(rows) == len(page.data) else attrs.evolve(page, data=rows)
@@ -96,28 +98,28 @@ class Walker(Generic[T]):
         return None
 
     async def close(self) -> None:
-        """Let go of the pages that are on their way."""
-        await self._reader.drop()
+        """Cancel the pages that are on their way."""
+        await self._prefetcher.cancel()
 
     async def _next_arrival(self) -> Arrival[T] | None:
-        """Find the page that comes next and may be taken; None where the server says that there is none."""
-        state, early = self._state, self._early
+        """Find the next page that may be taken; None if the server says that there is none."""
+        progress, held = self._progress, self._held_pages
         while True:
-            arrival = early.pop() if early and early[-1].number == self._number else None
-            if arrival is not None and not state.may_skip(arrival):
+            arrival = held.pop() if held and held[-1].number == self._number else None
+            if arrival is not None and not progress.may_skip(arrival):
                 return arrival
-            arrival = await self._reader.take(self._number, self._last_wanted())
-            if state.is_clamped(arrival):
+            arrival = await self._prefetcher.get(self._number, self._last_wanted())
+            if progress.is_clamped(arrival):
                 return None
             check_page_answer(arrival.page, self._number, self._per_page, self._cause)
-            if not state.may_skip(arrival):
+            if not progress.may_skip(arrival):
                 return arrival
-            early.append(arrival)
-            await self._reader.turn_back()
-            self._number = state.step_back(arrival)
+            held.append(arrival)
+            await self._prefetcher.rewind()
+            self._number = progress.step_back(arrival)
 
     def _last_wanted(self) -> int:
-        return self._early[-1].number - 1 if self._early else self._state.horizon
+        return self._held_pages[-1].number - 1 if self._held_pages else self._progress.prefetch_until
 
 
 async def walk(plan: Walk[T]) -> AsyncGenerator[Page[T], None]:
