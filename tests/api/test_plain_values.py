@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 import shopsdk
 import shopsdk.export
 from shopsdk import AsyncSession, Customer, PaginationError
+from shopsdk._api import arguments
 from shopsdk._api.arguments import balance_amount, customer_filters
 from shopsdk._http.request import make_request, plain_json
 from shopsdk._http.session import core_of
@@ -89,7 +90,9 @@ class Values:
     direction: str
 
 
-TEXT = st.text(min_size=1, max_size=20).filter(lambda text: text.isprintable() and text.strip() not in {"", ".", ".."})
+TEXT = st.text(min_size=1, max_size=20).filter(
+    lambda text: text.isprintable() and text.strip(arguments._INVISIBLE + " ") not in {"", ".", ".."}
+)
 VALUES = st.builds(
     Values,
     number=st.integers(1, 10**9),
