@@ -1,7 +1,7 @@
 """What the answers to changes say."""
 
 from shopsdk._codec.json import parse
-from shopsdk._codec.narrow import as_object
+from shopsdk._codec.strict import as_object
 from shopsdk._http.request import Request
 from shopsdk._http.response import Response, sanitize
 from shopsdk._http.session import AsyncSession, core_of

@@ -12,7 +12,7 @@ from itertools import islice
 from shopsdk._api import routes
 from shopsdk._api.arguments import reference_marker
 from shopsdk._codec.json import decode
-from shopsdk._codec.scalars import WHOLE
+from shopsdk._codec.strict import INTEGER
 from shopsdk._errors import PaginationError, TransportError
 from shopsdk._http.lifecycle import Core
 from shopsdk._http.request import Request, likely_cause, redact_emails, uncached
@@ -134,7 +134,7 @@ def _check_echo(page: Ledger, number: int, cause: str) -> None:
 
 
 def _total(page: Ledger) -> int:
-    counted = page.last_page is not None and isinstance(page.total, int | str) and WHOLE.fullmatch(str(page.total))
+    counted = page.last_page is not None and isinstance(page.total, int | str) and INTEGER.fullmatch(str(page.total))
     return int(page.total) if counted else 0
 
 

@@ -1,8 +1,8 @@
-"""The fast road in: msgspec straight into the attrs classes, and what has to be minded around it.
+"""The fast path in: msgspec straight into the attrs classes, and what has to be checked around it.
 
-msgspec is strict, and quick because it makes no detour; but it takes money in forms that are no plain decimals, and
-leaves times naive. A body that might hold such money is not sent down this road at all, and times are made aware UTC in
-place, past the frozen class, all rows of a page at once.
+msgspec is strict, and quick because it makes no detour. But it takes money in forms that are no plain decimals, and
+leaves times naive. So the money of all rows is checked after it, and their times are made aware UTC in place, past the
+frozen class. A body that fails goes the strict path.
 """
 
 import re
@@ -19,14 +19,14 @@ from uuid import UUID
 import attrs
 import msgspec
 
-from shopsdk._codec.strict import UNREADABLE, is_attrs
+from shopsdk._codec.strict import DECODE_ERRORS, InvalidValueError, is_attrs
 from shopsdk._models import Ledger, Page
 
-_Fix = Callable[[list[Any]], None]
+_Postprocess = Callable[[list[Any]], None]
 
 
 class _Row(msgspec.Struct, gc=False):
-    """Any row, of which nothing is kept."""
+    """Any row; nothing of it is kept."""
 
 
 class _Rows(msgspec.Struct):
@@ -41,23 +41,24 @@ def count_rows_unread(body: bytes) -> int:
     """Count the rows of a list, bare or under ``data``, at 24 bytes for each; 0 where this is no list of objects."""
     try:
         return len(_bare_rows.decode(body) if body.lstrip()[:1] == b"[" else _rows_within.decode(body).data)
-    except UNREADABLE:
+    except DECODE_ERRORS:
         return 0
 
 
 @attrs.frozen(eq=False, repr=False)
-class FastRoad:
-    """A decoder, what to look out for before it, and what to set right after it."""
+class FastPath:
+    """A decoder, what rules it out, and what to check and convert after it."""
 
     decoder: msgspec.json.Decoder[Any]
-    unsure: Callable[[bytes], bool]
-    """Does this body hold what msgspec might read otherwise than the exact road?"""
-    fix: _Fix | None
+    needs_strict: Callable[[bytes], bool]
+    """Whether the strict path must read this body, because msgspec might read it otherwise."""
+    postprocess: _Postprocess | None
+    """Checks and converts decoded values in place; raises InvalidValueError where the strict path must decide."""
 
 
 @cache
-def fast_road(as_type: Any) -> FastRoad | None:
-    """Make the fast road into a type; None where only the exact road will do."""
+def fast_path(as_type: Any) -> FastPath | None:
+    """Make the fast path into a type; None if only the strict path will do."""
     fields = [kind for cls in _classes(as_type) for _, kind in _fields(cls)]
     if not (_plain(as_type) and all(_plain(part) for kind in fields for part in _parts(kind) if part not in _GUARDED)):
         return None
@@ -65,15 +66,16 @@ def fast_road(as_type: Any) -> FastRoad | None:
         decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(as_type, float_hook=Decimal)
     except TypeError:  # such as a union of two classes
         return None
-    return FastRoad(decoder, _unsure(as_type), _times(as_type))
+    # No field of a ledger's envelope is required, so numbers under ``meta`` would be overlooked.
+    return FastPath(decoder, _may_have_meta if as_type is Ledger else _never, _postprocess_of(as_type))
 
 
 _GUARDED = (Decimal, datetime)
-"""What the fast road reads too freely; guarded where it is a field's own type, by ``_unsure`` and ``_times``."""
+"""Types that msgspec reads too freely. ``_postprocess_of`` guards them where they are a field's own type."""
 
 
 def _plain(kind: Any) -> bool:
-    """Is all of this guarded, and nothing of it that only the exact road minds?"""
+    """Whether all of this is guarded, and nothing in it needs the strict path."""
     origin: Any = get_origin(kind)
     if origin is list or origin is Page or origin in {Union, UnionType}:
         return all(map(_plain, get_args(kind)))
@@ -91,7 +93,7 @@ _NUMBERS = (int, float, Decimal, UUID, Any, object)
 
 
 def _hashes_numbers(kind: Any) -> bool:
-    """Is there a set of numbers in this, or a mapping by numbers? Only the exact road minds those that share a hash."""
+    """Whether there is a set of numbers, or a mapping by numbers: the strict path refuses many that share a hash."""
     origin: Any = get_origin(kind) or kind
     args = get_args(kind)
     hashed = args or (Any,) if origin in _SETS else args[:1] if origin in _MAPPINGS else ()
@@ -103,36 +105,20 @@ def _leaves(kind: Any) -> list[Any]:
 
 
 def _is_known(leaf: Any) -> bool:
-    """Is this a class without fields of its own, a type variable or a literal's value, and no alias of another type?"""
+    """Whether this is a class without fields, a type variable or a literal's value, and no alias of another type."""
     return not any(getattr(leaf, name, None) for name in ("__supertype__", "__value__", "__annotations__"))
 
 
-_WRITTEN_OTHERWISE = re.compile(rb"\\u00[3-7]").search
-"""A letter or digit that is written as an escape, which no encoder does: it could hide a field's name."""
+_ESCAPED_LETTER = re.compile(rb"\\u00[3-7]").search
+"""A letter or digit that is written as an escape, as no encoder does: it could hide the name of a field."""
 
 
-def _unsure(as_type: Any) -> Callable[[bytes], bool]:
-    """Search for a Decimal field that is not plain: msgspec reads "NaN", "1_000", " 1.5 " and 1e999999999 as well."""
-    names = sorted({name for cls in _classes(as_type) for name, kind in _fields(cls) if Decimal in _parts(kind)})
-    not_money = [_not_money(name) for name in names]
-    by_meta = as_type is Ledger  # nothing of its envelope is certain, so one under ``meta`` would be overlooked
-
-    def unsure(body: bytes) -> bool:
-        for search in not_money:
-            if search(body):
-                return True
-        escape = body.find(b"\\") if not_money else -1
-        return (escape >= 0 and bool(_WRITTEN_OTHERWISE(body, escape))) or (by_meta and b'"meta"' in body)
-
-    return unsure
+def _may_have_meta(body: bytes) -> bool:
+    return b'"meta"' in body or _ESCAPED_LETTER(body) is not None
 
 
-def _not_money(name: str) -> Callable[[bytes], object]:
-    """Search for one field: the pattern begins with its name, which is found faster than a quote is."""
-    key, number = re.escape(name), r"-?[0-9]{1,30}(?:\.[0-9]{1,30})?"
-    usual = r':"-?[0-9]{1,30}\.[0-9]{1,30}"'
-    plain = rf'"{number}"|{number}\s*[,}}]|null\b'
-    return re.compile(rf'{key}"(?!{usual})(?<="{key}")\s*+:\s*+(?!{plain})'.encode()).search
+def _never(_: bytes) -> bool:
+    return False
 
 
 def _classes(as_type: Any) -> set[Any]:
@@ -159,8 +145,8 @@ def _parts(kind: Any) -> tuple[Any, ...]:
     return get_args(kind) if get_origin(kind) in {Union, UnionType} else (kind,)
 
 
-def _times(as_type: Any, within: frozenset[Any] = frozenset()) -> _Fix | None:
-    """Make a function that turns every time in decoded values into aware UTC, in place, past the frozen class.
+def _postprocess_of(as_type: Any, within: frozenset[Any] = frozenset()) -> _Postprocess | None:
+    """Make the function that checks all money in decoded values, and turns all times into aware UTC.
 
     It takes all values of a kind at once, and goes through them field by field: half the cost of going row by row.
     """
@@ -168,48 +154,78 @@ def _times(as_type: Any, within: frozenset[Any] = frozenset()) -> _Fix | None:
     cls: Any = origin or as_type
     args = get_args(as_type)
     if cls is list and args:
-        fix_items = _times(args[0], within)
-        return None if fix_items is None else lambda lists: fix_items([item for items in lists for item in items])
+        of_items = _postprocess_of(args[0], within)
+        return None if of_items is None else lambda lists: of_items([item for items in lists for item in items])
     if cls is Page and args:
-        fix_rows = _times(args[0], within)
-        return None if fix_rows is None else lambda pages: fix_rows([row for page in pages for row in page.data])
+        of_rows = _postprocess_of(args[0], within)
+        return None if of_rows is None else lambda pages: of_rows([row for page in pages for row in page.data])
     if not is_attrs(cls):
         return None
-    if cls in within:  # a class that holds itself: its own fixer, once that is made
-        return lambda values: _fix_times(cls, values)
-    within |= {cls}
+    if cls in within:  # a class that holds itself: looked up once it is made
+        return lambda values: _postprocess_later(cls, values)
+    steps = _steps(cls, within | {cls})
+    if len(steps) < 2:
+        return steps[0] if steps else None
+
+    def run_steps(values: list[Any]) -> None:
+        for step in steps:
+            step(values)
+
+    return run_steps
+
+
+def _steps(cls: Any, within: frozenset[Any]) -> list[_Postprocess]:
     fields = _fields(cls)
-    fixes = [_fix_field(cls, name) for name, kind in fields if datetime in _parts(kind)]
-    fixes += [
-        _fix_within(name, part, fix) for name, kind in fields for part in _parts(kind) if (fix := _times(part, within))
-    ]
-    if len(fixes) < 2:
-        return fixes[0] if fixes else None
-
-    def fix_all(values: list[Any]) -> None:
-        for fix in fixes:
-            fix(values)
-
-    return fix_all
+    steps = [_check_money(name) for name, kind in fields if Decimal in _parts(kind)]
+    steps += [_convert_times(cls, name) for name, kind in fields if datetime in _parts(kind)]
+    for name, kind in fields:
+        for part in _parts(kind):
+            if inner := _postprocess_of(part, within):
+                steps.append(_postprocess_within(name, part, inner))
+    return steps
 
 
-def _fix_times(cls: Any, values: list[Any]) -> None:
-    road = fast_road(cls)
-    if values and road is not None and road.fix is not None:
-        road.fix(values)
+def _postprocess_later(cls: Any, values: list[Any]) -> None:
+    path = fast_path(cls)
+    if values and path is not None and path.postprocess is not None:
+        path.postprocess(values)
 
 
-def _fix_field(cls: Any, name: str) -> _Fix:
+_MAX_MONEY_CHARS = 21
+"""Characters of an amount that is surely below 10^30 with at most 20 decimals; longer ones go the strict path."""
+
+
+def _check_money(name: str) -> _Postprocess:
+    """Make the check of one field: msgspec takes "NaN" and 1e999999999 for money.
+
+    It looks at text, since comparisons depend on the caller's decimal context, under which min and max may hide a NaN.
+    Only a number with an exponent, NaN and Infinity have a letter in their text.
+    """
+    get = attrgetter(name)
+
+    def check(values: list[Any]) -> None:
+        texts = set(map(str, map(get, values)))
+        texts.discard("None")
+        if texts and (max(map(len, texts)) > _MAX_MONEY_CHARS or _LETTER("".join(texts))):
+            raise InvalidValueError("expected a finite plain decimal")
+
+    return check
+
+
+_LETTER = re.compile("[A-Za-z]").search
+
+
+def _convert_times(cls: Any, name: str) -> _Postprocess:
     get, put = attrgetter(name), _setter(cls, name)
 
-    def fix(values: list[Any]) -> None:
+    def convert(values: list[Any]) -> None:
         for value, moment in zip(values, map(get, values), strict=True):
             if moment is None or moment.tzinfo is UTC:
                 continue
             # An eighth of the cost of replace(tzinfo=UTC), and the same: the day and time that it says, but in UTC.
             put(value, _AWARE + (moment - _NAIVE) if moment.tzinfo is None else moment.astimezone(UTC))
 
-    return fix
+    return convert
 
 
 _NAIVE = datetime(2000, 1, 1)  # noqa: DTZ001 - what naive times are measured from
@@ -224,7 +240,7 @@ def _setter(cls: Any, name: str) -> Callable[[Any, object], None]:
     return lambda value, new: object.__setattr__(value, name, new)
 
 
-def _fix_within(name: str, kind: Any, fix: _Fix) -> _Fix:
+def _postprocess_within(name: str, kind: Any, inner: _Postprocess) -> _Postprocess:
     get = attrgetter(name)
     cls: Any = get_origin(kind) or kind
-    return lambda values: fix([part for part in map(get, values) if isinstance(part, cls)])
+    return lambda values: inner([part for part in map(get, values) if isinstance(part, cls)])

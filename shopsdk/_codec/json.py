@@ -1,9 +1,9 @@
-"""Bytes to attrs and back: the only place that knows cattrs and msgspec.
+"""JSON to attrs classes and back: the way in and out of the codec, which alone knows cattrs and msgspec.
 
-Two roads in. The fast one is msgspec, which decodes JSON straight into the attrs classes; it is strict, and takes what
-the API is documented to send. What it refuses, and the few things it would take but should not,
-go the exact road: JSON with exact numbers, PHP's habits set straight, then cattrs with hooks that read leniently and
-convert nothing silently. Whatever both take, both read alike. Only the exact road raises, so every error has its path.
+There are two paths in. The fast one is msgspec, which decodes JSON straight into the attrs classes. It is strict, and
+takes what the API is documented to send. What it refuses, and the few things that it would take but should not, go the
+strict path: JSON with exact numbers, then cattrs, with hooks that read PHP's habits and convert nothing silently. What
+both take, both read alike. Only the strict path raises, so every error has its path in the document.
 """
 
 from collections.abc import Iterable
@@ -13,18 +13,17 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
-from shopsdk._codec.fast import count_rows_unread, fast_road
-from shopsdk._codec.narrow import as_object
-from shopsdk._codec.strict import UNREADABLE, UnreadableError, count_rows, exact
+from shopsdk._codec.fast import count_rows_unread, fast_path
+from shopsdk._codec.strict import DECODE_ERRORS, UnreadableError, as_object, count_rows, structure
 from shopsdk._errors import DecodeError, PaginationError, ShopError
 
 T = TypeVar("T")
 
 _LARGE_BODY = 128 * 2**10
-"""Bytes; a page of 100 customers has 35,000. What is smaller cannot hold enough rows to do harm."""
+"""Bytes; a page of 100 customers has 35,000. A smaller body cannot hold enough rows to do harm."""
 
-_MOST_CONTAINERS = 1_000_000
-"""Lists and objects in one document whose type nothing is known of: each takes some 80 bytes, though ``[]`` has two."""
+_MAX_CONTAINERS = 1_000_000
+"""Lists and objects in one document of unknown type: each takes some 80 bytes of memory, though ``[]`` has two."""
 _LARGE_ERROR = 256 * 2**10
 """Bytes of an error beyond which its JSON is not read."""
 
@@ -33,7 +32,7 @@ _parser = msgspec.json.Decoder(float_hook=Decimal)
 
 
 def encode(value: object) -> bytes:
-    """Write JSON, a Decimal as an exact number. What JSON cannot say is refused: msgspec would make nan null.
+    """Write JSON, a Decimal as an exact number. Values that JSON cannot hold are refused: msgspec would make nan null.
 
     Raises:
         ValueError: a number that is not finite, a text that is not Unicode, or a value that holds itself.
@@ -71,17 +70,17 @@ def parse(body: bytes, *, label: str = "", changes: bool = False) -> Any:
         DecodeError: the body is not JSON, or holds more than a million lists and objects.
     """
     try:
-        if len(body) <= _MOST_CONTAINERS or body.count(b"[") + body.count(b"{") <= _MOST_CONTAINERS:
+        if len(body) <= _MAX_CONTAINERS or body.count(b"[") + body.count(b"{") <= _MAX_CONTAINERS:
             return _parser.decode(body)
-        reason = f"it holds more than {_MOST_CONTAINERS} lists and objects"
-    except UNREADABLE:
+        reason = f"it holds more than {_MAX_CONTAINERS} lists and objects"
+    except DECODE_ERRORS:
         reason = "it is not JSON (a page of a proxy or a login?), or cut short" if body.strip() else "it is empty"
     body = b""  # a traceback with its locals would show it
     raise DecodeError(f"cannot read the answer to {label}: {reason}", maybe_applied=changes)
 
 
 def incomplete(body: bytes, *, label: str, changes: bool) -> DecodeError | None:
-    """Say what is wrong with a body that is no whole JSON: empty, cut short, or a page of a proxy's; else None.
+    """Make the error of a body that is no whole JSON: empty, cut short, or a proxy's page; else None.
 
     It is judged by its first and last byte, and parsed only where they are no brackets.
     """
@@ -105,13 +104,13 @@ def parse_or_none(body: bytes) -> object:
 
 
 def check_type(as_type: Any) -> None:
-    """Refuse what nothing can be decoded into, such as a value, or a class whose annotations cannot be resolved.
+    """Refuse a type that nothing can be decoded into, such as a value, or a class with annotations that do not resolve.
 
     Raises:
         TypeError: it is no type that can be decoded into.
     """
     try:
-        fast_road(as_type)
+        fast_path(as_type)
     except (TypeError, NameError) as error:
         reason = str(error)
     else:
@@ -127,8 +126,8 @@ def decode(body: bytes, as_type: type[T], *, label: str = "", changes: bool = Fa
         as_type: what to read it into.
         label: the request it answers, for the message of an error.
         changes: whether that request was a change, for ``maybe_applied``.
-        max_rows: the most rows that may have been asked for. More are refused before the exact road reads any, and, in
-            a large body, before the fast one does. Fewer than these are for the caller to count.
+        max_rows: the most rows that may have been asked for. More are refused before the strict path reads any, and,
+            in a large body, before the fast one does.
 
     Raises:
         DecodeError: the body is not JSON, or a value in it cannot be read as what the type says.
@@ -139,14 +138,14 @@ def decode(body: bytes, as_type: type[T], *, label: str = "", changes: bool = Fa
     problem: ShopError | None = None
     if max_rows is not None and len(body) > _LARGE_BODY:
         problem = _miscounted(count_rows_unread(body), max_rows)
-    road = fast_road(kind) if problem is None else None
-    if road is not None and not road.unsure(body):
+    path = fast_path(kind) if problem is None else None
+    if path is not None and not path.needs_strict(body):
         try:
-            value: T = road.decoder.decode(body)
-            if road.fix is not None:
-                road.fix([value])
-        except UNREADABLE:
-            pass  # the exact road decides, and says where
+            value: T = path.decoder.decode(body)
+            if path.postprocess is not None:
+                path.postprocess([value])
+        except DECODE_ERRORS:
+            pass  # the strict path decides, and says where
         else:
             return value
     try:
@@ -154,7 +153,7 @@ def decode(body: bytes, as_type: type[T], *, label: str = "", changes: bool = Fa
             document = parse(body, label=label, changes=changes)
             problem = None if max_rows is None else _miscounted(count_rows(document), max_rows)
         if problem is None:
-            return exact(document, as_type)
+            return structure(document, as_type)
     except UnreadableError as error:
         message = f"cannot read the answer to {label} at {error.path}{error.row}: {error}"
         problem = DecodeError(message, path=error.path, maybe_applied=changes)

@@ -29,7 +29,7 @@ from urllib.parse import quote, urlencode
 import attrs
 
 from shopsdk._checks import check_params, path_segment, plain_text, unicode_text
-from shopsdk._codec.narrow import as_object
+from shopsdk._codec.strict import as_object
 from shopsdk._config import ListParams
 
 _LIKELY_CAUSES: dict[ListParams, str] = {

@@ -7,8 +7,7 @@ from itertools import islice
 
 import attrs
 
-from shopsdk._codec.narrow import as_list, as_object
-from shopsdk._codec.scalars import kind_of
+from shopsdk._codec.strict import as_list, as_object, kind_of
 from shopsdk._errors import (
     AuthenticationError,
     InvalidRequestError,

@@ -1101,7 +1101,17 @@ async def test_zstd_is_nobody_elses(small: Sandbox, tmp_path: Path, monkeypatch:
 
 def test_one_module_opens_files() -> None:
     """Files are opened by the module that does so safely, and by no other of the export."""
-    opens = {"open", "OSFile", "memory_map", "fdopen", "FileIO", "write_bytes", "write_text", "read_bytes", "read_text"}
+    opens = {
+        "open",
+        "OSFile",
+        "memory_map",
+        "fdopen",
+        "FileIO",
+        "write_bytes",
+        "write_text",
+        "read_bytes",
+        "read_text",
+    }
     found: set[str] = set()
     for path in Path(shopsdk.export.__file__).parent.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

@@ -89,7 +89,7 @@ async def test_no_whole_json_after_all_attempts_is_a_decode_error(call: str) -> 
     assert ("code" in call or "change" in call) is caught.value.maybe_applied
 
 
-UNREADABLE = {
+DECODE_ERRORS = {
     "another shape": b'[{"id": "no number"}]',
     "cut behind a row": b'{"current_page": 1, "data": [{"id": 7}',
     "two documents": b'{"a": 1}{"b": 2}',
@@ -100,11 +100,11 @@ UNREADABLE = {
 
 
 @pytest.mark.parametrize("call", ["one customer", "a page", "a walk"])
-@pytest.mark.parametrize("body", UNREADABLE)
+@pytest.mark.parametrize("body", DECODE_ERRORS)
 async def test_what_cannot_be_read_is_not_asked_for_again(body: str, call: str) -> None:
     """A body that is whole and of another shape, or larger than the session allows, would come again as it is."""
     make, good = READS[call]
-    async with raw_server(answer(raw=UNREADABLE[body]), answer(good)) as server:
+    async with raw_server(answer(raw=DECODE_ERRORS[body]), answer(good)) as server:
         async with server.session(clock=InstantClock(), max_response_bytes=4096) as session:
             with pytest.raises(DecodeError):
                 await make(session)

@@ -636,7 +636,7 @@ async def test_a_lost_edit_by_a_tunnel_stays_in_doubt_and_is_sent_once(call: str
 
 # --- why an answer cannot be read
 
-UNREADABLE: dict[str, tuple[bytes, str]] = {
+DECODE_ERRORS: dict[str, tuple[bytes, str]] = {
     "brotli": (answer(raw=b"abc", headers={"Content-Encoding": "br"}), "encoding that was not asked for"),
     "zstandard": (answer(raw=b"abc", headers={"Content-Encoding": "zstd"}), "encoding that was not asked for"),
     "damaged gzip": (answer(raw=b"abc", headers={"Content-Encoding": "gzip"}), "damaged, or in an encoding"),
@@ -658,10 +658,10 @@ UNREADABLE: dict[str, tuple[bytes, str]] = {
 
 
 @pytest.mark.parametrize("call", ["read", "post"])
-@pytest.mark.parametrize("name", UNREADABLE)
+@pytest.mark.parametrize("name", DECODE_ERRORS)
 async def test_an_answer_that_cannot_be_read_says_why(name: str, call: str) -> None:
     """The reason is named in words of ours, and nothing of the answer is quoted."""
-    data, words = UNREADABLE[name]
+    data, words = DECODE_ERRORS[name]
     async with raw_server(close_after(data)) as server:
         async with server.session(retry=RetryPolicy(attempts=1)) as session:
             with pytest.raises(TransportError, match=words) as caught:
