@@ -12,14 +12,14 @@ from rich.text import Text
 from shopsdk import Page
 from shopsdk.cli._console import SafeConsole
 from shopsdk.cli._stdio import drawing, printable, put
-from shopsdk.export import plain
+from shopsdk.export import to_plain
 
 _UNLIMITED = 10_000
 
 
 def show_json(value: object, **more: object) -> None:
     """Print a model, or a list or page of them, as JSON; ``more`` are fields to add to a model's own."""
-    data = plain(value)
+    data = to_plain(value)
     if more:
         data |= more
     if isinstance(value, Page):
@@ -45,7 +45,7 @@ def show_table(rows: Sequence[object], columns: Sequence[str], *, spare: Sequenc
     for name in columns:
         table.add_column(name.replace("_", " "), overflow="fold", no_wrap=not terminal)
     for row in rows:
-        data = plain(row)
+        data = to_plain(row)
         table.add_row(*[cell(data[name]) for name in columns])
     _print(table)
     return left_out
@@ -53,14 +53,14 @@ def show_table(rows: Sequence[object], columns: Sequence[str], *, spare: Sequenc
 
 def _width(rows: Sequence[object], columns: Sequence[str]) -> int:
     """How wide a table is whose cells are on one line each, the gaps included."""
-    table = [plain(row) for row in rows]
+    table = [to_plain(row) for row in rows]
     return sum(max(len(name), *(cell(row[name]).cell_len for row in table), 0) + 3 for name in columns)
 
 
 def show_record(record: object) -> None:
     """Print one model, a field to a line."""
     table = Table(box=None, show_header=False, pad_edge=False)
-    for name, value in plain(record).items():
+    for name, value in to_plain(record).items():
         table.add_row(Text(name.replace("_", " "), style="bold"), cell(value))
     _print(table)
 

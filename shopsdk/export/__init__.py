@@ -12,14 +12,19 @@ Nothing under the final name is ever half a file, and nothing that was read has 
 ``export_customers``.
 """
 
-from shopsdk.export._errors import CheckpointError, ExportError
 from shopsdk.export._export import Destination, export_customers
-from shopsdk.export._report import OnProgress
-from shopsdk.export._rows import COLUMNS, Format, plain
+from shopsdk.export._part import IfExists
+from shopsdk.export._rows import COLUMNS, Format, to_plain
 from shopsdk.export._shops import ShopsSummary, export_shops
-from shopsdk.export._sink import CustomerSink
-from shopsdk.export._summary import ExportProgress, ExportSummary, Stage
-from shopsdk.export._target import IfExists
+from shopsdk.export._summary import (
+    CheckpointError,
+    CustomerSink,
+    ExportError,
+    ExportProgress,
+    ExportSummary,
+    OnProgress,
+    Stage,
+)
 from shopsdk.export._text import escape_formula, unescape_formula
 
 __all__ = [
@@ -38,6 +43,6 @@ __all__ = [
     "escape_formula",
     "export_customers",
     "export_shops",
-    "plain",
+    "to_plain",
     "unescape_formula",
 ]

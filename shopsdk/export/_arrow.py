@@ -12,12 +12,11 @@ from contextlib import suppress
 from typing import IO, Any
 
 from shopsdk import Customer
-from shopsdk.export._compress import arrow
 from shopsdk.export._disk import BLOCK
-from shopsdk.export._errors import CheckpointError, ExportError
 from shopsdk.export._part import PartFile
 from shopsdk.export._rows import MONEY_COLUMNS, SHOP_ID, TEXT_COLUMNS, TIME_COLUMNS, column_reader
-from shopsdk.export._text import Encoder
+from shopsdk.export._summary import CheckpointError, ExportError
+from shopsdk.export._text import Encoder, arrow
 
 _ROW_GROUP = 16_384
 """Rows: few, since a row group costs several times what its rows take in memory while it is written."""
@@ -51,7 +50,7 @@ def arrow_encoder(columns: Sequence[str], shop_id: int | None) -> Encoder:
     return Encoder(schema.serialize().to_pybytes(), batch)
 
 
-def assemble(parts: Iterable[PartFile], file: IO[bytes], columns: Sequence[str]) -> None:
+def assemble_parquet(parts: Iterable[PartFile], file: IO[bytes], columns: Sequence[str]) -> None:
     """Put Arrow streams, one after another, together into one Parquet file.
 
     Raises:

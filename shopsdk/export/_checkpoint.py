@@ -20,7 +20,7 @@ import msgspec
 
 from shopsdk import Customer, Page
 from shopsdk.export._disk import BLOCK, open_existing, path_of, release, remove
-from shopsdk.export._errors import CheckpointError
+from shopsdk.export._summary import CheckpointError
 
 _VERSION = 1
 _MAX_BYTES = 256 * 2**20
@@ -42,7 +42,7 @@ _Parameter = None | bool | int | str | list[str] | dict[str, str]
 
 
 @attrs.frozen(kw_only=True)
-class Mark:
+class Position:
     """A place in the file where a page ends."""
 
     offset: _Count
@@ -117,7 +117,7 @@ class Journal:
             return None if head is None else head.parameters
         return None
 
-    def marks(self, start: int | None = None) -> Iterator[tuple[Mark, int]]:
+    def positions(self, start: int | None = None) -> Iterator[tuple[Position, int]]:
         """Read the marks, each with where its line ends. A torn line and what follows it are left out.
 
         Args:
@@ -131,24 +131,24 @@ class Journal:
             next(lines, None)
         offset = 0
         for line, end in lines:
-            mark = self._decode(line, Mark)
-            if mark is None:
+            position = self._decode(line, Position)
+            if position is None:
                 return
-            if mark.offset < offset:
+            if position.offset < offset:
                 raise self.damaged("its offsets fall")
-            offset = mark.offset
-            yield mark, end
+            offset = position.offset
+            yield position, end
 
-    def last(self) -> Mark | None:
+    def last(self) -> Position | None:
         """Read the last mark; None where there is none.
 
         Raises:
             CheckpointError: it is damaged, or not what an export writes.
         """
-        last: Mark | None = None
+        last: Position | None = None
         if self.parameters() is not None:
-            for mark, _ in self.marks():
-                last = mark
+            for position, _ in self.positions():
+                last = position
         return last
 
     def _lines(self, start: int) -> Iterator[tuple[bytes, int]]:
@@ -182,31 +182,31 @@ class Journal:
             " if_exists='replace' and without resume=True"
         )
 
-    def last_good(self, part: IO[bytes]) -> tuple[Mark, int] | None:
+    def last_good(self, part: IO[bytes]) -> tuple[Position, int] | None:
         """Find the last mark up to which the file can be trusted, and where its line ends; None where there is none.
 
         Raises:
             CheckpointError: the marks are not what an export writes.
         """
         size = os.fstat(part.fileno()).st_size
-        good: tuple[Mark, int] | None = None
-        for mark, end in self.marks():
-            if mark.synced and mark.offset <= size:
-                good = mark, end
+        good: tuple[Position, int] | None = None
+        for position, end in self.positions():
+            if position.synced and position.offset <= size:
+                good = position, end
         offset, start = (0, None) if good is None else (good[0].offset, good[1])
         part.seek(offset)
         budget = _MAX_UNSYNCED
-        for mark, end in self.marks(start):
-            length = mark.offset - offset
+        for position, end in self.positions(start):
+            length = position.offset - offset
             budget -= length
-            if budget < 0 or length < 0 or _checksum(part, length) != mark.crc:
+            if budget < 0 or length < 0 or _checksum(part, length) != position.crc:
                 break
-            good, offset = (mark, end), mark.offset
+            good, offset = (position, end), position.offset
         return good
 
     def ids(self, end: int) -> frozenset[int]:
         """Read the ids of all marks up to the end of a line."""
-        return frozenset(number for mark, ends in self.marks() if ends <= end for number in mark.ids)
+        return frozenset(number for position, ends in self.positions() if ends <= end for number in position.ids)
 
     def begin(self, parameters: dict[str, object]) -> None:
         """Begin anew."""
@@ -218,10 +218,10 @@ class Journal:
         self._file.truncate(size)
         self._file.seek(size)
 
-    def add(self, mark: Mark) -> None:
+    def add(self, position: Position) -> None:
         """Write a line; one that speaks of synced bytes is synced itself."""
-        write_all(self._file, msgspec.json.encode(mark) + b"\n")
-        if mark.synced:
+        write_all(self._file, msgspec.json.encode(position) + b"\n")
+        if position.synced:
             os.fsync(self._file.fileno())
 
     def remove(self) -> None:

@@ -29,7 +29,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from shopsdk.export._errors import CheckpointError
+from shopsdk.export._summary import CheckpointError
 
 _PRIVATE = 0o600
 _OTHERS_WRITE = 0o022

@@ -8,16 +8,14 @@ from contextlib import ExitStack, aclosing
 from typing import BinaryIO, Unpack, cast
 
 from shopsdk import AsyncSession, CustomerFilters, OrderColumn, OrderDirection
-from shopsdk.export._checkpoint import Mark, write_all
+from shopsdk.export._checkpoint import Position, write_all
 from shopsdk.export._disk import state_of
-from shopsdk.export._file import Job, fill, pump, whole
-from shopsdk.export._plan import Layout, Query, layout, target_of
-from shopsdk.export._report import OnProgress, Report
+from shopsdk.export._file import Job, assemble, write_pages, write_part
+from shopsdk.export._part import IfExists, check_target, put_in_place, remove_leftovers
+from shopsdk.export._plan import Layout, Query, make_layout, target_of
+from shopsdk.export._report import Counters, Report, counting
 from shopsdk.export._rows import Format, customer_rows, plain_value
-from shopsdk.export._sink import CustomerSink
-from shopsdk.export._summary import ExportSummary
-from shopsdk.export._tally import Tally, counting
-from shopsdk.export._target import IfExists, check_target, clear_up, put_in_place
+from shopsdk.export._summary import CustomerSink, ExportSummary, OnProgress
 from shopsdk.export._worker import Worker, finished
 
 Destination = str | os.PathLike[str] | BinaryIO | CustomerSink
@@ -28,7 +26,7 @@ async def export_customers(
     session: AsyncSession,
     destination: Destination,
     *,
-    format: Format | None = None,  # noqa: A002 - what it is called everywhere else
+    format: Format | None = None,
     shop_id: int | None = None,
     concurrency: int = 4,
     resume: bool = False,
@@ -107,30 +105,39 @@ async def export_customers(
         filters=filters,
     ).checked()
     report = Report(query.shop_id, on_progress)
-    with Worker() as worker, counting(session, report.wait) as tally:
+    with Worker() as worker, counting(session, report.wait) as counters:
         if isinstance(destination, str | os.PathLike):
-            how = layout(plain_value(os.fspath(destination)), format, columns, bom=bom)
+            layout = make_layout(plain_value(os.fspath(destination)), format, columns, bom=bom)
             return await to_file(
-                query, destination, how, worker=worker, report=report, tally=tally, resume=resume, if_exists=if_exists
+                query,
+                destination,
+                layout,
+                worker=worker,
+                report=report,
+                counters=counters,
+                resume=resume,
+                if_exists=if_exists,
             )
         if resume:
             raise ValueError("resume is for files: what went to a stream or a sink cannot be taken back")
         if isinstance(destination, io.IOBase | BinaryIO):
-            how = layout(None, format, columns, bom=bom)
-            return await _to_stream(query, cast(BinaryIO, destination), how, worker=worker, report=report, tally=tally)
+            layout = make_layout(None, format, columns, bom=bom)
+            return await _to_stream(
+                query, cast(BinaryIO, destination), layout, worker=worker, report=report, counters=counters
+            )
         if format is not None or columns is not None or bom:
             raise ValueError("format, columns and bom are for files and streams: a sink takes whole customers")
-        return await _to_sink(query, destination, report=report, tally=tally)
+        return await _to_sink(query, destination, report=report, counters=counters)
 
 
 async def to_file(
     query: Query,
     destination: str | os.PathLike[str],
-    how: Layout,
+    layout: Layout,
     *,
     worker: Worker,
     report: Report,
-    tally: Tally,
+    counters: Counters,
     resume: bool,
     if_exists: IfExists,
     keep_checkpoint: bool = False,
@@ -140,10 +147,10 @@ async def to_file(
     if if_exists not in ("refuse", "same", "replace"):  # pyright: ignore[reportUnnecessaryContains]
         raise ValueError(f"if_exists must be 'refuse', 'same' or 'replace', not {if_exists!r}")
     target = target_of(destination, query.shop_id)
-    encoder = await finished(worker.start(how.encoder, query.shop_id))  # may import pyarrow, which takes its time
-    parameters = query.parameters() | how.parameters()
+    encoder = await worker.run(layout.encoder, query.shop_id)  # may import pyarrow, which takes its time
+    parameters = query.parameters() | layout.parameters()
     taken = state_of(target) is not None
-    done = await finished(worker.start(check_target, target, parameters, resume=resume, if_exists=if_exists))
+    done = await worker.run(check_target, target, parameters, resume=resume, if_exists=if_exists)
     if done is None:
         job = Job(
             target=target,
@@ -155,11 +162,11 @@ async def to_file(
             worker=worker,
             report=report,
         )
-        part = await fill(job)
+        part = await write_part(job)
         with ExitStack() as opened:
             opened.callback(part.close)  # until then no other export can begin it anew
             report.tell("assembling")
-            file = await finished(worker.start(whole, [part], target, how, None, opened))
+            file = await worker.run(assemble, [part], target, layout, None, opened)
             put = worker.start(
                 put_in_place, file, target, part, if_exists=if_exists, taken=taken, keep_checkpoint=keep_checkpoint
             )
@@ -168,15 +175,15 @@ async def to_file(
         report.begin(done)
         size = target.stat().st_size
         if not keep_checkpoint:
-            await finished(worker.start(clear_up, target))
+            await worker.run(remove_leftovers, target)
     report.tell("done")
-    return report.summary(tally, path=target, form=how.form, size=size)
+    return report.summary(counters, path=target, format=layout.format, size=size)
 
 
 async def _to_stream(
-    query: Query, stream: BinaryIO, how: Layout, *, worker: Worker, report: Report, tally: Tally
+    query: Query, stream: BinaryIO, layout: Layout, *, worker: Worker, report: Report, counters: Counters
 ) -> ExportSummary:
-    encoder = how.encoder(query.shop_id)  # of text
+    encoder = layout.encoder(query.shop_id)  # of text
     size = 0
 
     def put(data: bytes) -> None:
@@ -185,16 +192,16 @@ async def _to_stream(
         stream.flush()
         size += len(data)
 
-    def write(data: bytes, _: Mark) -> None:
+    def write(data: bytes, _: Position) -> None:
         put(encoder.pack(data))
 
     await worker.start(put, encoder.prefix)
-    await pump(query, encoder.encode, write, worker=worker, report=report, patient=False)
+    await write_pages(query, encoder.encode, write, worker=worker, report=report, patient=False)
     report.tell("done")
-    return report.summary(tally, path=None, form=how.form, size=size)
+    return report.summary(counters, path=None, format=layout.format, size=size)
 
 
-async def _to_sink(query: Query, sink: CustomerSink, *, report: Report, tally: Tally) -> ExportSummary:
+async def _to_sink(query: Query, sink: CustomerSink, *, report: Report, counters: Counters) -> ExportSummary:
     if not inspect.iscoroutinefunction(getattr(sink, "write", None)):
         kind = type(sink).__name__
         raise TypeError(f"destination must be a file's name, a binary file or a CustomerSink, not {kind}")
@@ -204,4 +211,4 @@ async def _to_sink(query: Query, sink: CustomerSink, *, report: Report, tally: T
             report.page(page, all_ids=False)
             report.tell("reading")
     report.tell("done")
-    return report.summary(tally, path=None, form="rows", size=0)
+    return report.summary(counters, path=None, format="rows", size=0)

@@ -12,8 +12,8 @@ from typing import IO
 import attrs
 
 from shopsdk import Customer, Page
-from shopsdk.export._arrow import assemble
-from shopsdk.export._checkpoint import Mark
+from shopsdk.export._arrow import assemble_parquet
+from shopsdk.export._checkpoint import Position
 from shopsdk.export._disk import BLOCK, create, path_of, remove
 from shopsdk.export._part import PartFile, open_part, part_path
 from shopsdk.export._plan import Layout, Query
@@ -22,7 +22,7 @@ from shopsdk.export._text import Encoder
 from shopsdk.export._worker import Worker, finished
 
 Encode = Callable[[Sequence[Customer]], bytes]
-Write = Callable[[bytes, Mark], object]
+Write = Callable[[bytes, Position], object]
 
 
 @attrs.frozen(kw_only=True)
@@ -43,7 +43,7 @@ class Job:
     report: Report
 
 
-async def fill(job: Job) -> PartFile:
+async def write_part(job: Job) -> PartFile:
     """Bring the unfinished file of a target to its end; it stays open.
 
     Whatever goes wrong, what was read stays for a later run, unless it is not even one page.
@@ -54,31 +54,37 @@ async def fill(job: Job) -> PartFile:
         part = await finished(opening)
     except asyncio.CancelledError:
         if opening.exception() is None:  # it was opened all the same, and is locked until somebody lets go of it
-            await finished(worker.start(opening.result().park))
+            await worker.run(opening.result().suspend)
         raise
-    report.begin(part.mark)
+    report.begin(part.position)
     try:
         report.tell("reading")
-        if not part.mark.complete:
+        if not part.position.complete:
             by_id = job.query.order_column == "id"
-            seen = frozenset[int]() if by_id else await finished(worker.start(part.seen))
+            seen = frozenset[int]() if by_id else await worker.run(part.seen)
 
-            def write(data: bytes, mark: Mark) -> None:
-                part.add(job.encoder.pack(data), mark)
+            def write(data: bytes, position: Position) -> None:
+                part.add(job.encoder.pack(data), position)
 
-            await pump(
-                job.query, job.encoder.encode, write, worker=worker, report=report, after=part.mark.after(), seen=seen
+            await write_pages(
+                job.query,
+                job.encoder.encode,
+                write,
+                worker=worker,
+                report=report,
+                after=part.position.after(),
+                seen=seen,
             )
-        await finished(worker.start(part.complete))
+        await worker.run(part.complete)
     except BaseException:
         # The failure is the news; that parking failed as well, on a full disk say, is not.
         with suppress(OSError):
-            await finished(worker.start(part.park))
+            await worker.run(part.suspend)
         raise
     return part
 
 
-async def pump(
+async def write_pages(
     query: Query,
     encode: Encode,
     write: Write,
@@ -114,8 +120,8 @@ async def pump(
                     written, busy = busy, None
                     await (finished(written) if patient else written)
                 if new.data:
-                    mark = report.page(new, all_ids=query.order_column != "id")
-                    busy = worker.start(write, encode(new.data), mark)
+                    position = report.page(new, all_ids=query.order_column != "id")
+                    busy = worker.start(write, encode(new.data), position)
                     report.tell("reading")
     except BaseException:
         if busy is not None and patient:
@@ -125,7 +131,7 @@ async def pump(
         await (finished(busy) if patient else busy)
 
 
-def whole(
+def assemble(
     parts: Iterable[PartFile], target: Path, layout: Layout, prefix: bytes | None, opened: ExitStack
 ) -> io.FileIO:
     """Make the whole file out of what was read, and sync it to the disk; gives it, open, under its name for now.
@@ -137,9 +143,9 @@ def whole(
         prefix: what the file begins with, where the parts lack it; None where the one part is the file already.
         opened: what closes the file when all is done.
     """
-    if layout.form == "parquet":
+    if layout.format == "parquet":
         with _new(target.with_name(f"{target.name}.whole.part")) as (file, buffer):
-            assemble(parts, buffer, layout.columns or ())
+            assemble_parquet(parts, buffer, layout.columns or ())
         return opened.enter_context(file)
     if prefix is None:
         (part,) = parts

@@ -1,17 +1,24 @@
 """The unfinished file: ``customers.csv.part`` beside ``customers.csv``, and its checkpoint beside that."""
 
+import errno
 import io
 import os
+import stat
 import time
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
 import attrs
 
-from shopsdk.export._checkpoint import Journal, Mark, write_all
-from shopsdk.export._disk import create, open_locked, remove, reopen, sync_folder
-from shopsdk.export._errors import CheckpointError
+from shopsdk.export._checkpoint import Journal, Position, write_all
+from shopsdk.export._disk import create, holds_same, open_locked, path_of, place, remove, reopen, state_of, sync_folder
+from shopsdk.export._summary import CheckpointError
+
+IfExists = Literal["refuse", "same", "replace"]
+"""What becomes of a file that is there already, and of an unfinished export beside it."""
 
 _SYNC_SECONDS = 2.0
 """How much work a power loss may cost; a killed process loses one page at most."""
@@ -35,7 +42,7 @@ class PartFile:
 
     target: Path
     """The name that the file will have; nothing is written there."""
-    mark: Mark
+    position: Position
     """How far it is."""
     _file: io.FileIO
     _journal: Journal
@@ -57,7 +64,7 @@ class PartFile:
         self._file.seek(0)
         return self._file
 
-    def add(self, data: bytes, mark: Mark) -> None:
+    def add(self, data: bytes, position: Position) -> None:
         """Write one page and make it known; ``mark`` lacks only what this knows better."""
         try:
             write_all(self._file, data)
@@ -67,25 +74,25 @@ class PartFile:
         due = time.monotonic() - self._synced_at >= _SYNC_SECONDS
         if due:
             self._sync()
-        offset = self.mark.offset + len(data)
-        self.mark = attrs.evolve(mark, offset=offset, crc=zlib.crc32(data), synced=due)
-        self._journal.add(self.mark)
+        offset = self.position.offset + len(data)
+        self.position = attrs.evolve(position, offset=offset, crc=zlib.crc32(data), synced=due)
+        self._journal.add(self.position)
 
     def complete(self) -> None:
         """Say that the list has been read to its end; it stays open, so that no other export begins it anew."""
-        self._file_away(complete=True)
+        self._write_position(complete=True)
 
     def will_place(self, size: int) -> None:
         """Say that the whole file, of that size, gets its final name now: a later run can tell it from another file."""
-        self._file_away(complete=True, placed=size)
+        self._write_position(complete=True, placed=size)
 
-    def park(self) -> None:
+    def suspend(self) -> None:
         """Keep what there is for a later run, or nothing if that is not one page; and let go."""
         try:
-            if self.mark.page and not self.mark.complete:
-                self._file_away(complete=False)
+            if self.position.page and not self.position.complete:
+                self._write_position(complete=False)
         finally:
-            if self.mark.page or self.mark.complete:
+            if self.position.page or self.position.complete:
                 self.close()
             else:
                 self.discard()
@@ -108,10 +115,10 @@ class PartFile:
         sync_folder(self.target.parent)
         self._synced_at = time.monotonic()
 
-    def _file_away(self, *, complete: bool, placed: int | None = None) -> None:
+    def _write_position(self, *, complete: bool, placed: int | None = None) -> None:
         self._sync()
-        self.mark = attrs.evolve(self.mark, crc=0, synced=True, complete=complete, placed=placed)
-        self._journal.add(self.mark)
+        self.position = attrs.evolve(self.position, crc=0, synced=True, complete=complete, placed=placed)
+        self._journal.add(self.position)
 
 
 def open_part(target: Path, parameters: dict[str, object], prefix: bytes, *, resume: bool) -> PartFile:
@@ -134,8 +141,8 @@ def open_part(target: Path, parameters: dict[str, object], prefix: bytes, *, res
         file = create(part_path(target))
         try:
             journal.begin(parameters)
-            part = PartFile(target, Mark(offset=0), file, journal)
-            part.add(prefix, part.mark)
+            part = PartFile(target, Position(offset=0), file, journal)
+            part.add(prefix, part.position)
         except BaseException:
             file.close()
             raise
@@ -157,7 +164,7 @@ def open_finished(target: Path, parameters: Mapping[str, object]) -> PartFile:
     if journal is not None:
         try:
             part = _reopen(target, journal, parameters)
-            if part is not None and part.mark.complete:
+            if part is not None and part.position.complete:
                 return part
         except BaseException:
             journal.close()
@@ -168,7 +175,7 @@ def open_finished(target: Path, parameters: Mapping[str, object]) -> PartFile:
 
 def _reopen(target: Path, journal: Journal, parameters: Mapping[str, object]) -> PartFile | None:
     earlier = journal.parameters()
-    if earlier is None or next(journal.marks(), None) is None:
+    if earlier is None or next(journal.positions(), None) is None:
         return None
     check_parameters(target, earlier, parameters)
     try:
@@ -180,16 +187,16 @@ def _reopen(target: Path, journal: Journal, parameters: Mapping[str, object]) ->
         if good is None:
             file.close()
             return None
-        mark, end = good
-        if mark.page and (not mark.ids or mark.per_page != parameters.get("per_page")):
+        position, end = good
+        if position.page and (not position.ids or position.per_page != parameters.get("per_page")):
             raise journal.damaged("its last page is none")  # noqa: TRY301
-        file.truncate(mark.offset)
-        file.seek(mark.offset)
+        file.truncate(position.offset)
+        file.seek(position.offset)
         journal.keep(end)
     except BaseException:
         file.close()
         raise
-    return PartFile(target, mark, file, journal, end)
+    return PartFile(target, position, file, journal, end)
 
 
 def check_parameters(target: Path, earlier: Mapping[str, object], now: Mapping[str, object]) -> None:
@@ -214,3 +221,130 @@ def check_parameters(target: Path, earlier: Mapping[str, object], now: Mapping[s
 def _shown(value: object) -> str:
     text = repr(value)
     return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
+
+
+def check_target(target: Path, parameters: dict[str, object], *, resume: bool, if_exists: IfExists) -> Position | None:
+    """See whether the name is free, or may be taken. Gives the end of an export that an earlier run has put in place.
+
+    Raises:
+        FileExistsError: a file, or an unfinished export, is there and may not be replaced.
+        IsADirectoryError: a folder is there.
+        FileNotFoundError: there is no folder for it.
+        CheckpointError: another process is at it, or (to be resumed) it was asked for differently.
+    """
+    if not target.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "there is no such folder", str(target.parent))
+    there = state_of(target)
+    if there is not None and stat.S_ISDIR(there.st_mode):
+        raise IsADirectoryError(errno.EISDIR, "it is a folder", str(target))
+    if there is not None and not stat.S_ISREG(there.st_mode):
+        raise FileExistsError(errno.EEXIST, "it is no regular file; give it open to stream into it", str(target))
+    # What is to be begun anew is not read: it may be damaged, or not ours.
+    earlier = _earlier(target) if resume or if_exists != "replace" else None
+    if resume and earlier is not None:
+        asked, position = earlier
+        if not position.complete or there is None or _is_unfinished(part_path(target), there):
+            return None
+        if position.placed == there.st_size:
+            check_parameters(target, asked, parameters)
+            return position
+        if if_exists == "refuse":
+            why = "it is not the file that an earlier run of this export made; if_exists='replace' replaces it"
+            raise FileExistsError(errno.EEXIST, why, str(target))
+        return None
+    if there is not None and if_exists == "refuse":
+        why = "it exists, and there is nothing beside it to go on with" if resume else "it exists already"
+        raise FileExistsError(errno.EEXIST, f"{why}; if_exists='replace' replaces it", str(target))
+    if earlier is not None and if_exists != "replace" and not (if_exists == "same" and earlier[0] == parameters):
+        raise FileExistsError(
+            errno.EEXIST,
+            f"an unfinished export of {earlier[1].rows} rows is there; resume=True goes on with it,"
+            " if_exists='replace' begins anew",
+            str(part_path(target)),
+        )
+    return None
+
+
+def _earlier(target: Path) -> tuple[Mapping[str, object], Position] | None:
+    """Find what an earlier run left that is worth keeping: its parameters and its last mark."""
+    journal = Journal.existing(checkpoint_path(target))
+    if journal is None:
+        return None
+    try:
+        parameters = journal.parameters()
+        last = journal.last()
+    finally:
+        journal.close()
+    return None if parameters is None or last is None or not (last.page or last.complete) else (parameters, last)
+
+
+def _is_unfinished(part: Path, there: os.stat_result) -> bool:
+    """Tell whether there is a file that lacks its final name; between a hard link and the removal, it has both."""
+    state = state_of(part)
+    return state is not None and not os.path.samestat(state, there)
+
+
+def put_in_place(
+    file: io.FileIO,
+    target: Path,
+    part: PartFile | None = None,
+    *,
+    if_exists: IfExists,
+    taken: bool,
+    keep_checkpoint: bool = False,
+) -> int:
+    """Give the whole file its final name, and clear up behind it; gives its size.
+
+    Args:
+        file: the file, open, and synced to the disk.
+        target: the final name.
+        part: the unfinished file of this target, open; it may be the whole file itself.
+        if_exists: as in ``check_target``; a file that appeared meanwhile is minded too.
+        taken: was a file there when it was checked? Then it was agreed that it be replaced.
+        keep_checkpoint: leave the checkpoint, to tell later that this export was finished.
+
+    Raises:
+        FileExistsError: the name was taken meanwhile, or its file differs; the export is kept, except for "same".
+        OSError: the name cannot be given; the export is kept.
+    """
+    size = os.fstat(file.fileno()).st_size
+    same = if_exists == "same" and state_of(target) is not None
+    if same and not holds_same(file, target):
+        remove(file)
+        if part is not None:
+            part.discard()
+        why = "it exists and holds something else; if_exists='replace' replaces it"
+        raise FileExistsError(errno.EEXIST, why, str(target))
+    try:
+        if part is not None:
+            part.will_place(size)
+        if same:
+            remove(file)
+        else:
+            place(file, target, replace=taken or if_exists == "replace")
+    except BaseException as error:
+        if part is None or path_of(file) != part.path:
+            remove(file)  # it was made of parts, and they are kept
+        if isinstance(error, FileExistsError):
+            why = "it appeared while the export ran, which is kept; resume=True replaces it"
+            raise FileExistsError(errno.EEXIST, why, str(target)) from None
+        raise
+    sync_folder(target.parent)
+    if part is not None:
+        part.discard(keep_checkpoint=keep_checkpoint)
+    return size
+
+
+def remove_leftovers(target: Path) -> None:
+    """Remove what an export that was read to its end has left beside its target, unless another one has begun since."""
+    with suppress(CheckpointError):
+        journal = Journal.existing(checkpoint_path(target))
+        if journal is None:
+            return
+        try:
+            last = journal.last()
+            if last is not None and last.complete:
+                part_path(target).unlink(missing_ok=True)
+                journal.remove()
+        finally:
+            journal.close()

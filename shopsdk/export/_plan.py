@@ -10,10 +10,9 @@ import attrs
 
 from shopsdk import AsyncSession, Customer, CustomerFilters, OrderColumn, OrderDirection, Page, iter_customer_pages
 from shopsdk.export._arrow import arrow_encoder
-from shopsdk.export._compress import Compression, compressor
 from shopsdk.export._disk import resolve
 from shopsdk.export._rows import FORMATS, Format, check_columns, plain_value
-from shopsdk.export._text import Encoder, csv_encoder, ndjson_encoder
+from shopsdk.export._text import Compression, Encoder, compressor, csv_encoder, ndjson_encoder
 
 _ENDINGS: dict[str, Format] = {".ndjson": "ndjson", ".jsonl": "ndjson", ".csv": "csv", ".parquet": "parquet"}
 _COMPRESSIONS: dict[str, Compression] = {".gz": "gz", ".zst": "zst"}
@@ -84,7 +83,7 @@ class Query:
 class Layout:
     """Which format, columns and compression."""
 
-    form: Format
+    format: Format
     columns: tuple[str, ...] | None
     """None: a customer as it is (NDJSON)."""
     compression: Compression | None
@@ -97,25 +96,25 @@ class Layout:
             ExportError: the extra that it needs is not installed.
         """
         compress = compressor(self.compression)
-        if self.form == "ndjson":
+        if self.format == "ndjson":
             return ndjson_encoder(self.columns, shop_id, compress)
         columns = self.columns or ()
-        if self.form == "csv":
+        if self.format == "csv":
             return csv_encoder(columns, shop_id, compress, bom=self.bom)
         return arrow_encoder(columns, shop_id)
 
     def parameters(self) -> dict[str, object]:
         """Say what decides the bytes of a row, as a checkpoint keeps it."""
         return {
-            "format": self.form,
+            "format": self.format,
             "columns": None if self.columns is None else list(self.columns),
             "compression": self.compression,
             "bom": self.bom,
         }
 
 
-def layout(
-    name: str | None, form: Format | None, columns: Sequence[str] | None, *, bom: bool, with_shop: bool = False
+def make_layout(
+    name: str | None, format: Format | None, columns: Sequence[str] | None, *, bom: bool, with_shop: bool = False
 ) -> Layout:
     """Decide the format from a file's name, or, for a stream (None), from what was asked for.
 
@@ -123,26 +122,26 @@ def layout(
         ValueError: no known format, or settings that do not go with it.
     """
     stem, compression = _uncompressed(name or "")
-    form = plain_value(form)
-    if form is None:
-        form = _ENDINGS.get(os.path.splitext(stem)[1].lower()) if name is not None else "ndjson"
-    if form is None:
+    format = plain_value(format)
+    if format is None:
+        format = _ENDINGS.get(os.path.splitext(stem)[1].lower()) if name is not None else "ndjson"
+    if format is None:
         raise ValueError(
             f"cannot tell the format from the name {os.path.basename(name or '')!r}: it should end in .ndjson, .csv or"
             " .parquet (the first two also with .gz or .zst behind); or give format="
         )
-    if form not in FORMATS:
-        raise ValueError(f"format must be one of {', '.join(FORMATS)}, not {form!r}")
-    if form == "parquet" and name is None:
+    if format not in FORMATS:
+        raise ValueError(f"format must be one of {', '.join(FORMATS)}, not {format!r}")
+    if format == "parquet" and name is None:
         raise ValueError("a Parquet file cannot be streamed: its index is written last, so it needs a file")
-    if form == "parquet" and compression is not None:
+    if format == "parquet" and compression is not None:
         raise ValueError(f"a Parquet file is compressed inside: leave the .{compression} away")
-    if bom and form != "csv":
+    if bom and format != "csv":
         raise ValueError("bom is for csv alone")
     with_shop = with_shop and columns is None
-    chosen = check_columns(columns, form, with_shop=with_shop)
-    as_it_is = form == "ndjson" and columns is None and not with_shop
-    return Layout(form=form, columns=None if as_it_is else chosen, compression=compression, bom=bom)
+    chosen = check_columns(columns, format, with_shop=with_shop)
+    as_it_is = format == "ndjson" and columns is None and not with_shop
+    return Layout(format=format, columns=None if as_it_is else chosen, compression=compression, bom=bom)
 
 
 def target_of(destination: str | os.PathLike[str], shop_id: int | None) -> Path:

@@ -1,18 +1,80 @@
-"""Keeping count of an export, and telling of it."""
+"""The counts of one export, and what is told of them while it runs.
+
+Many exports share a session, so requests and waits must be counted by the tasks of one of them. A context variable
+does that, since the tasks of a walk inherit the context of whoever started it. A pause of the rate limit concerns
+every export that uses the operation.
+"""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 import attrs
 
-from shopsdk import Customer, Page
-from shopsdk.export._checkpoint import Mark
-from shopsdk.export._summary import ExportProgress, ExportSummary, Stage
-from shopsdk.export._tally import Tally
+from shopsdk import AsyncSession, AttemptStarted, Customer, Event, Page, RateLimitPaused, RequestStarted, RetryScheduled
+from shopsdk.export._checkpoint import Position
+from shopsdk.export._summary import ExportProgress, ExportSummary, OnProgress, Stage
 
-OnProgress = Callable[[ExportProgress], object]
-"""What is told of an export's progress; it runs on the event loop, so it should be quick."""
+
+@attrs.define(eq=False)
+class Counters:
+    """What one export has cost so far."""
+
+    on_wait: Callable[[float, bool], None]
+    """Told of every wait: the seconds, and whether the shop's rate limit asked for it."""
+    requests: int = 0
+    retries: int = 0
+    waited: float = 0.0
+    _waits_until: float = 0.0
+    _operations: set[str] = attrs.Factory(set[str])
+    """What this export has asked for."""
+    _closed_until: dict[str, tuple[float, bool]] = attrs.Factory(dict[str, tuple[float, bool]])
+    """When the gates open that somebody closed, and whether the shop's rate limit closed them."""
+
+    def on_event(self, event: Event) -> None:
+        """Count what is this export's."""
+        mine = _current.get() is self
+        if isinstance(event, RateLimitPaused):
+            rate_limited = event.status == 429
+            self._closed_until[event.operation] = time.monotonic() + event.seconds, rate_limited
+            if not mine and event.operation in self._operations:
+                self._wait(event.seconds, rate_limited=rate_limited)
+        elif not mine:
+            return
+        elif isinstance(event, RequestStarted):
+            self._operations.add(event.operation)
+            closed_until, rate_limited = self._closed_until.get(event.operation, (0.0, False))
+            if closed_until > max(time.monotonic(), self._waits_until):
+                self._wait(closed_until - time.monotonic(), rate_limited=rate_limited)
+        elif isinstance(event, AttemptStarted):
+            self.requests += 1
+        elif isinstance(event, RetryScheduled):
+            self.retries += 1
+            self._wait(event.wait, rate_limited=event.reason == "RateLimitedError")
+
+    def _wait(self, seconds: float, *, rate_limited: bool) -> None:
+        """Pages wait side by side: only what a wait adds to those before it has taken time."""
+        now = time.monotonic()
+        begins, self._waits_until = max(now, self._waits_until), max(now + seconds, self._waits_until)
+        self.waited += self._waits_until - begins if self._waits_until > begins else 0.0
+        self.on_wait(seconds, rate_limited)
+
+
+_current: ContextVar[Counters | None] = ContextVar("shopsdk_export_tally", default=None)
+
+
+@contextmanager
+def counting(session: AsyncSession, on_wait: Callable[[float, bool], None]) -> Generator[Counters]:
+    """Count what the tasks started within send and wait."""
+    counters = Counters(on_wait)
+    token = _current.set(counters)
+    try:
+        with session.subscribe(counters.on_event):
+            yield counters
+    finally:
+        _current.reset(token)
 
 
 @attrs.define
@@ -21,21 +83,21 @@ class Report:
 
     shop_id: int | None
     on_progress: OnProgress | None
-    mark: Mark = attrs.field(factory=lambda: Mark(offset=0))
+    position: Position = attrs.field(factory=lambda: Position(offset=0))
     resumed: int = 0
     started: float = attrs.field(factory=time.monotonic)
     _raised: Exception | None = None
 
-    def begin(self, mark: Mark) -> None:
+    def begin(self, position: Position) -> None:
         """Begin at a mark of an earlier run, or at the beginning."""
-        self.mark, self.resumed = mark, mark.rows
+        self.position, self.resumed = position, position.rows
 
-    def page(self, page: Page[Customer], *, all_ids: bool) -> Mark:
+    def page(self, page: Page[Customer], *, all_ids: bool) -> Position:
         """Count a page; gives the mark behind it."""
-        before = self.mark
+        before = self.position
         covered = (page.current_page - 1) * page.per_page
         expected = max(0, min(page.per_page, page.total - covered))
-        self.mark = Mark(
+        self.position = Position(
             offset=0,  # known when it has been written
             rows=before.rows + len(page.data),
             pages=before.pages + 1,
@@ -47,7 +109,7 @@ class Report:
             total=page.total,
             ids=[row.id for row in page.data] if all_ids else [page.data[-1].id],
         )
-        return self.mark
+        return self.position
 
     def tell(self, stage: Stage, *, waiting: float = 0.0, rate_limited: bool = False) -> None:
         """Tell of it, if anyone asked."""
@@ -59,10 +121,10 @@ class Report:
             ExportProgress(
                 shop_id=self.shop_id,
                 stage=stage,
-                rows=self.mark.rows,
-                total=max(self.mark.total, self.mark.rows if stage == "done" else 0),
-                page=self.mark.page,
-                last_page=self.mark.last_page,
+                rows=self.position.rows,
+                total=max(self.position.total, self.position.rows if stage == "done" else 0),
+                page=self.position.page,
+                last_page=self.position.last_page,
                 resumed=self.resumed,
                 seconds=time.monotonic() - self.started,
                 waiting=waiting,
@@ -77,20 +139,20 @@ class Report:
         except Exception as error:  # noqa: BLE001 - raised again when the next page is told of
             self._raised = error
 
-    def summary(self, tally: Tally, *, path: Path | None, form: str, size: int) -> ExportSummary:
+    def summary(self, counters: Counters, *, path: Path | None, format: str, size: int) -> ExportSummary:
         """Sum it up."""
         return ExportSummary(
             shop_id=self.shop_id,
             path=path,
-            format=form,
-            rows=self.mark.rows,
+            format=format,
+            rows=self.position.rows,
             resumed=self.resumed,
-            pages=self.mark.pages,
-            requests=tally.requests,
-            retries=tally.retries,
-            waited=tally.waited,
-            repeats=self.mark.repeats,
-            reread=self.mark.reread,
+            pages=self.position.pages,
+            requests=counters.requests,
+            retries=counters.retries,
+            waited=counters.waited,
+            repeats=self.position.repeats,
+            reread=self.position.reread,
             seconds=time.monotonic() - self.started,
             bytes=size,
         )

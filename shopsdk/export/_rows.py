@@ -63,7 +63,7 @@ _plain_customer: Callable[[Any], Row] = _plain.get_unstructure_hook(Customer)
 _json_customer: Callable[[Any], Row] = _converter(times=False).get_unstructure_hook(Customer)
 
 
-def plain(value: object) -> Any:
+def to_plain(value: object) -> Any:
     """Turn a model, or a list of models, into plain data: dicts, lists, text, numbers, None.
 
     Args:
@@ -92,7 +92,7 @@ def plain_value(value: V) -> V:
     return cast("V", reduced)
 
 
-def check_columns(columns: Sequence[str] | None, form: Format, *, with_shop: bool) -> tuple[str, ...]:
+def check_columns(columns: Sequence[str] | None, format: Format, *, with_shop: bool) -> tuple[str, ...]:
     """Decide the columns of a file.
 
     Raises:
@@ -101,14 +101,14 @@ def check_columns(columns: Sequence[str] | None, form: Format, *, with_shop: boo
     """
     if isinstance(columns, str):
         raise TypeError("columns must be a sequence of names, such as ['id', 'email'], not a str")
-    known = FIELDS if form == "ndjson" else COLUMNS
+    known = FIELDS if format == "ndjson" else COLUMNS
     if columns is None:
         return (SHOP_ID, *known) if with_shop else known
     every = dict.fromkeys((*known, _FLAT, SHOP_ID))
     columns = [plain_value(name) for name in columns]
     for name in columns:
         if name not in every:
-            raise ValueError(f"columns: {name!r} is not a column of {form}; there are {', '.join(every)}")
+            raise ValueError(f"columns: {name!r} is not a column of {format}; there are {', '.join(every)}")
     if not columns or len(set(columns)) < len(columns):
         raise ValueError("columns must name at least one column, and none twice")
     return tuple(columns)

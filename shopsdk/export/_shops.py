@@ -13,14 +13,20 @@ import attrs
 from shopsdk import AsyncSession, CustomerFilters, OrderColumn, OrderDirection, ShopError
 from shopsdk.export._disk import open_locked, release, remove, state_of
 from shopsdk.export._export import to_file
-from shopsdk.export._file import Job, fill, whole
-from shopsdk.export._part import PartFile, checkpoint_path, open_finished
-from shopsdk.export._plan import Layout, Query, layout, target_of
-from shopsdk.export._report import OnProgress, Report
+from shopsdk.export._file import Job, assemble, write_part
+from shopsdk.export._part import (
+    IfExists,
+    PartFile,
+    check_target,
+    checkpoint_path,
+    open_finished,
+    put_in_place,
+    remove_leftovers,
+)
+from shopsdk.export._plan import Layout, Query, make_layout, target_of
+from shopsdk.export._report import Report, counting
 from shopsdk.export._rows import Format, plain_value
-from shopsdk.export._summary import ExportSummary
-from shopsdk.export._tally import counting
-from shopsdk.export._target import IfExists, check_target, clear_up, put_in_place
+from shopsdk.export._summary import ExportSummary, OnProgress
 from shopsdk.export._worker import Worker, finished
 
 R = TypeVar("R")
@@ -50,7 +56,7 @@ class _Many:
     """What all the shops share."""
 
     name: str
-    how: Layout
+    layout: Layout
     resume: bool
     if_exists: IfExists
     on_progress: OnProgress | None
@@ -62,7 +68,7 @@ async def export_shops(
     destination: str | os.PathLike[str],
     shop_ids: Sequence[int],
     *,
-    format: Format | None = None,  # noqa: A002 - what it is called everywhere else
+    format: Format | None = None,
     concurrency: int = 4,
     shops_at_once: int = 4,
     resume: bool = False,
@@ -126,10 +132,10 @@ async def export_shops(
     queries = {query.shop_id: query for query in checked if query.shop_id is not None}
     name = plain_value(os.fspath(destination))
     each = "{shop_id}" in name
-    how = layout(name, format, columns, bom=bom, with_shop=not each)
+    layout = make_layout(name, format, columns, bom=bom, with_shop=not each)
     many = _Many(
         name=name,
-        how=how,
+        layout=layout,
         resume=resume,
         if_exists=plain_value(if_exists),
         on_progress=on_progress,
@@ -140,18 +146,18 @@ async def export_shops(
 
 async def _a_file_each(queries: Mapping[int, Query], many: _Many) -> ShopsSummary:
     with Worker() as worker:
-        await finished(worker.start(_check_each, queries, many))
+        await worker.run(_check_each, queries, many)
 
     async def export(query: Query) -> ExportSummary:
         report = Report(query.shop_id, many.on_progress)
-        with Worker() as worker, counting(query.session, report.wait) as tally:
+        with Worker() as worker, counting(query.session, report.wait) as counters:
             return await to_file(
                 query,
                 many.name,
-                many.how,
+                many.layout,
                 worker=worker,
                 report=report,
-                tally=tally,
+                counters=counters,
                 resume=many.resume,
                 if_exists=many.if_exists,
                 keep_checkpoint=True,
@@ -162,7 +168,7 @@ async def _a_file_each(queries: Mapping[int, Query], many: _Many) -> ShopsSummar
         # Until now they told what had been finished already, had it come to going on.
         with Worker() as worker:
             for shop_id in made:
-                await finished(worker.start(clear_up, target_of(many.name, shop_id)))
+                await worker.run(remove_leftovers, target_of(many.name, shop_id))
     size = sum(summary.bytes for summary in made.values())
     return ShopsSummary(path=None, bytes=size, shops=made, failed=failed)
 
@@ -172,44 +178,44 @@ async def _one_file(queries: Mapping[int, Query], many: _Many) -> ShopsSummary:
     taken = state_of(target) is not None
     pieces = {shop_id: target.with_name(f"{target.name}.{shop_id}") for shop_id in queries}
     with Worker() as worker:
-        await finished(worker.start(_check_one, target, queries, pieces, many))
-        prefix = (await finished(worker.start(many.how.encoder, None))).prefix
+        await worker.run(_check_one, target, queries, pieces, many)
+        prefix = (await worker.run(many.layout.encoder, None)).prefix
 
     async def export(query: Query) -> ExportSummary:
         report = Report(query.shop_id, many.on_progress)
-        with Worker() as worker, counting(query.session, report.wait) as tally:
-            encoder = await finished(worker.start(many.how.encoder, query.shop_id))
-            part = await fill(
+        with Worker() as worker, counting(query.session, report.wait) as counters:
+            encoder = await worker.run(many.layout.encoder, query.shop_id)
+            part = await write_part(
                 Job(
                     target=pieces[query.shop_id or 0],
                     query=query,
                     encoder=encoder,
                     parameters=_piece_parameters(query, many),
-                    prefix=prefix if many.how.form == "parquet" else b"",  # a stream needs its schema
+                    prefix=prefix if many.layout.format == "parquet" else b"",  # a stream needs its schema
                     resume=many.resume,
                     worker=worker,
                     report=report,
                 )
             )
-            await finished(worker.start(part.close))
+            await worker.run(part.close)
         report.tell("done")
-        return report.summary(tally, path=None, form=many.how.form, size=part.mark.offset)
+        return report.summary(counters, path=None, format=many.layout.format, size=part.position.offset)
 
     made, failed = await _all(queries, export, many.at_once)
     if failed:
         return ShopsSummary(path=None, bytes=0, shops=made, failed=failed)
     with Worker() as worker, ExitStack() as opened:
         parts = _finished_parts(queries, pieces, many)
-        file = await finished(worker.start(_one_whole, parts, target, many, prefix, opened))
+        file = await worker.run(_assemble_one, parts, target, many, prefix, opened)
         put = worker.start(put_in_place, file, target, if_exists=many.if_exists, taken=taken)
         size = await finished(put)
         for piece in pieces.values():
-            await finished(worker.start(clear_up, piece))
+            await worker.run(remove_leftovers, piece)
     return ShopsSummary(path=target, bytes=size, shops=made, failed={})
 
 
 def _piece_parameters(query: Query, many: _Many) -> dict[str, object]:
-    return query.parameters() | many.how.parameters() | {"piece": True}
+    return query.parameters() | many.layout.parameters() | {"piece": True}
 
 
 def _finished_parts(queries: Mapping[int, Query], pieces: Mapping[int, Path], many: _Many) -> Iterator[PartFile]:
@@ -219,18 +225,18 @@ def _finished_parts(queries: Mapping[int, Query], pieces: Mapping[int, Path], ma
             yield part
 
 
-def _one_whole(parts: Iterator[PartFile], target: Path, many: _Many, prefix: bytes, opened: ExitStack) -> io.FileIO:
+def _assemble_one(parts: Iterator[PartFile], target: Path, many: _Many, prefix: bytes, opened: ExitStack) -> io.FileIO:
     """Make the whole file, and keep other exports off its name until ``opened`` is closed."""
     lock = open_locked(checkpoint_path(target), anew=many.if_exists == "replace")
     opened.callback(release, lock)
     opened.callback(remove, lock)
-    return whole(parts, target, many.how, prefix, opened)
+    return assemble(parts, target, many.layout, prefix, opened)
 
 
 def _check_each(queries: Mapping[int, Query], many: _Many) -> None:
     """See whether every name is free."""
     for query in queries.values():
-        parameters = query.parameters() | many.how.parameters()
+        parameters = query.parameters() | many.layout.parameters()
         check_target(target_of(many.name, query.shop_id), parameters, resume=many.resume, if_exists=many.if_exists)
 
 

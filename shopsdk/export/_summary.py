@@ -1,12 +1,23 @@
-"""What an export tells: while it runs, and at its end."""
+"""What users of the export see beside its functions: errors, progress, the summary, and the sink."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import attrs
 
+from shopsdk import ShopError
+
 Stage = Literal["reading", "waiting", "assembling", "done"]
 """Where an export is: reading pages, waiting to be let on, putting the file together, done."""
+
+
+class ExportError(ShopError):
+    """The export cannot be made as asked: an extra is missing, or a value does not fit the format."""
+
+
+class CheckpointError(ExportError):
+    """What an earlier export left behind cannot be gone on with: other parameters, damage, or another one at work."""
 
 
 @attrs.frozen(kw_only=True)
@@ -75,3 +86,40 @@ class ExportSummary:
     """How long this run took."""
     bytes: int
     """The size of the file, or what was streamed; 0 for a sink."""
+
+
+OnProgress = Callable[[ExportProgress], object]
+"""The type of ``on_progress``; it is called on the event loop, so it should be quick."""
+
+
+@runtime_checkable
+class CustomerSink(Protocol):
+    """What ``export_customers`` can write to instead of a file: one method, such as this one into a database.
+
+    ```python
+    import sqlite3
+
+    class Mirror:
+        def __init__(self, db):
+            self.db = db
+
+        async def write(self, rows):
+            statement = "INSERT INTO customers VALUES (:id, :email, :balance)"
+            self.db.executemany(statement, rows)
+
+    db = sqlite3.connect(":memory:")
+    db.execute("CREATE TABLE customers (id, email, balance)")
+    await export_customers(session, Mirror(db))
+    assert db.execute("SELECT count(*) FROM customers").fetchone() == (250,)
+    db.close()
+    ```
+    """
+
+    async def write(self, rows: Sequence[dict[str, Any]], /) -> None:
+        """Take one page of customers; the next comes when this has returned. What it raises ends the export.
+
+        Args:
+            rows: customers by rising id (or as ordered), as dicts of plain data: money as exact text, times as
+                ISO 8601 text with a Z, the referrer as a dict or None.
+        """
+        ...

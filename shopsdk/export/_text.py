@@ -8,18 +8,23 @@ CSV is made to be opened in a spreadsheet: text that would be taken for a formul
 so that ``unescape_formula`` always gives back the original. Numbers are left alone. Lines end with CRLF, as RFC 4180
 has it; with a bare LF, Python before 3.13 leaves a lone CR within a cell unquoted, and readers take it for the end of
 the row.
+
+gzip and zstd come one whole member or frame at a time, without a dependency of their own.
 """
 
 import csv
+import gzip
+import importlib
 import io
+import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from contextlib import suppress
+from typing import Any, Literal
 
 import attrs
 import msgspec
 
 from shopsdk import Customer
-from shopsdk.export._compress import Compressor
 from shopsdk.export._rows import (
     MONEY_COLUMNS,
     TEXT_COLUMNS,
@@ -30,7 +35,13 @@ from shopsdk.export._rows import (
     picker,
     time_text,
 )
+from shopsdk.export._summary import ExportError
 
+Compression = Literal["gz", "zst"]
+Compressor = Callable[[bytes], bytes]
+
+_GZIP_LEVEL = 6
+_ZSTD_LEVEL = 3
 _DANGEROUS = frozenset("=+-@\t\r")
 _SUSPECT = _DANGEROUS | {"'"}
 _BOM = b"\xef\xbb\xbf"
@@ -110,3 +121,38 @@ def _csv_bytes(rows: Any) -> bytes:
     out = io.StringIO(newline="")
     csv.writer(out, lineterminator="\r\n").writerows(rows)
     return out.getvalue().encode()
+
+
+def compressor(kind: Compression | None) -> Compressor:
+    """Find a compressor; None for none.
+
+    Raises:
+        ExportError: zstd was asked for, and neither this Python nor pyarrow brings it.
+    """
+    if kind is None:
+        return lambda data: data
+    if kind == "gz":
+        # A time stamp within would make the same export differ from run to run.
+        return lambda data: gzip.compress(data, _GZIP_LEVEL, mtime=0)
+    return _zstd()
+
+
+def _zstd() -> Compressor:
+    if sys.version_info >= (3, 14):  # before that, a package of this name would be anybody's
+        with suppress(ModuleNotFoundError):  # a Python built without it
+            standard: Any = importlib.import_module("compression.zstd")
+            return lambda data: standard.compress(data, _ZSTD_LEVEL)
+    codec = arrow("zstd compression").Codec("zstd", compression_level=_ZSTD_LEVEL)
+    return lambda data: codec.compress(data, asbytes=True)
+
+
+def arrow(purpose: str, module: str = "pyarrow") -> Any:
+    """Import pyarrow, which is an extra, and has no types.
+
+    Raises:
+        ExportError: it is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise ExportError(f"{purpose} needs pyarrow: pip install 'shopsdk[parquet]'") from error

@@ -1,7 +1,7 @@
-"""One thread that does an export's writing, so that no disk and no slow reader ever holds up the event loop.
+"""One thread that does an export's writing, so that no disk and no slow reader holds up the event loop.
 
-A daemon thread, not the loop's own pool: a thread that is stuck, writing to a pipe that nobody reads, must not keep the
-program from ending.
+It is a daemon thread, not one of the loop's own pool: a thread that is stuck, writing to a pipe that nobody reads, must
+not keep the program from ending.
 """
 
 import asyncio
@@ -33,17 +33,21 @@ class Worker:
         self._jobs.put(None)
 
     def start(self, job: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> "asyncio.Future[R]":
-        """Have something done; the future tells when, and how it went."""
+        """Have the thread call a function; the future has its result."""
         future: asyncio.Future[R] = self._loop.create_future()
         self._jobs.put((lambda: job(*args, **kwargs), future))
         return future
+
+    async def run(self, job: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Have the thread call a function, and wait for its end, though cancelled meanwhile."""
+        return await finished(self.start(job, *args, **kwargs))
 
     def _work(self) -> None:
         while (item := self._jobs.get()) is not None:
             job, future = item
             try:
                 result = job()
-            except BaseException as error:  # noqa: BLE001 - a thread's edge: it is raised where the future is awaited
+            except BaseException as error:  # noqa: BLE001 - the end of a thread: it is raised where the future is awaited
                 self._tell(future, None, error)
             else:
                 self._tell(future, result, None)
@@ -58,12 +62,12 @@ class Worker:
             else:
                 future.set_exception(error)
 
-        with suppress(RuntimeError):  # the loop is closed: nobody is left to tell
+        with suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(settle)
 
 
 async def finished(future: "asyncio.Future[R]") -> R:
-    """Wait for a job to its end, though cancelled meanwhile; then be cancelled."""
+    """Wait for the end of a job, though cancelled meanwhile; then raise the cancellation."""
     cancelled: asyncio.CancelledError | None = None
     while not future.done():
         try:
@@ -71,6 +75,6 @@ async def finished(future: "asyncio.Future[R]") -> R:
         except asyncio.CancelledError as error:
             cancelled = error
     if cancelled is not None:
-        future.exception()  # seen, so that nobody warns of it
+        future.exception()  # retrieved, so that asyncio does not warn of it
         raise cancelled
     return future.result()

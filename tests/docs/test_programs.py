@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from shopsdk import Customer
-from shopsdk.export import plain
+from shopsdk.export import to_plain
 from shopsdk.sandbox import Sandbox
 from shopsdk.testing import InstantClock
 from tests.programs import bot, mirror
@@ -90,7 +90,7 @@ def test_the_nightly_export_of_many_shops(shop: Sandbox, tmp_path: Path) -> None
     assert 1 == ran.code
     assert ["shop 38: 250 customers"] == [line.partition(" in ")[0] for line in ran.out.splitlines()]
     assert ["shop 39"] == [line.partition(":")[0] for line in ran.err.splitlines()]
-    assert [plain(customer) for customer in shop.customers()] == nightly_rows(tmp_path)
+    assert [to_plain(customer) for customer in shop.customers()] == nightly_rows(tmp_path)
     again = run("nightly_export.py", "exports", "38", shop=shop, cwd=tmp_path)
     assert (0, "") == (again.code, again.err)
 

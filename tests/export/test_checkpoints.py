@@ -16,7 +16,7 @@ import pytest
 
 from shopsdk import AsyncSession
 from shopsdk.export import CheckpointError, ExportProgress, _file, _part, export_customers, export_shops
-from shopsdk.export._checkpoint import Journal, Mark
+from shopsdk.export._checkpoint import Journal, Position
 from shopsdk.export._part import PartFile, checkpoint_path, part_path
 from shopsdk.sandbox import Sandbox
 from tests.export.test_shops import SHOPS, mall
@@ -175,7 +175,7 @@ def killed(monkeypatch: pytest.MonkeyPatch) -> None:
         part._file.close()
         part._journal.close()
 
-    monkeypatch.setattr(PartFile, "park", let_go)
+    monkeypatch.setattr(PartFile, "suspend", let_go)
 
 
 async def test_what_follows_a_synced_line_is_believed_too(request: pytest.FixtureRequest, tmp_path: Path) -> None:
@@ -213,9 +213,9 @@ async def test_lines_say_whether_they_are_synced(monkeypatch: pytest.MonkeyPatch
         now += 1.5
         return now
 
-    def told(journal: Journal, mark: Mark) -> None:
-        order.append("line, synced" if mark.synced else "line")
-        add(journal, mark)
+    def told(journal: Journal, position: Position) -> None:
+        order.append("line, synced" if position.synced else "line")
+        add(journal, position)
 
     monkeypatch.setattr(Journal, "add", told)
     monkeypatch.setattr(os, "fsync", lambda _: order.append("sync"))

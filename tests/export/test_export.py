@@ -20,7 +20,7 @@ from shopsdk.export import (
     ExportError,
     ExportProgress,
     export_customers,
-    plain,
+    to_plain,
 )
 from shopsdk.sandbox import Sandbox
 from tests.support.export import read_rows
@@ -51,7 +51,7 @@ async def test_a_sink_gets_plain_rows(shop: Sandbox, session: AsyncSession) -> N
     assert isinstance(sink, CustomerSink)
     summary = await export_customers(session, sink)
     assert (summary.rows, summary.format) == (250, "rows")
-    assert sink.rows == [plain(customer) for customer in shop.customers()]
+    assert sink.rows == [to_plain(customer) for customer in shop.customers()]
     assert json.loads(json.dumps(sink.rows)) == sink.rows
 
 

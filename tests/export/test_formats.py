@@ -23,7 +23,7 @@ from shopsdk.export import (
     escape_formula,
     export_customers,
     export_shops,
-    plain,
+    to_plain,
     unescape_formula,
 )
 from shopsdk.export._arrow import arrow_encoder
@@ -140,8 +140,7 @@ async def test_csv_reads_back_cell_for_cell(texts: list[str]) -> None:
         Customer(id=n, email=text, discord_username=text, affiliate_code=text or None, balance=Decimal("-5.00"))
         for n, text in enumerate(texts, 1)
     ]
-    from shopsdk.export._compress import compressor
-    from shopsdk.export._text import csv_encoder
+    from shopsdk.export._text import compressor, csv_encoder
 
     encoder = csv_encoder(COLUMNS, None, compressor(None), bom=False)
     data = (encoder.prefix + encoder.encode(made)).decode()
@@ -171,6 +170,6 @@ async def test_money_keeps_every_digit(tmp_path: Path) -> None:
     from shopsdk.export._arrow import arrow_encoder
 
     tiny = Customer(id=1, email="a@example.com", balance=Decimal("0.00000001"))
-    assert plain(tiny)["balance"] == "0.00000001"
+    assert to_plain(tiny)["balance"] == "0.00000001"
     with pytest.raises(ExportError, match=r"customers 1 to 1 does not fit: balance is decimal128"):
         arrow_encoder(COLUMNS, None).encode([tiny])

@@ -20,12 +20,12 @@ def full_from(stage: Stage, size: int) -> Iterator[Callable[[ExportProgress], No
     """A callback from whose stage on no file can grow beyond a size; afterwards, files can again."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
 
-    def fill(progress: ExportProgress) -> None:
+    def write_part(progress: ExportProgress) -> None:
         if progress.stage == stage:
             resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
 
     try:
-        yield fill
+        yield write_part
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
@@ -34,8 +34,8 @@ async def test_what_was_read_outlives_a_full_disk_at_the_end(
     shop: Sandbox, session: AsyncSession, tmp_path: Path
 ) -> None:
     """Half a Parquet file that keeps the room it lacked, an error that names no file, or everything read again."""
-    with full_from("assembling", 2000) as fill, pytest.raises(OSError, match="too large") as caught:
-        await export_customers(session, tmp_path / "c.parquet", on_progress=fill)
+    with full_from("assembling", 2000) as write_part, pytest.raises(OSError, match="too large") as caught:
+        await export_customers(session, tmp_path / "c.parquet", on_progress=write_part)
     assert caught.value.filename == str(tmp_path / "c.parquet.whole.part")
     assert sorted(os.listdir(tmp_path)) == ["c.parquet.part", "c.parquet.part.checkpoint"]
     shop.requests.clear()
@@ -46,8 +46,8 @@ async def test_what_was_read_outlives_a_full_disk_at_the_end(
 async def test_the_pieces_outlive_a_full_disk_at_the_end(shop: Sandbox, session: AsyncSession, tmp_path: Path) -> None:
     """Half a file of many shops that nothing can go on with, or all shops read again."""
     options: dict[str, Any] = {"columns": ["id", "email"]}
-    with full_from("done", 2000) as fill, pytest.raises(OSError, match="too large") as caught:
-        await export_shops(session, tmp_path / "c.csv", [38], on_progress=fill, **options)
+    with full_from("done", 2000) as write_part, pytest.raises(OSError, match="too large") as caught:
+        await export_shops(session, tmp_path / "c.csv", [38], on_progress=write_part, **options)
     assert caught.value.filename == str(tmp_path / "c.csv.part")
     assert sorted(os.listdir(tmp_path)) == ["c.csv.38.part", "c.csv.38.part.checkpoint"]
     shop.requests.clear()

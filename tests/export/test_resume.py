@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shopsdk import AsyncSession, RetryPolicy, ServerError
-from shopsdk.export import ExportProgress, export_customers
+from shopsdk.export import ExportProgress, _part, export_customers
 from shopsdk.export._checkpoint import Journal
 from shopsdk.export._part import checkpoint_path, part_path
 from shopsdk.sandbox import Sandbox
@@ -103,9 +103,9 @@ async def test_synced_bytes_are_not_read_again(
     monkeypatch.setattr(os, "fsync", lambda _: order.append("sync"))
     real = Journal.add
 
-    def add(self: Any, mark: Any) -> None:
-        order.append(f"line {mark.synced}")
-        real(self, mark)
+    def add(self: Any, position: Any) -> None:
+        order.append(f"line {position.synced}")
+        real(self, position)
 
     monkeypatch.setattr(Journal, "add", add)
     await export_customers(session, tmp_path / "c.csv")
@@ -178,11 +178,9 @@ async def test_a_file_that_was_changed_since_is_not_taken_for_the_export(
     session: AsyncSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An export that has its name, and then other contents, is neither reported as whole nor replaced unasked."""
-    from shopsdk.export import _target
-
     target = tmp_path / "c.csv"
     with monkeypatch.context() as broken:
-        broken.setattr(_target, "sync_folder", _fail)
+        broken.setattr(_part, "sync_folder", lambda _: _fail() if (tmp_path / "c.csv").exists() else None)
         with pytest.raises(StopHereError):
             await export_customers(session, target)
     edited = target.read_text() + "a line of my own\n"
@@ -196,10 +194,8 @@ async def test_a_crash_after_the_final_name_is_only_cleared_up(
     shop: Sandbox, session: AsyncSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An export that begins anew though its file is there, and whole."""
-    from shopsdk.export import _target
-
     with monkeypatch.context() as broken:
-        broken.setattr(_target, "sync_folder", _fail)
+        broken.setattr(_part, "sync_folder", lambda _: _fail() if (tmp_path / "c.csv").exists() else None)
         with pytest.raises(StopHereError):
             await export_customers(session, tmp_path / "c.csv")
     shop.requests.clear()

@@ -195,8 +195,8 @@ def begin_another(target: Path, *, parked: bool) -> PartFile:
     """Begin an export to a name as another process would, and leave it under way, or unfinished."""
     part = open_part(target, {}, b"another's", resume=False)
     if parked:
-        part.add(b" page", attrs.evolve(part.mark, page=1, ids=[1], rows=1))
-        part.park()
+        part.add(b" page", attrs.evolve(part.position, page=1, ids=[1], rows=1))
+        part.suspend()
     return part
 
 
@@ -236,7 +236,7 @@ async def test_one_file_of_many_shops_leaves_another_export_to_its_name_alone(tm
         with pytest.raises(CheckpointError, match="another export is at work on"):
             await export_shops(session, target, SHOPS, shops_at_once=1, per_page=10, on_progress=show)
         assert part_path(target).read_bytes() == b"another's"
-        begun[0].park()
+        begun[0].suspend()
         made = await export_shops(session, target, SHOPS, per_page=10, resume=True)
     assert (made.rows, os.listdir(tmp_path)) == (132, [name])
 

@@ -19,7 +19,7 @@ from typing import Any
 import attrs
 
 from shopsdk import AsyncSession, NotFoundError, get_customer
-from shopsdk.export import export_customers, plain
+from shopsdk.export import export_customers, to_plain
 
 COLUMNS = ("id", "email", "discord_id", "balance", "total_completed", "total_spent_usd", "last_completed_at", "run")
 TABLE = """
@@ -55,7 +55,7 @@ async def update(session: AsyncSession, db: sqlite3.Connection) -> tuple[int, in
     # The shop can hide a row from a walk when others come and go meanwhile, so each that was not seen is asked for.
     for (customer_id,) in db.execute("SELECT id FROM customers WHERE run < ?", [run]).fetchall():
         try:
-            await mirror.write([plain(await get_customer(session, customer_id))])
+            await mirror.write([to_plain(await get_customer(session, customer_id))])
         except NotFoundError:
             with db:
                 gone += db.execute("DELETE FROM customers WHERE id = ?", [customer_id]).rowcount

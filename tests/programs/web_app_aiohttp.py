@@ -27,7 +27,7 @@ from shopsdk import (
     get_customer,
     get_customers,
 )
-from shopsdk.export import plain
+from shopsdk.export import to_plain
 
 SHOP = web.AppKey("SHOP", AsyncSession)
 EDITS = web.AppKey("EDITS", set[asyncio.Task[BalanceEdit]])
@@ -51,7 +51,7 @@ async def health(request: web.Request) -> web.Response:
 async def customer(request: web.Request) -> web.Response:
     """Show a customer. Cancelled when the caller hangs up, and the request to the shop with it."""
     found = await get_customer(request.app[SHOP], int(request.match_info["id"]))
-    return web.json_response(plain(found))
+    return web.json_response(to_plain(found))
 
 
 @routes.post(r"/customers/{id:\d+}/credit")
