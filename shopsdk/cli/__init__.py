@@ -32,14 +32,14 @@ def main() -> NoReturn:
 def _command() -> None:
     try:
         from shopsdk.cli._app import app  # noqa: PLC0415 - what it needs is an extra
-        from shopsdk.cli._reach import NO_READER, ending  # noqa: PLC0415
+        from shopsdk.cli._runner import NO_READER, exit_with_code  # noqa: PLC0415
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in {"typer", "rich", "click"}:
             raise
         say("shopsdk: the command needs typer and rich: pip install 'shopsdk[cli]'")
         sys.exit(1)
     try:
-        with ending(debug=False):  # of --help, say: each command has one of its own
+        with exit_with_code(debug=False):  # of --help, say: each command has one of its own
             app(prog_name="shopsdk")
     except SystemExit as end:
         if end.code == 130:  # typer's own, for a signal before the command has begun

@@ -7,11 +7,11 @@ import typer
 from typer.core import TyperCommand
 
 from shopsdk import __version__
-from shopsdk.cli._change import affiliate, balance
 from shopsdk.cli._export import export
-from shopsdk.cli._look import customer, customers, transactions
 from shopsdk.cli._options import AmountCommand, Group
+from shopsdk.cli._read import customer, customers, transactions
 from shopsdk.cli._serve import sandbox
+from shopsdk.cli._write import affiliate, balance
 
 _EPILOG = """\b
 The key comes from the environment: SHOPSDK_API_KEY, with SHOPSDK_SHOP_ID and, if need be,

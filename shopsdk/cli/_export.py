@@ -1,14 +1,184 @@
 """The command ``export``."""
 
+import asyncio
+import sys
+import traceback
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import attrs
+import msgspec
 import typer
 
+from shopsdk import AsyncSession
 from shopsdk.cli import _options as given
-from shopsdk.cli._reach import Reach, ending, sentence, usage
-from shopsdk.cli._run import STDOUT, Run
-from shopsdk.export import IfExists
+from shopsdk.cli._progress import view
+from shopsdk.cli._runner import Quit, Runner, Work, exit_code, exit_with_code, format_error, shell_line, usage
+from shopsdk.cli._signals import signals
+from shopsdk.cli._stdio import data_output, put, say
+from shopsdk.export import ExportProgress, ExportSummary, IfExists, ShopsSummary, export_customers, export_shops
+
+STDOUT = "-"
+
+
+@attrs.define(kw_only=True)
+class Run:
+    """One export, as it was asked for."""
+
+    out: str
+    shops: Sequence[int]
+    quiet: bool
+    json_summary: bool
+    debug: bool
+    options: dict[str, Any]
+    _written: dict[int | None, int] = attrs.Factory(dict[int | None, int])
+
+    async def one(self, session: AsyncSession, shop_id: int) -> ExportSummary:
+        """Export one shop."""
+        to_stdout = self.out == STDOUT
+        with (
+            view(quiet=self.quiet, data_on_terminal=to_stdout and sys.stdout.isatty()) as shown,
+            self._resumable(),
+        ):
+
+            def show(progress: ExportProgress) -> None:
+                self._written[progress.shop_id] = progress.rows
+                shown.show(progress)
+
+            with data_output() if to_stdout else nullcontext(self.out) as destination:
+                return await export_customers(session, destination, shop_id=shop_id, on_progress=show, **self.options)
+
+    def tell_one(self, made: ExportSummary) -> None:
+        """Sum up an export of one shop."""
+        self._sum_up(_facts(made))
+        if not self.quiet:
+            where = "stdout" if made.path is None else str(made.path)
+            say(f"{_count(made)} in {_effort(made)}: {where} ({_size(made.bytes)})")
+
+    def many(self, shops_at_once: int) -> Work[ShopsSummary]:
+        """Export many shops."""
+
+        async def work(session: AsyncSession, _: int) -> ShopsSummary:
+            with view(quiet=self.quiet) as shown, self._resumable():
+
+                def show(progress: ExportProgress) -> None:
+                    self._written[progress.shop_id] = progress.rows
+                    shown.show(progress)
+
+                return await export_shops(
+                    session, self.out, self.shops, shops_at_once=shops_at_once, on_progress=show, **self.options
+                )
+
+        return work
+
+    def tell_many(self, made: ShopsSummary) -> None:
+        """Sum up an export of many shops.
+
+        Raises:
+            Quit: some of them failed.
+        """
+        self._sum_up(_many_facts(made))
+        if not self.quiet:
+            for shop_id, summary in made.shops.items():
+                kept = "read" if summary.path is None else str(summary.path)
+                say(f"shop {shop_id}: {_count(summary)} in {_effort(summary)}: {kept}")
+            if made.path is not None:
+                say(f"{made.rows:,} customers of {len(made.shops)} shops: {made.path} ({_size(made.bytes)})")
+        if made.failed:
+            for shop_id, error in made.failed.items():
+                say(f"shopsdk: shop {shop_id}: {format_error(error)}")
+                if self.debug:
+                    traceback.print_exception(error)
+            say(*f"{len(made.failed)} of {len(self.shops)} shops failed. {self._how_to_go_on()}".split("\n"))
+            codes = {exit_code(error) for error in made.failed.values()}
+            raise Quit(codes.pop() if len(codes) == 1 else 1)
+
+    def _resumable(self) -> "_Resumable":
+        return _Resumable(self)
+
+    def how_to_go_on(self) -> str | None:
+        """Say how to go on; None if there is nothing to go on with."""
+        rows = sum(self._written.values())
+        if self.out == STDOUT or not rows:
+            return None
+        return f"{rows:,} customers are kept. {self._how_to_go_on()}"
+
+    def _how_to_go_on(self) -> str:
+        words = [word for word in sys.argv[1:] if word != "--resume"]
+        return f"To go on from there:\n  {shell_line('shopsdk', *words, '--resume')}"
+
+    def _sum_up(self, facts: dict[str, Any]) -> None:
+        if self.json_summary:
+            line = msgspec.json.encode(facts).decode()
+            if self.out == STDOUT:
+                say(line)
+            else:
+                put(f"{line}\n")
+
+
+class _Resumable:
+    """Adds to whatever ends an export early how to go on with it."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if error is None or isinstance(error, BrokenPipeError | FileExistsError):
+            return
+        hint = self._run.how_to_go_on()
+        if hint is None:
+            return
+        if isinstance(error, asyncio.CancelledError):
+            say(*f"shopsdk: stopped. {hint}".split("\n"))
+            raise Quit(signals.code) from None
+        error.add_note(hint)
+
+
+def _facts(summary: ExportSummary) -> dict[str, Any]:
+    facts = attrs.asdict(summary)
+    return facts | {"path": None if summary.path is None else str(summary.path)}
+
+
+def _many_facts(made: ShopsSummary) -> dict[str, Any]:
+    return {
+        "path": None if made.path is None else str(made.path),
+        "rows": made.rows,
+        "bytes": made.bytes,
+        "shops": {str(shop_id): _facts(summary) for shop_id, summary in made.shops.items()},
+        "failed": {str(shop_id): format_error(error) for shop_id, error in made.failed.items()},
+    }
+
+
+def _count(summary: ExportSummary) -> str:
+    resumed = f" ({summary.resumed:,} of them by an earlier run)" if summary.resumed else ""
+    return f"{summary.rows:,} customers{resumed}"
+
+
+def _effort(summary: ExportSummary) -> str:
+    """Say what it took; what did not happen is not mentioned."""
+    told = [f"{summary.pages:,} pages", f"{summary.requests:,} requests"]
+    for number, what in (
+        (summary.retries, "of them again"),
+        (summary.reread, "pages read again, since rows had slipped"),
+        (summary.repeats, "repeats dropped"),
+    ):
+        told += [f"{number:,} {what}"] if number else []
+    told += [f"{summary.waited:.1f} s waited"] if summary.waited else []
+    return f"{summary.seconds:.1f} s ({', '.join(told)})"
+
+
+def _size(size: int) -> str:
+    amount = float(size)
+    for unit in ("B", "kB", "MB"):
+        if amount < 1000:
+            return f"{amount:.3g} {unit}"
+        amount /= 1000
+    return f"{amount:.3g} GB"
 
 
 def export(
@@ -96,7 +266,7 @@ def export(
     # A list in a file gives the same kind of file and summary, however many shops it names today.
     many = len(shops) > 1 or (shop_ids_file is not None and out != STDOUT)
     run = Run(out=out, shops=shops, quiet=quiet, json_summary=json_summary, debug=debug, options=options | files)
-    reach = Reach(
+    reach = Runner(
         shop_id=shops[0] if shops else None,
         sandbox=sandbox,
         sandbox_customers=sandbox_customers,
@@ -104,7 +274,7 @@ def export(
         rate_limit=given.rate_limit_of(rate_limit),
         max_in_flight=max(16, concurrency * min(len(shops) or 1, shops_at_once)),
     )
-    with ending(debug=debug):
+    with exit_with_code(debug=debug):
         if many:
             run.tell_many(reach.run(run.many(shops_at_once)))
         else:
@@ -139,4 +309,4 @@ def _lines(file: Path) -> list[str]:
     try:
         return file.read_text(encoding="utf-8-sig").splitlines()  # what Windows writes begins with a mark
     except (OSError, UnicodeDecodeError) as error:
-        usage(f"{file} cannot be read: {sentence(error)}")
+        usage(f"{file} cannot be read: {format_error(error)}")

@@ -6,7 +6,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from shopsdk import CustomerFilters, RateLimit
-from shopsdk.cli._reach import usage
+from shopsdk.cli._runner import usage
 
 ShopId = Annotated[
     int | None, typer.Option("--shop-id", min=1, help="The shop; absent, from SHOPSDK_SHOP_ID.", show_default=False)

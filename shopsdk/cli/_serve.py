@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from shopsdk.cli import _options as given
-from shopsdk.cli._reach import Quit, ending
+from shopsdk.cli._runner import Quit, exit_with_code
 from shopsdk.cli._signals import signals
 from shopsdk.cli._stdio import put, say
 
@@ -45,7 +45,7 @@ def sandbox(
     """
     from shopsdk.sandbox import Sandbox  # noqa: PLC0415 - a server that only this needs
 
-    with ending(debug=debug):
+    with exit_with_code(debug=debug):
         shop = Sandbox(
             customers,
             shop_id=shop_id,

@@ -10,8 +10,7 @@ import pytest
 
 import shopsdk
 from shopsdk import AsyncSession, InvalidRequestError
-from shopsdk.cli._reach import sentence
-from shopsdk.cli._words import _WORDS
+from shopsdk.cli._runner import _WORDS, format_error
 from shopsdk.export._part import checkpoint_path, part_path
 from shopsdk.sandbox import Sandbox
 from tests.support.cli import Shell
@@ -70,7 +69,7 @@ def test_the_command_speaks_of_options(words: tuple[str, ...], told: str, shell:
 def test_what_the_shop_says_is_left_as_it_is() -> None:
     """A refusal that nobody can look up, or quote to the shop's support."""
     told = "422: The amount must be a number, the description must be a text"
-    assert sentence(InvalidRequestError(told, status=422)) == told
+    assert format_error(InvalidRequestError(told, status=422)) == told
 
 
 def test_a_key_that_is_not_set_is_missing(shell: Shell) -> None:

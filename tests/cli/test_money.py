@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 from shopsdk import Customer, ShopError
-from shopsdk.cli import _change, main
+from shopsdk.cli import _write, main
 from shopsdk.cli._signals import signals
 from shopsdk.sandbox import Fault, RecordedRequest, Sandbox
 from tests.support.cli import COMMAND, Shell, Terminal, environment, run, running, signals_restored
@@ -472,9 +472,9 @@ def test_a_signal_at_any_line_after_it_is_known_changes_no_exit_code(
     """Whichever line of the command a signal comes at, an outcome that is known is the one that is told."""
     words, function, code = KNOWN[name]
     tracer = Tracer(signal.SIGINT)
-    real = attrgetter(function)(_change)
+    real = attrgetter(function)(_write)
 
-    monkeypatch.setattr(f"shopsdk.cli._change.{function}", tracer.arming(real))
+    monkeypatch.setattr(f"shopsdk.cli._write.{function}", tracer.arming(real))
     monkeypatch.setattr("tests.support.cli.main", tracer.run)
     faults = {
         "in doubt": [Fault("drop_after", method="POST")],
@@ -612,7 +612,7 @@ def test_a_balance_that_is_slow_to_read_holds_no_edit_up(
 ) -> None:
     """The balance before and after is given up after a while, and the edit is made and told."""
     who = shop.customers()[0].id
-    monkeypatch.setattr("shopsdk.cli._change._READ_SECONDS", 0.01)
+    monkeypatch.setattr("shopsdk.cli._write._READ_SECONDS", 0.01)
     shop.fail_next("slow", method="GET", seconds=100.0, times=2)
     told = shell.run("balance", str(who), "5", "--yes")
     assert (0, f"The balance of customer {who} was changed by 5\n") == (told.code, told.out)

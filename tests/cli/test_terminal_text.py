@@ -25,8 +25,8 @@ from rich.text import Text
 from shopsdk import Clock
 from shopsdk.cli import main
 from shopsdk.cli._console import SafeConsole
+from shopsdk.cli._runner import shell_line
 from shopsdk.cli._stdio import data_output, printable, printable_lines, put, say, standard_streams
-from shopsdk.cli._words import shell_line
 from shopsdk.sandbox import Sandbox
 from tests.support.cli import COMMAND, Terminal, environment, signals_restored
 

@@ -1,7 +1,10 @@
 """How a command reaches a shop, and how it ends: every failure is one sentence and an exit code."""
 
 import asyncio
+import os
+import re
 import secrets
+import shlex
 import sys
 import traceback
 from collections.abc import Callable, Coroutine, Generator
@@ -20,8 +23,7 @@ from shopsdk import (
     ShopError,
 )
 from shopsdk.cli._signals import signals
-from shopsdk.cli._stdio import one_line, say
-from shopsdk.cli._words import in_words_of_the_command
+from shopsdk.cli._stdio import one_line, printable, say
 
 FAILED, USAGE, REFUSED, UNKNOWN, NO_READER = 1, 2, 3, 4, 141
 
@@ -65,7 +67,7 @@ class Change(Protocol):
 
 
 @attrs.frozen(kw_only=True)
-class Reach:
+class Runner:
     """Which shop, and by what way."""
 
     shop_id: int | None
@@ -173,12 +175,12 @@ def _no_failure_once_made(change: Change, but: str) -> Generator[None]:
         if isinstance(error, KeyboardInterrupt):
             say(f"shopsdk: stopped; {change.made}")
         else:
-            why = sentence(error) if isinstance(error, ShopError | OSError) else type(error).__name__
+            why = format_error(error) if isinstance(error, ShopError | OSError) else type(error).__name__
             say(f"shopsdk: {change.made}, {but}: {why}")
 
 
 @contextmanager
-def ending(*, debug: bool) -> Generator[None]:
+def exit_with_code(*, debug: bool) -> Generator[None]:
     """Turn what goes wrong into a sentence and an exit code.
 
     Raises:
@@ -201,7 +203,7 @@ def ending(*, debug: bool) -> Generator[None]:
         if debug:
             traceback.print_exc()
         else:
-            say(f"shopsdk: {sentence(error)}")
+            say(f"shopsdk: {format_error(error)}")
         for note in getattr(error, "__notes__", ()):
             say(*note.split("\n"))
         code = exit_code(error)
@@ -219,14 +221,14 @@ def exit_code(error: BaseException) -> int:
     return FAILED if isinstance(error, OSError) else USAGE
 
 
-def sentence(error: BaseException) -> str:
+def format_error(error: BaseException) -> str:
     """Say in one sentence what went wrong."""
     if isinstance(error, OSError) and error.strerror:
-        why = in_words_of_the_command(error.strerror)
+        why = in_command_words(error.strerror)
         return f"{error.filename}: {why}" if error.filename else why
     page = getattr(error, "page", None)
     # What the shop says is left as it is, whatever words it has in it.
-    said = str(error) if isinstance(error, ResponseError) else in_words_of_the_command(str(error))
+    said = str(error) if isinstance(error, ResponseError) else in_command_words(str(error))
     said = said or type(error).__name__
     if isinstance(error, AuthenticationError):
         said = f"{said.removesuffix('.')}; is SHOPSDK_API_KEY the key of this shop?"
@@ -242,3 +244,42 @@ def usage(message: str) -> NoReturn:
         WrongCommandError: always.
     """
     raise WrongCommandError(message)
+
+
+_WORDS = (
+    ("if_exists='replace'", "--force"),
+    ("resume=True", "--resume"),
+    ("give format=", "give --format"),
+    ("give it open to stream into it", "to write to a stream, the name is -"),
+    ("bom is for", "--bom is for"),
+    ("columns must", "--columns must"),
+    ("columns: ", "--columns: "),
+    ("amount must", "AMOUNT must"),
+    ("description must", "--description must"),
+    ("reference must", "--reference must"),
+    ("affiliate_code must not be empty: None clears it", "CODE must not be empty: --clear takes the code away"),
+    ("affiliate_code must be at most", "CODE must be at most"),
+    ("base_url must", "SHOPSDK_BASE_URL must"),
+    ("api_key must", "SHOPSDK_API_KEY must"),
+    ("api_key is", "SHOPSDK_API_KEY is"),
+    ("give api_key= or set SHOPSDK_API_KEY", "set it to the key of your account, or try --sandbox"),
+)
+_FILTER = re.compile(r"^[a-z_]+(?= must not be empty: the server )")
+
+
+def in_command_words(text: str) -> str:
+    """Name options where the library names arguments."""
+    for argument, option in _WORDS:
+        text = text.replace(argument, option)
+    return _FILTER.sub(lambda found: f"--{found[0].replace('_', '-')}", text)
+
+
+def shell_line(*words: str) -> str:
+    """Write a command so that a shell can take it up again, whatever a file's name holds."""
+    return " ".join(shlex.quote(word) if printable(word) == word else _as_bytes(word) for word in words)
+
+
+def _as_bytes(word: str) -> str:
+    """Quote a word in the way of bash, zsh and POSIX 2024, which needs no characters that are not printable."""
+    plain = b"-./0123456789_abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    return "".join(["$'", *(chr(byte) if byte in plain else f"\\{byte:03o}" for byte in os.fsencode(word)), "'"])

@@ -15,7 +15,7 @@ from shopsdk import (
     get_customers,
 )
 from shopsdk.cli import _options as given
-from shopsdk.cli._reach import REFUSED, Quit, Reach, ending, usage
+from shopsdk.cli._runner import REFUSED, Quit, Runner, exit_with_code, usage
 from shopsdk.cli._show import show_json, show_record, show_table
 from shopsdk.cli._stdio import say
 
@@ -67,8 +67,8 @@ def customers(
             **filters,
         )
 
-    with ending(debug=debug):
-        found = Reach(shop_id=shop_id, sandbox=sandbox, list_params=list_params).run(read)
+    with exit_with_code(debug=debug):
+        found = Runner(shop_id=shop_id, sandbox=sandbox, list_params=list_params).run(read)
         last = max(found.last_page, 1)
         past_the_end = f"there is no page {page}: the last is page {last}, {found.total:,} customers in all"
         if as_json:
@@ -101,8 +101,8 @@ def customer(
             return await find_customer(session, email=who, shop_id=shop)
         return await get_customer(session, int(who), shop_id=shop)
 
-    with ending(debug=debug):
-        found = Reach(shop_id=shop_id, sandbox=sandbox).run(read)
+    with exit_with_code(debug=debug):
+        found = Runner(shop_id=shop_id, sandbox=sandbox).run(read)
         if found is None:
             say(f"shopsdk: no customer has the e-mail address {who}")
             raise Quit(REFUSED)
@@ -126,8 +126,8 @@ def transactions(
     async def read(session: AsyncSession, shop: int) -> list[BalanceTransaction]:
         return await get_customer_balance_transactions(session, customer_id, shop_id=shop)
 
-    with ending(debug=debug):
-        lines = Reach(shop_id=shop_id, sandbox=sandbox).run(read)
+    with exit_with_code(debug=debug):
+        lines = Runner(shop_id=shop_id, sandbox=sandbox).run(read)
         if as_json:
             show_json(lines)
             return

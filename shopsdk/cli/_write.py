@@ -20,12 +20,11 @@ from shopsdk import (
     get_customer,
 )
 from shopsdk.cli import _options as given
-from shopsdk.cli._ask import ask
-from shopsdk.cli._look import CustomerId
-from shopsdk.cli._reach import Reach, ending, usage
+from shopsdk.cli._read import CustomerId
+from shopsdk.cli._runner import FAILED, Quit, Runner, exit_with_code, shell_line, usage
 from shopsdk.cli._show import show_json
+from shopsdk.cli._signals import signals
 from shopsdk.cli._stdio import printable, put, say
-from shopsdk.cli._words import shell_line
 
 _READ_SECONDS = 10.0
 """What reading the balance before an edit, or after it, may take: the edit must not wait for it for long."""
@@ -189,8 +188,8 @@ def balance(
         shop_id=shop_id,
         as_json=as_json,
     )
-    reach = Reach(shop_id=shop_id, sandbox=sandbox)
-    with ending(debug=debug):
+    reach = Runner(shop_id=shop_id, sandbox=sandbox)
+    with exit_with_code(debug=debug):
         if asks:
             ask(reach.run(change.question))
         reach.change(change)
@@ -257,5 +256,36 @@ def affiliate(
     if (code is None) != clear:
         usage("give either a CODE or --clear" + (", not both" if clear else ""))
     change = _CodeChange(customer_id=customer_id, code=code, shop_id=shop_id, as_json=as_json)
-    with ending(debug=debug):
-        Reach(shop_id=shop_id, sandbox=sandbox).change(change)
+    with exit_with_code(debug=debug):
+        Runner(shop_id=shop_id, sandbox=sandbox).change(change)
+
+
+def ask(question: str) -> None:
+    """Ask whether to go on; whatever is no yes, changes nothing.
+
+    Raises:
+        Quit: no, or no answer.
+    """
+    try:
+        answer = _answer(question)
+    except KeyboardInterrupt:
+        say("", "shopsdk: stopped, nothing was changed")
+        raise Quit(signals.code) from None
+    if answer is None:
+        say("", "shopsdk: there was no answer, and nothing was changed")
+        raise Quit(FAILED)
+    if answer not in {"y", "yes"}:
+        say("shopsdk: nothing was changed")
+        raise Quit(FAILED)
+
+
+def _answer(question: str) -> str | None:
+    """Ask until there is an answer; None: the terminal was closed, or Ctrl-D pressed."""
+    while True:
+        sys.stderr.write(f"{question} [y/N]: ")
+        sys.stderr.flush()
+        signals.wait(sys.stdin)
+        line = sys.stdin.readline()
+        answer = line.strip().lower()
+        if not line or answer in {"", "y", "yes", "n", "no"}:
+            return answer if line else None
