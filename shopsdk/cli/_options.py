@@ -3,16 +3,16 @@
 from typing import Annotated, Any, Literal, cast
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperGroup
 
-from shopsdk import CustomerFilters, RateLimit
+from shopsdk import CustomerFilters, OrderColumn, OrderDirection, RateLimit
 from shopsdk.cli._runner import usage
 
 ShopId = Annotated[
-    int | None, typer.Option("--shop-id", min=1, help="The shop; absent, from SHOPSDK_SHOP_ID.", show_default=False)
+    int | None, typer.Option("--shop-id", min=1, help="The shop; default: SHOPSDK_SHOP_ID.", show_default=False)
 ]
 InSandbox = Annotated[
-    bool, typer.Option("--sandbox", help="Run against an embedded shop, in which nothing is real; needs no key.")
+    bool, typer.Option("--sandbox", help="Use an embedded shop with made-up customers; no key is needed.")
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="On failure, show the traceback.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -31,22 +31,8 @@ Limit = Annotated[
         help="Send no more than N requests in so many seconds; a plain N, in one.",
     ),
 ]
-OrderBy = Annotated[
-    Literal[
-        "id",
-        "email",
-        "discord_id",
-        "discord_username",
-        "balance",
-        "total_completed",
-        "total_spent_usd",
-        "last_completed_at",
-        "newsletter_at",
-        "affiliate_code",
-    ],
-    typer.Option("--order-column", help="What to order by."),
-]
-Direction = Annotated[Literal["asc", "desc"], typer.Option("--order-direction", help="Rising or falling.")]
+OrderBy = Annotated[OrderColumn, typer.Option("--order-column", help="What to order by.")]
+Direction = Annotated[OrderDirection, typer.Option("--order-direction", help="Rising or falling.")]
 
 ById = Annotated[int | None, typer.Option("--id", help="Only this customer id.")]
 ByEmail = Annotated[str | None, typer.Option("--email", help="Only with this text in the e-mail address.")]
@@ -68,7 +54,7 @@ _SECRETS = ("--api-key", "--apikey", "--key", "--token")
 
 
 def filters_of(**given: Any) -> CustomerFilters:
-    """Leave out the filters that were not given."""
+    """The filters that were given."""
     return cast(CustomerFilters, {name: value for name, value in given.items() if value is not None})
 
 
@@ -87,45 +73,13 @@ def rate_limit_of(text: str | None) -> RateLimit | None:
 
 
 class Group(TyperGroup):
-    """The command itself, which takes no secret."""
+    """The command itself; it takes no secret as an argument."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Refuse a key on the command line, without repeating it."""
         if any(arg.partition("=")[0] in _SECRETS for arg in args):
             usage(
-                "the key is taken from the environment variable SHOPSDK_API_KEY alone: what stands on a command line,"
-                " every user of this machine can read"
+                "the key is taken only from the environment variable SHOPSDK_API_KEY: every user of this machine can"
+                " read a command line"
             )
         return super().parse_args(ctx, args)
-
-
-class AmountCommand(TyperCommand):
-    """A command one of whose arguments is an amount, which may be negative, and is no option for that."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put the options first and the arguments behind a ``--``, so that a number is never taken for an option."""
-        with_value = {
-            name
-            for param in self.params
-            if not getattr(param, "is_flag", False)
-            for name in param.opts
-            if name.startswith("-")
-        }
-        options: list[str] = []
-        arguments: list[str] = []
-        rest = iter(args)
-        for arg in rest:
-            if arg == "--":
-                arguments += rest
-            elif arg in with_value:
-                options += [arg, *[value for value in [next(rest, None)] if value is not None]]
-            elif arg.startswith("-") and arg != "-" and not _is_number(arg):
-                options.append(arg)
-            else:
-                arguments.append(arg)
-        return super().parse_args(ctx, [*options, "--", *arguments])
-
-
-def _is_number(text: str) -> bool:
-    digits = text.removeprefix("-").replace(".", "", 1).replace(",", "")
-    return digits.isascii() and digits.isdigit()
