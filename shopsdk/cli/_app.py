@@ -4,10 +4,11 @@ from collections.abc import Callable
 from typing import Annotated
 
 import typer
+from typer.core import TyperCommand
 
 from shopsdk import __version__
 from shopsdk.cli._export import export
-from shopsdk.cli._options import Group
+from shopsdk.cli._options import AmountCommand, Group
 from shopsdk.cli._read import customer, customers, transactions
 from shopsdk.cli._serve import sandbox
 from shopsdk.cli._write import affiliate, balance
@@ -52,11 +53,11 @@ def shopsdk(
     """Read and edit the customers of a shop."""
 
 
-def _add(command: Callable[..., None], *examples: str, **context: bool) -> None:
-    """Add a command with its examples, each on a line of its own, and with settings of click's context."""
+def _add(command: Callable[..., None], *examples: str, cls: type[TyperCommand] | None = None) -> None:
+    """Add a command with its examples, each on a line of its own."""
     # A line that is a lone backspace keeps the lines below it as they are.
     epilog = "\n".join(["\b", *(f"Example: {example}" for example in examples)])
-    app.command(epilog=epilog, context_settings=context)(command)
+    app.command(cls=cls, epilog=epilog)(command)
 
 
 _add(
@@ -81,7 +82,7 @@ _add(
 _add(
     balance,
     'shopsdk balance 1042 -5.00 --reference refund-1187 --description "Order 1187, refunded"',
-    ignore_unknown_options=True,  # a negative amount is an argument
+    cls=AmountCommand,
 )
 _add(
     affiliate,

@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Literal, cast
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from shopsdk import CustomerFilters, OrderColumn, OrderDirection, RateLimit
 from shopsdk.cli._runner import usage
@@ -83,3 +83,38 @@ class Group(TyperGroup):
                 " read a command line"
             )
         return super().parse_args(ctx, args)
+
+
+class AmountCommand(TyperCommand):
+    """A command with an amount among its arguments; a negative amount is no option.
+
+    click's own ``ignore_unknown_options`` would take ``-y5`` for ``--yes`` and the amount -5.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the options first and the arguments behind a ``--``, so that a number is never taken for an option."""
+        with_value = {
+            name
+            for param in self.params
+            if not getattr(param, "is_flag", False)
+            for name in param.opts
+            if name.startswith("-")
+        }
+        options: list[str] = []
+        arguments: list[str] = []
+        rest = iter(args)
+        for arg in rest:
+            if arg == "--":
+                arguments += rest
+            elif arg in with_value:
+                options += [arg, *[value for value in [next(rest, None)] if value is not None]]
+            elif arg.startswith("-") and arg != "-" and not _is_number(arg):
+                options.append(arg)
+            else:
+                arguments.append(arg)
+        return super().parse_args(ctx, [*options, "--", *arguments])
+
+
+def _is_number(text: str) -> bool:
+    digits = text.removeprefix("-").replace(".", "", 1).replace(",", "")
+    return digits.isascii() and digits.isdigit()

@@ -91,6 +91,13 @@ def test_a_negative_amount_is_an_amount(shell: Shell, shop: Sandbox) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("word", ["-y5", "-y-5", "-h5x"])
+def test_an_option_and_an_amount_in_one_word_change_nothing(word: str, shell: Shell, shop: Sandbox) -> None:
+    """``-y5`` is neither an amount nor a yes: click's own way to take negative numbers would deduct 5."""
+    assert shell.run("balance", "1001", word).code in {0, 2}
+    assert [] == shop.transactions(1001)
+
+
 @pytest.mark.parametrize("words", [("--yse",), ("--refrence", "x"), ("-x",), ("--", "--yes"), ("-5.00.1",), ("12",)])
 def test_a_mistyped_option_of_balance_is_refused(words: tuple[str, ...], shell: Shell, shop: Sandbox) -> None:
     """A typing error that moves money without what was meant to go with it."""
