@@ -14,7 +14,7 @@ with Sandbox(customers=50) as shop:
 """
 
 from shopsdk.sandbox._faults import Fault
-from shopsdk.sandbox._record import RecordedRequest
 from shopsdk.sandbox._sandbox import Sandbox
+from shopsdk.sandbox._server import RecordedRequest
 
 __all__ = ["Fault", "RecordedRequest", "Sandbox"]

@@ -3,6 +3,7 @@
 import html
 import json
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import TypeVar, cast
 
 import attrs
@@ -20,7 +21,7 @@ def plain_value(value: V) -> V:
     return cast("V", reduced)
 
 
-def readable(text: str) -> str:
+def without_surrogates(text: str) -> str:
     """Replace the lone surrogates that stand for bytes which are not UTF-8: no database and no answer takes them."""
     return text.encode(errors="replace").decode()
 
@@ -64,7 +65,7 @@ class Answer:
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str])
 
 
-class Refusal(Exception):  # noqa: N818 - not a failure: how a handler answers with another status than 200
+class HTTPError(Exception):
     """Raised by a handler to answer with an error."""
 
     def __init__(
@@ -90,7 +91,7 @@ def json_answer(document: object, status: int = 200) -> Answer:
     return Answer(status, json.dumps(document).encode())
 
 
-def refused(call: Call, refusal: Refusal) -> Answer:
+def error_answer(call: Call, refusal: HTTPError) -> Answer:
     """The answer to a refused call: JSON, or what a browser would get."""
     if call.wants_json():
         document: dict[str, object] = {"message": refusal.message}
@@ -130,3 +131,62 @@ def _quality(text: str) -> float:
         return float(text)
     except ValueError:
         return 0.0
+
+
+EDGES = (
+    "\t\n\x0b\x0c\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000\ufeff"
+)
+"""What strings are trimmed of: white space, and the byte order mark."""
+
+
+def read_json(body: bytes) -> object:
+    """The body as JSON with exact numbers; None where it is not JSON, which Laravel treats as no body at all."""
+    try:
+        return json.loads(body.decode(), parse_float=_exact, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return None
+
+
+def parameters(call: Call) -> dict[str, object]:
+    """All parameters of a call: those of its query, and over them those of its JSON body."""
+    given = dict(call.query)
+    document = call.document
+    if call.carries_json() and isinstance(document, dict):
+        given |= cast("dict[str, object]", document)
+    try:
+        return {name: _clean(value) for name, value in given.items()}
+    except (UnicodeEncodeError, RecursionError):  # a lone surrogate, or too deep: PHP refuses the whole document
+        return {name: _clean(value) for name, value in call.query.items()}
+
+
+def query_parameters(pairs: Mapping[str, str]) -> dict[str, object]:
+    """The query as PHP reads it: the last of several wins, and ``name[]`` makes a list."""
+    given: dict[str, object] = {}
+    for name, value in pairs.items():
+        plain, bracket, _ = name.partition("[")
+        given[plain] = [value] if bracket else value
+    return given
+
+
+def _clean(value: object) -> object:
+    """Laravel's TrimStrings and ConvertEmptyStringsToNull, which reach into lists and objects too."""
+    if isinstance(value, str):
+        value.encode()
+        return value.strip(EDGES) or None
+    if isinstance(value, list):
+        return [_clean(item) for item in cast("list[object]", value)]
+    if isinstance(value, dict):
+        return {name: _clean(item) for name, item in cast("dict[str, object]", value).items()}
+    return value
+
+
+def _exact(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except ArithmeticError:  # an exponent beyond what Decimal holds
+        return Decimal(0) if "e-" in text.lower() else Decimal("Infinity")
+
+
+def _refuse(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")

@@ -11,12 +11,11 @@ from typing import Any, Self
 import attrs
 
 from shopsdk import AsyncSession, BalanceTransaction, Customer, RateLimit
+from shopsdk.sandbox._fake_data import check_count, fake_customer, fake_customers
 from shopsdk.sandbox._faults import Fault, FaultKind, FaultPlan
-from shopsdk.sandbox._front import Front
 from shopsdk.sandbox._host import check_host, url_host
 from shopsdk.sandbox._message import plain_value
-from shopsdk.sandbox._people import check_count, newcomer, people
-from shopsdk.sandbox._record import RecordedRequest
+from shopsdk.sandbox._server import RecordedRequest, Server
 from shopsdk.sandbox._shop import Shop
 from shopsdk.sandbox._store import Store
 from shopsdk.sandbox._thread import ServerThread, enter_in_thread, listen
@@ -97,7 +96,7 @@ class Sandbox:
         self._seed = plain_value(seed)
         self._lifecycle = threading.Lock()
         self._running: ExitStack | None = None
-        self._books: Store | None = None
+        self._running_store: Store | None = None
         self._base_url: str | None = None
 
     @property
@@ -134,19 +133,21 @@ class Sandbox:
             if self._running is not None:
                 return
             with ExitStack() as undo:
-                made = people(self._customers, self._seed) if isinstance(self._customers, int) else self._customers
+                made = (
+                    fake_customers(self._customers, self._seed) if isinstance(self._customers, int) else self._customers
+                )
                 store = undo.enter_context(closing(Store(self._database, made)))
                 listener = undo.enter_context(listen(*self._address))
                 port = listener.getsockname()[1]
                 undo.enter_context(ServerThread(listener, lambda: self._front(store)))
                 self._base_url = f"http://{url_host(self._address[0])}:{port}/v1"
-                self._books = store
+                self._running_store = store
                 self._running = undo.pop_all()
 
     def close(self) -> None:
         """Close the shop, unless it is closed. ``with`` does this."""
         with self._lifecycle:
-            running, self._running, self._books, self._base_url = self._running, None, None, None
+            running, self._running, self._running_store, self._base_url = self._running, None, None, None
             if running is not None:
                 running.close()
 
@@ -193,7 +194,7 @@ class Sandbox:
         store = self._store()
         with store.lock:
             if customer is None:
-                customer = newcomer(plain_value(fields.get("id", store.next_id())), self._seed)
+                customer = fake_customer(plain_value(fields.get("id", store.next_id())), self._seed)
                 if (referrer := fields.get("affiliate_referrer")) is not None:
                     fields.setdefault("affiliate_referrer_id", referrer.id)
             return store.add(attrs.evolve(customer, **fields))
@@ -245,14 +246,14 @@ class Sandbox:
         return self._store().transactions(customer_id)
 
     def _store(self) -> Store:
-        if self._books is None:
+        if self._running_store is None:
             raise RuntimeError(_NOT_RUNNING)
-        return self._books
+        return self._running_store
 
-    def _front(self, store: Store) -> Front:
+    def _front(self, store: Store) -> Server:
         throttle = None if self._rate_limit is None else Throttle(self._rate_limit)
         shop = Shop(store, shop_id=self.shop_id, api_key=self.api_key, throttle=throttle)
-        return Front(shop, self._plan, self.requests, latency=self._latency)
+        return Server(shop, self._plan, self.requests, latency=self._latency)
 
 
 _NOT_RUNNING = "the sandbox is not running: enter it first, as in `with Sandbox() as shop:`"

@@ -10,8 +10,7 @@ from collections.abc import Callable, Mapping
 
 import attrs
 
-from shopsdk.sandbox._input import parameters
-from shopsdk.sandbox._message import Answer, Call, Refusal, json_answer, refused
+from shopsdk.sandbox._message import Answer, Call, HTTPError, error_answer, json_answer, parameters
 from shopsdk.sandbox._paginator import envelope
 from shopsdk.sandbox._store import Store
 from shopsdk.sandbox._throttle import Throttle
@@ -86,8 +85,8 @@ class Shop:
         """Carry out a call."""
         try:
             answer = self._carry_out(call, target)
-        except Refusal as refusal:
-            answer = refused(call, refusal)
+        except HTTPError as refusal:
+            answer = error_answer(call, refusal)
         return self.mark(answer)
 
     def mark(self, answer: Answer) -> Answer:
@@ -103,23 +102,23 @@ class Shop:
 
     def _carry_out(self, call: Call, target: Target | None) -> Answer:
         if not self.knows(call.headers):
-            raise Refusal(401, "Unauthenticated.", redirect="/login")
+            raise HTTPError(401, "Unauthenticated.", redirect="/login")
         if target is None:
-            raise Refusal(404, "")
+            raise HTTPError(404, "")
         handlers = _ROUTES[target.route]
         if call.method not in handlers:
             raise _not_allowed(call.method, ", ".join(handlers))
         if self._throttle is not None:
             self._throttle.hit()
         if target.shop != self._shop_id:
-            raise Refusal(404, f"No query results for model [Shop] {target.shop}")
+            raise HTTPError(404, f"No query results for model [Shop] {target.shop}")
         with self._store.lock:  # a customer that was found is still there when it is edited
             customer_id = 0 if target.customer is None else self._store.find(target.customer)
             if customer_id is None:
-                raise Refusal(404, f"No query results for model [Customer] {target.customer}")
+                raise HTTPError(404, f"No query results for model [Customer] {target.customer}")
             return handlers[call.method](self._store, call, customer_id)
 
 
-def _not_allowed(method: str, supported: str) -> Refusal:
+def _not_allowed(method: str, supported: str) -> HTTPError:
     message = f"The {method} method is not supported for this route. Supported methods: {supported}."
-    return Refusal(405, message, headers={"Allow": supported})
+    return HTTPError(405, message, headers={"Allow": supported})

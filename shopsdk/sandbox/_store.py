@@ -6,24 +6,26 @@ kept until something changes that could reorder them: any page is then a slice, 
 
 import json
 import os
+import sqlite3
+import stat
 import threading
 from array import array
 from collections import Counter
-from collections.abc import Generator, Iterable
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from shopsdk import BalanceTransaction, Customer
-from shopsdk.sandbox._database import open_books, transaction
-from shopsdk.sandbox._people import FIRST_ID
-from shopsdk.sandbox._rows import INSERT, to_cents, to_customer, to_money, to_row
+from shopsdk.sandbox._fake_data import FIRST_ID
+from shopsdk.sandbox._rows import DOCUMENTS, INSERT, TABLE, to_cents, to_customer, to_money, to_row
 from shopsdk.sandbox._validation import Listing
 
-_LISTS_KEPT = 8
-_LONGEST_PATTERN = 40_000
+_MAX_LISTS = 8
+_MAX_PATTERN = 40_000
 """Bytes of a filter's text; SQLite refuses patterns somewhat longer. No column holds as much."""
 
 
@@ -38,8 +40,8 @@ class Store:
         """
         self.lock = threading.RLock()
         self._edited: Counter[str] = Counter()
-        self._ids = lru_cache(maxsize=_LISTS_KEPT)(self._read_ids)
-        self._db = open_books(database, customers)
+        self._ids = lru_cache(maxsize=_MAX_LISTS)(self._read_ids)
+        self._db = open_database(database, customers)
 
     def close(self) -> None:
         """Close the books; a file keeps them."""
@@ -218,7 +220,7 @@ def _conditions(listing: Listing) -> tuple[str, tuple[str, ...]]:
     clauses: list[str] = []
     values: list[str] = []
     for column, text in listing.filters.items():
-        if len(text.encode()) > _LONGEST_PATTERN:
+        if len(text.encode()) > _MAX_PATTERN:
             clauses.append("0")
             continue
         clauses.append("id = ?" if column == "id" else f"{column} LIKE ?")
@@ -226,3 +228,133 @@ def _conditions(listing: Listing) -> tuple[str, tuple[str, ...]]:
     if listing.subscribed is not None:
         clauses.append("newsletter_at IS NOT NULL" if listing.subscribed else "newsletter_at IS NULL")
     return f"WHERE {' AND '.join(clauses)}" if clauses else "", tuple(values)
+
+
+_VERSION = 0x53484F01  # "SHO" and the version: other programs number theirs 1, 2, 3 too
+_OTHERS_WRITE = 0o022
+_SCHEMA = (
+    TABLE,
+    """CREATE TABLE transactions (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, customer_id INTEGER NOT NULL, amount INTEGER NOT NULL, description TEXT,
+        created_at TEXT NOT NULL)""",
+    "CREATE INDEX ledger ON transactions (customer_id, id)",
+    f"PRAGMA user_version = {_VERSION}",
+)
+
+
+def open_database(database: str | os.PathLike[str], customers: Iterable[Customer]) -> sqlite3.Connection:
+    """Open the books, or make them and enter the customers, all or none.
+
+    Raises:
+        ValueError: The file is in use, cannot be made, holds something else or is somebody else's, or a customer cannot
+            be kept.
+    """
+    name = os.fspath(database)
+    try:
+        with ExitStack() as leftovers, ExitStack() as undo:
+            if name not in {"", ":memory:"}:
+                name = _resolved(name)
+                _claim(name, leftovers, undo)
+            connection = sqlite3.connect(name, timeout=0.2, isolation_level=None, check_same_thread=False)
+            undo.callback(connection.close)
+            # The lists that the store keeps are right only as long as nobody else writes to the file.
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute("PRAGMA temp_store = MEMORY")
+            with transaction(connection):
+                _fill(connection, customers)
+            undo.pop_all()
+    except (sqlite3.DatabaseError, OSError) as error:
+        raise ValueError(f"{os.fspath(database)} cannot be used as the sandbox's database: {error}") from error
+    return connection
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Generator[None]:
+    """All that happens in the block, or nothing of it."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+def _fill(connection: sqlite3.Connection, customers: Iterable[Customer]) -> None:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (things,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if things and version != _VERSION:
+        raise sqlite3.DatabaseError("it is another program's database")
+    if not things:
+        for statement in _SCHEMA:
+            connection.execute(statement)
+        connection.executemany(INSERT, map(to_row, customers))
+    connection.execute(DOCUMENTS)
+
+
+def _resolved(path: str) -> str:
+    """Give the absolute path that a name means, links followed; SQLite could take a relative one for a URI.
+
+    Raises:
+        DatabaseError: A link on the way is somebody else's.
+        OSError: Links lead in a circle.
+    """
+    with suppress(FileNotFoundError):
+        os.stat(path)  # a circle ends here, not in _check_links
+    _check_links(Path(path))
+    return os.path.realpath(path)
+
+
+def _check_links(path: Path) -> None:
+    """Refuse the links of others, on the way to a path or on the way to where a link leads."""
+    for step in (*reversed(path.parents), path):
+        if step.is_symlink():
+            if os.lstat(step).st_uid not in {0, _user()} and os.stat(step.parent).st_mode & _OTHERS_WRITE:
+                raise sqlite3.DatabaseError(f"{str(step)!r} is another user's link")
+            _check_links(step.parent / os.readlink(step))
+
+
+def _claim(path: str, leftovers: ExitStack, undo: ExitStack) -> None:
+    """Make the file, and those that SQLite looks for beside it, or find them to be ours.
+
+    Raises:
+        DatabaseError: One is not ours.
+        OSError: One cannot be made.
+    """
+    owners = {_user()}
+    for name, removal in ((f"{path}-journal", leftovers), (f"{path}-wal", undo), (path, None)):
+        try:
+            handle = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)  # with these two, no link is followed
+        except FileExistsError:
+            found = os.lstat(name)
+            if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1 or found.st_uid not in owners:
+                raise sqlite3.DatabaseError(f"{name!r} is not a file of this user's alone") from None
+            continue
+        if removal is not None:
+            removal.callback(_remove, name)
+        try:
+            owners.add(os.fstat(handle).st_uid)  # FAT and SMB show another user
+            _set_private(handle)
+        finally:
+            os.close(handle)
+
+
+def _remove(name: str) -> None:
+    with suppress(OSError):  # gone already, or Windows has it open
+        os.unlink(name)
+
+
+# What Windows lacks is looked up here, when it is needed. It shows 0 as the owner of every file.
+
+
+def _user() -> int:
+    geteuid: Callable[[], int] | None = getattr(os, "geteuid", None)
+    return 0 if geteuid is None else geteuid()
+
+
+def _set_private(handle: int) -> None:
+    fchmod: Callable[[int, int], None] | None = getattr(os, "fchmod", None)
+    if fchmod is not None:
+        fchmod(handle, 0o600)  # whatever the umask

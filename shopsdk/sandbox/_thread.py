@@ -11,7 +11,7 @@ from typing import Any, Self
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from shopsdk.sandbox._front import Front
+from shopsdk.sandbox._server import Server
 
 _TURNS = 5
 """Turns of the loop in which a connection that was just accepted comes to be one that the server knows to close.
@@ -34,7 +34,7 @@ _logger.addFilter(_keep_short)
 class ServerThread:
     """Serves a listening socket while it is entered."""
 
-    def __init__(self, listener: socket.socket, make_front: Callable[[], Front]) -> None:
+    def __init__(self, listener: socket.socket, make_front: Callable[[], Server]) -> None:
         self._listener = listener
         self._make_front = make_front
         self._loop = asyncio.new_event_loop()
@@ -45,23 +45,23 @@ class ServerThread:
         with ExitStack() as undo:
             self._thread.start()
             undo.callback(self._halt)
-            front, runner = self._run(self._open())
-            undo.callback(lambda: self._run(self._close(front, runner)))
+            server, runner = self._run(self._open())
+            undo.callback(lambda: self._run(self._close(server, runner)))
             self._undo = undo.pop_all()
         return self
 
     def __exit__(self, *exc: object) -> None:
         self._undo.close()
 
-    async def _open(self) -> tuple[Front, web.ServerRunner]:
-        front = self._make_front()
-        runner = web.ServerRunner(web.Server(front.handle, access_log=None, logger=_logger), shutdown_timeout=1.0)
+    async def _open(self) -> tuple[Server, web.ServerRunner]:
+        server = self._make_front()
+        runner = web.ServerRunner(web.Server(server.handle, access_log=None, logger=_logger), shutdown_timeout=1.0)
         await runner.setup()
         await web.SockSite(runner, self._listener).start()
-        return front, runner
+        return server, runner
 
-    async def _close(self, front: Front, runner: web.ServerRunner) -> None:
-        front.close()
+    async def _close(self, server: Server, runner: web.ServerRunner) -> None:
+        server.close()
         with suppress(NotImplementedError):  # a proactor's loop
             self._loop.remove_reader(self._listener)
         for _ in range(_TURNS):

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 from shopsdk import RateLimit
-from shopsdk.sandbox._message import Refusal
+from shopsdk.sandbox._message import HTTPError
 
 
 class Throttle:
@@ -27,7 +27,7 @@ class Throttle:
         if self._hits >= self._limit.max_requests:
             wait = math.ceil(self._ends - self._clock())
             headers = {"Retry-After": str(wait), "X-RateLimit-Reset": str(math.ceil(time.time()) + wait)}
-            raise Refusal(429, "Too Many Attempts.", headers=headers)
+            raise HTTPError(429, "Too Many Attempts.", headers=headers)
         if self._hits == 0:
             self._ends = self._clock() + self._limit.per_seconds
         self._hits += 1

@@ -7,7 +7,7 @@ from typing import cast
 
 import attrs
 
-from shopsdk.sandbox._message import Call, Refusal, readable
+from shopsdk.sandbox._message import Call, HTTPError, without_surrogates
 from shopsdk.sandbox._rows import ORDER_COLUMNS, TEXT_FILTERS
 
 _WHOLE = re.compile(r"[+-]?(?:0|[1-9][0-9]*)")
@@ -136,8 +136,8 @@ class _Check:
 
     def done(self, call: Call) -> None:
         if self._errors:
-            back = readable(call.headers.get("Referer", "/"))
-            raise Refusal(422, "The given data was invalid.", errors=self._errors, redirect=back)
+            back = without_surrogates(call.headers.get("Referer", "/"))
+            raise HTTPError(422, "The given data was invalid.", errors=self._errors, redirect=back)
 
     def _bounds(self, name: str, value: object, least: int, most: int) -> None:
         number = _as_number(value)

@@ -10,7 +10,7 @@ import pytest
 
 from shopsdk import RateLimit
 from shopsdk.sandbox import Sandbox
-from shopsdk.sandbox._message import Refusal
+from shopsdk.sandbox._message import HTTPError
 from shopsdk.sandbox._store import Store
 from shopsdk.sandbox._throttle import Throttle
 
@@ -186,18 +186,18 @@ def test_window_is_fixed() -> None:
     now = 130.5
     throttle.hit()
     now = 131.0
-    with pytest.raises(Refusal):
+    with pytest.raises(HTTPError):
         throttle.hit()
     now = 159.5
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(HTTPError) as error_answer:
         throttle.hit()
-    assert refused.value.headers["Retry-After"] == "1", "half a second is told as a whole one, never as none"
+    assert error_answer.value.headers["Retry-After"] == "1", "half a second is told as a whole one, never as none"
     assert throttle.headers()["X-RateLimit-Remaining"] == "0"
     now = 160.0
     assert throttle.headers()["X-RateLimit-Remaining"] == "2"
     throttle.hit()
     throttle.hit()
-    with pytest.raises(Refusal):
+    with pytest.raises(HTTPError):
         throttle.hit()
 
 

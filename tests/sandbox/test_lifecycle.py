@@ -172,7 +172,7 @@ async def test_records() -> None:
 
 async def test_records_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The last requests are kept, and no more of them than are worth keeping."""
-    monkeypatch.setattr("shopsdk.sandbox._record._KEPT", 3)
+    monkeypatch.setattr("shopsdk.sandbox._server._MAX_REQUESTS", 3)
     async with Sandbox(3) as shop:
         for number in range(5):
             await ask(shop, params={"page": str(number)})

@@ -19,8 +19,7 @@ from hypothesis import strategies as st
 from shopsdk import AsyncSession, Customer, edit_customer_balance, get_customer, get_customers
 from shopsdk.sandbox import Sandbox
 from shopsdk.sandbox._host import is_own_host
-from shopsdk.sandbox._input import EDGES, parameters, read_json
-from shopsdk.sandbox._message import Call, Refusal
+from shopsdk.sandbox._message import EDGES, Call, HTTPError, parameters, read_json
 from shopsdk.sandbox._validation import check_affiliate_code, check_edit, check_listing
 
 ADA = Customer(id=7, email="ada@example.com")
@@ -191,7 +190,7 @@ async def test_what_is_no_http_is_logged_in_a_line(sent: bytes, caplog: pytest.L
 
 async def test_what_is_removed_from_the_list_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     """Requests that a test has removed from the list take no room from later ones."""
-    monkeypatch.setattr("shopsdk.sandbox._record._KEPT_BYTES", 60_000)
+    monkeypatch.setattr("shopsdk.sandbox._server._MAX_REQUEST_BYTES", 60_000)
     with Sandbox([ADA]) as shop:
         for _ in range(4):
             await ask(shop, edit("Host: localhost:{port}"), BODY.ljust(10_000))
@@ -203,7 +202,7 @@ async def test_what_is_removed_from_the_list_does_not_count(monkeypatch: pytest.
 
 async def test_many_short_parameters_count_by_the_memory_they_take(monkeypatch: pytest.MonkeyPatch) -> None:
     """The bound is one of memory: a parameter of two letters takes some hundred bytes there."""
-    monkeypatch.setattr("shopsdk.sandbox._record._KEPT_BYTES", 200_000)
+    monkeypatch.setattr("shopsdk.sandbox._server._MAX_REQUEST_BYTES", 200_000)
     parameters = "&".join(f"{number:x}" for number in range(1_000))
     with Sandbox([ADA]) as shop:
         for _ in range(5):
@@ -213,7 +212,7 @@ async def test_many_short_parameters_count_by_the_memory_they_take(monkeypatch: 
 
 async def test_what_is_recorded_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest requests go when all of them hold too much, also once the list was cleared; the last one stays."""
-    monkeypatch.setattr("shopsdk.sandbox._record._KEPT_BYTES", 50_000)
+    monkeypatch.setattr("shopsdk.sandbox._server._MAX_REQUEST_BYTES", 50_000)
     with Sandbox([ADA]) as shop:
         for size in [10_000] * 6 + [60_000]:
             await ask(shop, edit("Host: localhost:{port}"), BODY.ljust(size))
@@ -245,7 +244,7 @@ def test_a_megabyte_costs_no_more_than_its_length(shape: str) -> None:
 
 
 def refusal_or_value(check: Callable[[Call, dict[str, object]], object], call: Call) -> None:
-    with suppress(Refusal):
+    with suppress(HTTPError):
         check(call, parameters(call))
 
 

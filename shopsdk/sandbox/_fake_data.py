@@ -32,7 +32,7 @@ _AFFILIATES_REMEMBERED = 500
 T = TypeVar("T")
 
 
-def people(count: int, seed: int) -> Iterator[Customer]:
+def fake_customers(count: int, seed: int) -> Iterator[Customer]:
     """The customers of a made-up shop, by rising id, with the gaps that a few years of deletions leave."""
     rng = random.Random(seed)  # noqa: S311 - no secret
     affiliates: list[AffiliateReferrer] = []
@@ -45,7 +45,7 @@ def people(count: int, seed: int) -> Iterator[Customer]:
         customer_id += 1 if rng.random() < 0.9 else 2 + int(rng.random() * 4)
 
 
-def newcomer(customer_id: int, seed: int) -> Customer:
+def fake_customer(customer_id: int, seed: int) -> Customer:
     """One customer who comes later; the same for the same id and seed."""
     return person(customer_id, random.Random(f"{seed}/{customer_id}"))  # noqa: S311 - no secret
 

@@ -2,25 +2,103 @@
 
 import asyncio
 import logging
+import sys
+from collections import deque
 from contextlib import suppress
+from typing import Any
 
 import attrs
 from aiohttp import web
 
 from shopsdk.sandbox._faults import Fault, FaultPlan
 from shopsdk.sandbox._host import is_own_host
-from shopsdk.sandbox._input import query_parameters, read_json
-from shopsdk.sandbox._message import Answer, Call, Refusal, bad_gateway, readable, refused
-from shopsdk.sandbox._record import RecordedRequest, Records, settle
+from shopsdk.sandbox._message import (
+    Answer,
+    Call,
+    HTTPError,
+    bad_gateway,
+    error_answer,
+    query_parameters,
+    read_json,
+    without_surrogates,
+)
 from shopsdk.sandbox._shop import Shop, Target, resolve
 
+_MAX_REQUESTS = 10_000
+"""How many requests are kept: enough for any test, and no leak in a bulk run."""
+_MAX_REQUEST_BYTES = 64 * 2**20
+"""What they may hold in all, in memory: many short parameters take more room there than they took on the wire."""
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class RecordedRequest:
+    """One request that reached the sandbox, whatever became of it."""
+
+    method: str
+    """The HTTP verb."""
+    path: str
+    """The path as it was asked for, decoded, without its query."""
+    route: str | None
+    """The route it fell on, such as ``/shops/{shop}/customers/{customer}``; None where there is none."""
+    query: dict[str, str]
+    """The parameters of the query string."""
+    headers: dict[str, str]
+    """The headers as they were sent; the key is masked."""
+    body: bytes = attrs.field(repr=False)
+    """The body as it was sent, at most 1 MiB; empty where it was larger, or the request not for this host or without a
+    valid key: then it is not read."""
+    fault: str | None
+    """The kind of the fault that hit it; None if none did."""
+    status: int | None = None
+    """The status answered; None while it is at work, and for good where the connection was dropped instead."""
+
+    @property
+    def json(self) -> Any:
+        """The body as JSON, its fractions as ``Decimal``; None where there was none or it could not be read."""
+        return read_json(self.body) if self.body else None
+
+
+class Records:
+    """Adds to the list of requests that a sandbox shows; the oldest go where there are too many of them.
+
+    Whoever looks at the list may remove requests from it at any time, so what is kept is counted apart from it.
+    """
+
+    def __init__(self, requests: list[RecordedRequest]) -> None:
+        self._requests = requests
+        self._kept: deque[tuple[RecordedRequest, int]] = deque()
+        self._bytes = 0
+
+    def add(self, record: RecordedRequest) -> None:
+        """Add one."""
+        size = _size(record)
+        self._requests.append(record)
+        self._kept.append((record, size))
+        self._bytes += size
+        while len(self._kept) > _MAX_REQUESTS or (self._bytes > _MAX_REQUEST_BYTES and len(self._kept) > 1):
+            oldest, size = self._kept.popleft()
+            self._bytes -= size
+            if self._requests[:1] == [oldest]:
+                del self._requests[:1]
+
+
+def _size(record: RecordedRequest) -> int:
+    texts = (record.path, *record.query, *record.query.values(), *record.headers, *record.headers.values())
+    return sum(map(sys.getsizeof, (record.body, record.query, record.headers, *texts)))
+
+
+def set_status(record: RecordedRequest, status: int) -> None:
+    """Fill in the status: known only later, while the record already stands in its place in the order of arrival."""
+    object.__setattr__(record, "status", status)
+
+
 _logger = logging.getLogger("shopsdk.sandbox")
-_MISDIRECTED = Refusal(421, "This sandbox answers to localhost and loopback addresses alone.")
-_TOO_LARGE = Refusal(413, "The body has more than 1 MiB.")
-_UNREADABLE = Refusal(400, "The body cannot be read.")
+_MISDIRECTED = HTTPError(421, "This sandbox answers to localhost and loopback addresses alone.")
+_TOO_LARGE = HTTPError(413, "The body has more than 1 MiB.")
+_UNREADABLE = HTTPError(400, "The body cannot be read.")
 
 
-class Front:
+class Server:
     """Reads requests, records them, lets faults strike, and sends what the shop answers."""
 
     def __init__(self, shop: Shop, plan: FaultPlan, requests: list[RecordedRequest], *, latency: float) -> None:
@@ -47,8 +125,8 @@ class Front:
             except web.RequestPayloadError:  # compressed or chunked, but not as it says
                 refusal = _UNREADABLE
         if refusal is not None:
-            settle(self._record(request, call, body, None, None), refusal.status)
-            return _response(refused(call, refusal))
+            set_status(self._record(request, call, body, None, None), refusal.status)
+            return _response(error_answer(call, refusal))
         call = attrs.evolve(call, document=read_json(body) if body else None)
         target = resolve(call.path)
         fault = self._plan.next(call.method, call.path)
@@ -57,7 +135,7 @@ class Front:
         await self._pause(self._latency + (fault.seconds if fault is not None and fault.kind == "slow" else 0.0))
         if answer is None:
             return _broken_off(request)
-        settle(record, answer.status)
+        set_status(record, answer.status)
         return _response(answer, cut=fault is not None and fault.kind == "truncate")
 
     def _record(
@@ -90,12 +168,12 @@ class Front:
 
     def _failure(self, call: Call, fault: Fault) -> Answer | None:
         if fault.kind == "error_500":
-            return self._shop.mark(refused(call, Refusal(500, "Server Error")))
+            return self._shop.mark(error_answer(call, HTTPError(500, "Server Error")))
         if fault.kind == "html_502":
             return bad_gateway()
         if fault.kind == "rate_limit":
             told = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
-            return self._shop.mark(refused(call, Refusal(429, "Too Many Attempts.", headers=told)))
+            return self._shop.mark(error_answer(call, HTTPError(429, "Too Many Attempts.", headers=told)))
         return None
 
     def _carry_out(self, call: Call, target: Target | None) -> Answer:
@@ -103,7 +181,7 @@ class Front:
             return self._shop.answer(call, target)
         except Exception:  # the server's outermost edge: a mistake of the sandbox is a 500, and says so in the log
             _logger.exception("the sandbox failed at %s %r", call.method, call.path)
-            return self._shop.mark(refused(call, Refusal(500, "Server Error")))
+            return self._shop.mark(error_answer(call, HTTPError(500, "Server Error")))
 
     async def _pause(self, seconds: float) -> None:
         if seconds > 0:
@@ -127,9 +205,11 @@ def _is_for_us(request: web.BaseRequest) -> bool:
 def _call_of(request: web.BaseRequest) -> Call:
     return Call(
         method=request.method,
-        path=readable(request.path),
+        path=without_surrogates(request.path),
         url=f"http://{request.host}{request.rel_url.raw_path.rstrip('/')}",
-        query=query_parameters({readable(name): readable(text) for name, text in request.query.items()}),
+        query=query_parameters(
+            {without_surrogates(name): without_surrogates(text) for name, text in request.query.items()}
+        ),
         headers=request.headers,
     )
 
