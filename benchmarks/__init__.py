@@ -1,1 +1,1 @@
-"""How fast, against what: ``python -m benchmarks`` prints the whole table; each module runs alone, too."""
+"""Benchmarks against other clients: ``python -m benchmarks`` prints the whole table; each module runs alone, too."""

@@ -1,4 +1,4 @@
-"""``python -m benchmarks [--quick] [--plot]``: every row with its bound beside it, the shapes, and the machine."""
+"""``python -m benchmarks [--quick] [--plot]``: every row with its bound beside it, and the machine."""
 
 import argparse
 import sys
@@ -10,19 +10,31 @@ from benchmarks import (
     editing,
     exporting,
     fairness,
-    growth,
     importing,
-    link,
+    latency,
     memory,
-    shapes,
-    single,
+    page_sizes,
+    scaling,
+    single_call,
     streaming,
 )
 from benchmarks._harness import Row
 from benchmarks._table import QUICK, show
 from benchmarks.peers import unpinned
 
-_ALL = (streaming, decoding, link, memory, importing, single, editing, fairness, exporting, growth, shapes)
+_ALL = (
+    streaming,
+    decoding,
+    latency,
+    memory,
+    importing,
+    single_call,
+    editing,
+    fairness,
+    exporting,
+    scaling,
+    page_sizes,
+)
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ class Round:
     cpu: float
     """Seconds of the client's process, all threads."""
     result: Any
-    """What the contender returned: how many rows it read, or its own figures."""
+    """The value that the contender returned: the number of rows it read, or its own figures."""
     peak: int
     """The most memory its process has held so far, in bytes."""
 
@@ -31,15 +31,15 @@ class Row:
     what: str
     measured: float
     bound: float | None = None
-    """What it should be; None: nothing is promised."""
+    """The value that it should keep; None where nothing is promised."""
     at_least: bool = True
-    """Is the bound the least, or the most, that it should be?"""
+    """Whether the bound is the least that it should be; else it is the most."""
     unit: str = "x"
     note: str = ""
 
     @property
     def holds(self) -> bool:
-        """Is the bound kept?"""
+        """Whether the bound is kept."""
         return self.bound is None or (self.measured >= self.bound if self.at_least else self.measured <= self.bound)
 
 
@@ -66,7 +66,7 @@ class Contender:
         self._process.stdin.flush()
         line = self._process.stdout.readline()
         if not line:
-            raise SystemExit("a contender died; its own words stand above")
+            raise SystemExit("a contender died; its error is printed above")
         return Round(**json.loads(line))
 
 

@@ -1,4 +1,4 @@
-"""Where it runs: cores, and the words for machine and versions under every table."""
+"""The machine: its cores, its memory, and the description under every table."""
 
 import os
 import platform

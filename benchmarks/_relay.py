@@ -1,4 +1,4 @@
-"""A link with a round trip, in front of a server on this machine: bytes arrive half a round trip after they were sent.
+"""A relay that adds a round trip to a server on this machine: bytes arrive half a round trip after they were sent.
 
 To connect takes a round trip too. The kernel connects at once, so what the client sends until then is held back.
 """
@@ -9,7 +9,7 @@ from typing import cast
 
 
 class _Line:
-    """One direction: hands on what is sent, in order and later."""
+    """One direction of the link: it delivers what is sent, in order, after a delay."""
 
     def __init__(self, delay: float, opens: float = 0.0) -> None:
         self._loop = asyncio.get_running_loop()
@@ -24,7 +24,7 @@ class _Line:
         self._loop.call_at(self._last + self._delay, self._arrive, data)
 
     def connect(self, end: BaseTransport) -> None:
-        """Say where it leads."""
+        """Set the receiving end."""
         self.end = cast(Transport, end)
         early, self._early = self._early, []
         for data in early:

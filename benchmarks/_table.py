@@ -1,4 +1,4 @@
-"""Rows on paper."""
+"""Printing of rows as a table."""
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -10,7 +10,7 @@ QUICK = "--quick"
 
 
 def quick() -> bool:
-    """Was a short run asked for?"""
+    """Whether a short run was asked for."""
     return QUICK in sys.argv[1:]
 
 
@@ -33,7 +33,7 @@ def _figure(value: float, unit: str) -> str:
 
 
 def show(rows: Sequence[Row]) -> None:
-    """Print a table with what it was measured on."""
+    """Print a table, and the machine that it was measured on."""
     print(*lines(rows), "", describe(), sep="\n")
 
 

@@ -37,7 +37,7 @@ def _reader(name: str) -> Callable[[bytes], object]:
 
 
 def contend(name: str, times: int) -> float:
-    """Decode so many times; gives nothing that two contenders could differ in."""
+    """Decode the page so many times; return the same for every contender."""
     read = _reader(name)
     for _ in range(times):
         read(_BODY)

@@ -1,4 +1,4 @@
-"""How long others on the event loop have to wait: between two turns of a task that does nothing else."""
+"""The longest wait of other tasks on the event loop: the time between two turns of a callback that does nothing."""
 
 import asyncio
 import time
@@ -17,7 +17,7 @@ from shopsdk.export import export_customers
 
 
 class _Pulse:
-    """Asks for a turn, and another, and remembers the longest time between two."""
+    """A callback that schedules itself again and again, and keeps the longest time between two turns."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.longest = 0.0
@@ -46,7 +46,7 @@ def _pulse(clock: Callable[[], float]) -> Iterator[_Pulse]:
 
 
 def walking(url: str, concurrency: int) -> float:
-    """Stream every customer; the longest slice, in seconds of CPU, since what other processes take is not ours."""
+    """Stream every customer; return the longest slice, in seconds of CPU, to leave out other processes."""
 
     async def whole() -> float:
         walk = iter_customers(session := AsyncSession("bench-key", shop_id=38, base_url=url), concurrency=concurrency)
@@ -61,7 +61,7 @@ def walking(url: str, concurrency: int) -> float:
 
 
 def exporting(url: str, ending: str) -> float:
-    """Export every customer; the longest stall, in seconds of the clock on the wall, since a write waits for a disk."""
+    """Export every customer; return the longest stall, in seconds of wall time, since a write waits for a disk."""
 
     async def whole(path: Path) -> float:
         async with AsyncSession("bench-key", shop_id=38, base_url=url) as session:
@@ -74,7 +74,7 @@ def exporting(url: str, ending: str) -> float:
 
 
 def measure() -> list[Row]:
-    """Milliseconds, at 100 customers a page: the least of three runs' longest slices."""
+    """Milliseconds, at 100 customers a page: the least of the longest slices of three runs."""
     rows = []
     with serving(9_950 if quick() else 99_950) as url:
         for concurrency in (1, 8):

@@ -1,4 +1,4 @@
-"""``import shopsdk`` against importing what it stands on, byte-compiled, each in a fresh interpreter."""
+"""``import shopsdk`` against importing its dependencies, byte-compiled, each in a fresh interpreter."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Memory and cost, whatever the number: ten times the customers, streamed at concurrency 8."""
+"""Memory and cost by the number of customers: ten times as many, streamed at concurrency 8."""
 
 from statistics import median
 
@@ -19,7 +19,7 @@ def walk(contender: Contender, customers: int) -> Round:
 
 
 def measure() -> list[Row]:
-    """The peak's growth; and one long walk against ten short ones right before it, the median of such pairs."""
+    """The growth of the peak; and one long walk against ten short ones before it, the median of such pairs."""
     many, pairs = (100_000, 2) if quick() else (1_000_000, 3)
     few = many // 10
     with (
@@ -31,12 +31,12 @@ def measure() -> list[Row]:
         walk(short, few)  # connects, compiles, imports
         rounds = [([walk(short, few) for _ in range(10)], walk(long, many)) for _ in range(pairs)]
     pieces, whole = rounds[-1]
-    growth = whole.peak - pieces[-1].peak
+    risen = whole.peak - pieces[-1].peak
     drift = median(one.cpu / sum(map(cpu, ten)) for ten, one in rounds)
     return [
         Row(
             what=f"memory: peak of {many:,} customers less that of {few:,}",
-            measured=growth / _MIB,
+            measured=risen / _MIB,
             bound=8.0,
             at_least=False,
             unit="MiB",

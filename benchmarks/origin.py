@@ -1,4 +1,4 @@
-"""A shop that only answers, faster than any client asks: a raw protocol in a process of its own, pages half rendered.
+"""A server that is faster than any client: a raw protocol in a process of its own, with pages from templates.
 
 ``python -m benchmarks.origin --customers 1000000`` prints its port and serves until its standard input ends.
 """
@@ -100,7 +100,7 @@ def _answer(status: str, body: bytes, headers: str = "") -> bytes:
 
 
 class Shop:
-    """What is asked and what is answered; a page that is likely to be asked next is rendered while nobody waits."""
+    """The server's answers. The page that is likely to be asked next is rendered while no request waits."""
 
     def __init__(self, total: int, latency: float, limit: int, window: float) -> None:
         self.total = total
@@ -113,7 +113,7 @@ class Shop:
 
     def answer(self, head: bytes, body: bytes) -> bytes:
         """Answer one request."""
-        if (seconds := self._refused()) is not None:
+        if (seconds := self._retry_after()) is not None:
             headers = f"Retry-After: {seconds}\r\nX-RateLimit-Limit: {self._limit}\r\nX-RateLimit-Remaining: 0\r\n"
             return _answer("429 Too Many Requests", b'{"message":"Too Many Attempts."}', headers)
         target = _TARGET.match(head)
@@ -138,7 +138,7 @@ class Shop:
     def _page(self, page: int, per_page: int) -> bytes:
         return _answer("200 OK", render_page(page, per_page, self.total))
 
-    def _refused(self) -> int | None:
+    def _retry_after(self) -> int | None:
         if not self._limit:
             return None
         now = time.monotonic()
@@ -179,7 +179,7 @@ class _Connection(asyncio.Protocol):
 
 
 def _stay_awake(loop: asyncio.AbstractEventLoop) -> None:
-    """Never sleep: to wake an idle core costs the one who sends, and would be charged to the client."""
+    """Keep the core busy: waking an idle core costs its sender time, which would count as the client's."""
     loop.call_soon(_stay_awake, loop)
 
 
@@ -208,9 +208,9 @@ def serving(
     certificate: str = "",
     round_trip: float = 0.0,
 ) -> Iterator[str]:
-    """Run an origin for the length of a block; gives its base URL.
+    """Run an origin for the length of a block; yield its base URL.
 
-    ``latency`` holds back answers alone; ``round_trip`` puts a link in front, on which handshakes take their time too.
+    ``latency`` delays answers alone; ``round_trip`` puts a link in front, which delays handshakes too.
     """
     arguments = ["--customers", customers, "--latency", latency, "--limit", rate_limit[0], "--window", rate_limit[1]]
     arguments += ["--certificate", certificate, "--round-trip", round_trip]
@@ -234,7 +234,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--limit", type=int, default=0, help="requests to a window; 0: no limit")
     parser.add_argument("--window", type=float, default=1.0, help="seconds")
     parser.add_argument("--certificate", default="", help="a file with certificate and key: serve https")
-    parser.add_argument("--round-trip", type=float, default=0.0, help="seconds, of a link in front")
+    parser.add_argument("--round-trip", type=float, default=0.0, help="seconds that a round trip takes")
     options = parser.parse_args(arguments)
     core = origin_core()
     pin(core)

@@ -1,7 +1,7 @@
-"""A million customers walked and thousands of edits made through a shop in which everything goes wrong.
+"""A walk of a million customers and thousands of edits, through a shop in which every kind of fault is injected.
 
-``python -m benchmarks.soak [--customers N] [--edits N] [--quick]`` ends with what was injected and what was lost; the
-exit code is 1 if anything was.
+``python -m benchmarks.soak [--customers N] [--edits N] [--quick]`` prints which faults were injected and
+what was lost; the exit code is 1 if anything was lost.
 """
 
 import argparse
@@ -31,11 +31,11 @@ from shopsdk import (
 from shopsdk.sandbox import Fault, Sandbox
 
 _WORKERS = 150
-"""Callers that edit at once; most of them wait, since a lost edit is looked for over several seconds."""
+"""Callers that edit at once. Most of them wait: the search for a lost edit takes several seconds."""
 _REMOVE_EVERY, _BURST = 20, 5
-"""Rows that vanish under the walk: so many, every so many pages."""
+"""Rows removed during the walk: every 20 pages, 5 rows."""
 _PEOPLE = 400
-"""Customers whose balance is edited; few enough that edits meet on the same ledger."""
+"""Customers whose balance is edited; so few that edits of the same ledger coincide."""
 _EDIT = "/balance"
 _FAULTS = (
     Fault("drop_before", every=13, path=_EDIT),
@@ -60,7 +60,7 @@ _FAULTS = (
 
 @attrs.define
 class Found:
-    """What came of it."""
+    """The result."""
 
     walked: int = 0
     removed: int = 0
@@ -79,12 +79,12 @@ class Found:
 
     @property
     def losses(self) -> int:
-        """Everything that must be nought."""
+        """The sum of all that must be zero."""
         return self.lost + self.repeated + self.missing + self.doubled + self.wrong_sums + self.wrong_balances
 
 
 async def _walk(session: AsyncSession, shop: Sandbox, ids: "array[int]", kept: int, found: Found) -> None:
-    """Walk to the end, going on behind the last page wherever an error gets through, while the shop removes rows."""
+    """Walk to the end, going on behind the last page after each error, while the shop removes rows."""
     after: Page[Customer] | None = None
     removed: set[int] = set()
     chance = random.Random(kept)
@@ -113,7 +113,7 @@ async def _walk(session: AsyncSession, shop: Sandbox, ids: "array[int]", kept: i
 
 
 def _check(number: int, ids: "array[int]", place: int, removed: set[int], found: Found) -> int:
-    """Compare the next row with the ids that the shop began with; gives the place of the one that must come next."""
+    """Compare the next row with the ids that the shop began with; return the index of the one that must come next."""
     found.walked += 1
     expected = bisect_left(ids, number, place)
     found.lost += sum(ids[i] not in removed for i in range(place, expected))
@@ -124,7 +124,7 @@ def _check(number: int, ids: "array[int]", place: int, removed: set[int], found:
 
 
 def _count(shop: Sandbox, found: Found) -> None:
-    """Count what was injected; the sandbox remembers only its last requests, so often."""
+    """Count what was injected; call it often, since the sandbox keeps only its last requests."""
     seen, shop.requests[:] = list(shop.requests), []
     found.injected.update(record.fault or "none: answered as it should be" for record in seen)
 
@@ -177,7 +177,7 @@ def _audit(shop: Sandbox, plan: dict[str, tuple[int, Decimal]], opening: dict[in
 
 
 async def soak(customers: int, edits: int, seed: int) -> Found:
-    """Walk and edit at once, then compare with the shop's own books."""
+    """Walk and edit at once, then compare with the shop's own ledgers."""
     found = Found()
     chance = random.Random(seed)
     async with Sandbox(customers, faults=_FAULTS, seed=seed) as shop:
@@ -199,7 +199,7 @@ async def soak(customers: int, edits: int, seed: int) -> Found:
 
 
 def report(found: Found, seconds: float) -> str:
-    """Set it in a table."""
+    """Print it as a table."""
     injected = [(f"  {name}", count) for name, count in sorted(found.injected.items())]
     errors = [(f"  {name}", count) for name, count in sorted(found.errors.items())]
     lost = [

@@ -1,4 +1,4 @@
-"""What a user would write or pick instead, each at its best, versions pinned in requirements.txt beside this."""
+"""Other ways to read the same lists, each at its best; their versions are pinned in requirements.txt."""
 
 from pathlib import Path
 

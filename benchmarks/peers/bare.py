@@ -1,4 +1,4 @@
-"""The bare loop: aiohttp and msgspec by hand. No retry, no checks, no promises: the least that this can cost."""
+"""The bare loop: aiohttp and msgspec by hand. No retry and no checks: the least that this can cost."""
 
 import asyncio
 import ssl

@@ -1,24 +1,26 @@
-"""How the rate follows concurrency, page size, latency, a rate limit and the event loop."""
+"""The rate by the number of customers, concurrency, a rate limit and the event loop."""
 
-from typing import Any
-
-from benchmarks._harness import Contender, Row, cpu, duel, ratio, wall
+from benchmarks._harness import Contender, Row, alone, cpu, duel, ratio, wall
 from benchmarks._table import quick, run
 from benchmarks.origin import serving
 from benchmarks.peers import missing
-from benchmarks.streaming import OURS
+from benchmarks.streaming import OURS, rate
 
 
-def rate(what: str, customers: int, origin: dict[str, Any] | None = None, **ours: Any) -> Row:
-    """Customers a second: the best round, after one to get warm."""
-    with serving(customers, **origin or {}) as url, Contender(OURS, url=url, **ours) as contender:
-        contender.round()
-        took = min(wall(contender.round()) for _ in range(1 if quick() else 3))
-    return Row(what=what, measured=customers / took, unit="customers/s", note=f"{took:.2f} s for {customers:,}")
+def by_customers() -> list[Row]:
+    """Ten thousand customers to a million, at concurrency 4, no latency: the rate must not fall."""
+    rows = []
+    for customers in (10_000, 30_000) if quick() else (10_000, 100_000, 1_000_000):
+        with serving(customers) as url:
+            one = alone(OURS, url=url, concurrency=4)
+        note = f"{one.wall:.2f} s, {one.cpu / customers * 1e6:.2f} us of CPU each, peak {one.peak / 2**20:.0f} MiB"
+        what = f"{customers:,} customers, concurrency 4"
+        rows.append(Row(what=what, measured=customers / one.wall, unit="customers/s", note=note))
+    return rows
 
 
 def by_concurrency() -> list[Row]:
-    """Concurrency 1 to 64, on a link of 20 ms and on none."""
+    """Concurrency 1 to 64, with a latency of 20 ms and with none."""
     customers = 3_250 if quick() else 25_050
     return [
         rate(f"concurrency {n}, latency {ms} ms", customers, {"latency": ms / 1000}, concurrency=n)
@@ -27,39 +29,24 @@ def by_concurrency() -> list[Row]:
     ]
 
 
-def by_page_size() -> list[Row]:
-    """Pages of 10 to 100."""
-    customers = 2_005 if quick() else 20_005
-    return [rate(f"pages of {n}", customers, per_page=n) for n in ((10, 100) if quick() else (10, 25, 50, 100))]
-
-
-def by_latency() -> list[Row]:
-    """Links of 0 to 200 ms at concurrency 8."""
-    customers = 1_650 if quick() else 9_950
-    return [
-        rate(f"latency {ms} ms, concurrency 8", customers, {"latency": ms / 1000}, concurrency=8)
-        for ms in ((50,) if quick() else (0, 10, 50, 100, 200))
-    ]
-
-
 def by_rate_limit() -> list[Row]:
-    """The same walk without a limit and with one that it runs into: 429s, waited out by the gate."""
+    """The same walk without a limit, and with one that answers 429 to part of its requests."""
     pages, limit, window = (20, 12, 1.0) if quick() else (60, 25, 2.0)
     customers = pages * 100 - 50
     free = rate("no rate limit, concurrency 8", customers, concurrency=8)
     with serving(customers, rate_limit=(limit, window)) as url, Contender(OURS, url=url, concurrency=8) as contender:
         took = wall(contender.round())
-    held = Row(
+    limited = Row(
         what=f"a limit of {limit} requests in {window:.0f} s, concurrency 8",
         measured=customers / took,
         unit="customers/s",
         note=f"{took:.2f} s for {pages} pages; the limit alone takes {(pages - 1) // limit * window:.0f} s",
     )
-    return [free, held]
+    return [free, limited]
 
 
 def by_loop() -> list[Row]:
-    """What uvloop brings."""
+    """Uvloop against asyncio's own event loop."""
     if without := missing("uvloop"):
         return [Row(what="uvloop against asyncio's own loop", measured=float("nan"), note=without)]
     customers, pairs = (4_950, 3) if quick() else (24_950, 11)
@@ -75,7 +62,7 @@ def by_loop() -> list[Row]:
 
 def measure() -> list[Row]:
     """All of them."""
-    return [*by_concurrency(), *by_page_size(), *by_latency(), *by_rate_limit(), *by_loop()]
+    return [*by_customers(), *by_concurrency(), *by_rate_limit(), *by_loop()]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A link of 50 ms: the wall time against that of the ideal pipeline, which waits for the link and for nothing else."""
+"""Walks over a link of 50 ms, against the ideal pipeline, which waits for nothing but the link; the rate by latency."""
 
 import math
 import socket
@@ -9,13 +9,13 @@ from urllib.parse import urlsplit
 from benchmarks._harness import Contender, Row, alone, wall
 from benchmarks._table import quick, run
 from benchmarks.origin import serving
-from benchmarks.streaming import OURS
+from benchmarks.streaming import OURS, rate
 
 LATENCY = 0.05
 
 
 def bounce(url: str, times: int) -> float:
-    """Measure the link itself with a bare socket: seconds from a question to its answer, the median."""
+    """Measure the link with a bare socket: the median of the seconds from a request to its answer."""
     address = urlsplit(url)
     taken = []
     with socket.create_connection((address.hostname, address.port)) as line:
@@ -27,8 +27,8 @@ def bounce(url: str, times: int) -> float:
     return median(taken)
 
 
-def measure() -> list[Row]:
-    """The best round over the ideal, (1 + ceil((pages - 1) / concurrency)) * latency: what else runs can only add."""
+def against_ideal() -> list[Row]:
+    """The best round over the ideal, (1 + ceil((pages - 1) / concurrency)) * latency; other work can only add to it."""
     rows = []
     for concurrency, pages in ((1, 17), (4, 65), (16, 193)) if quick() else ((1, 65), (4, 257), (16, 1_025)):
         ideal = (1 + math.ceil((pages - 1) / concurrency)) * LATENCY
@@ -38,17 +38,31 @@ def measure() -> list[Row]:
         ):
             contender.round()
             took = min(wall(contender.round()) for _ in range(2 if quick() else 7))
-            link = alone("benchmarks.link:bounce", url=url, times=9).result
+            measured = alone("benchmarks.latency:bounce", url=url, times=9).result
         rows.append(
             Row(
                 what=f"a link of 50 ms, concurrency {concurrency}: wall against the ideal",
                 measured=took / ideal,
                 bound=1.10,
                 at_least=False,
-                note=f"{took:.3f} s for {pages:,} pages; a bare socket sees a link of {link * 1e3:.1f} ms",
+                note=f"{took:.3f} s for {pages:,} pages; a bare socket sees a link of {measured * 1e3:.1f} ms",
             )
         )
     return rows
+
+
+def by_latency() -> list[Row]:
+    """Links of 0 to 200 ms at concurrency 8."""
+    customers = 1_650 if quick() else 9_950
+    return [
+        rate(f"latency {ms} ms, concurrency 8", customers, {"latency": ms / 1000}, concurrency=8)
+        for ms in ((50,) if quick() else (0, 10, 50, 100, 200))
+    ]
+
+
+def measure() -> list[Row]:
+    """Both of them."""
+    return [*against_ideal(), *by_latency()]
 
 
 if __name__ == "__main__":
