@@ -1,7 +1,6 @@
-"""A shop to try the library against, and to test one's own code with: no account, no network, no mocks.
+"""A shop to try the library on, and to test your own code with: no account, no network, no mocks.
 
-The answers are those of the real stack, quirks included, because a double that is kinder than the shop hides the very
-mistakes a test is there to find.
+It answers as the real stack does, quirks included: a test double that is kinder than the shop hides mistakes.
 
 ```python
 from shopsdk.sandbox import Sandbox
@@ -13,8 +12,8 @@ with Sandbox(customers=50) as shop:
 ```
 """
 
-from shopsdk.sandbox._faults import Fault
-from shopsdk.sandbox._sandbox import Sandbox
+from shopsdk.sandbox._faults import Fault, FaultFields
+from shopsdk.sandbox._sandbox import CustomerFields, Sandbox, SessionOptions
 from shopsdk.sandbox._server import RecordedRequest
 
-__all__ = ["Fault", "RecordedRequest", "Sandbox"]
+__all__ = ["CustomerFields", "Fault", "FaultFields", "RecordedRequest", "Sandbox", "SessionOptions"]

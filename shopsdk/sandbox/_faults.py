@@ -1,8 +1,8 @@
-"""Failures on request: which request they hit, decided apart from what they do to it."""
+"""Faults on request: which requests they hit. What they do is the server's part."""
 
 import threading
 from collections.abc import Iterable
-from typing import Any, Literal, get_args
+from typing import Literal, TypedDict, Unpack, get_args
 
 import attrs
 
@@ -12,6 +12,21 @@ FaultKind = Literal[
     "drop_before", "drop_after", "error_500", "html_502", "truncate", "slow", "rate_limit", "ignore_body"
 ]
 _MAY_APPLY = ("error_500", "html_502")
+
+
+class FaultFields(TypedDict, total=False):
+    """The fields of a ``Fault`` that ``Sandbox.fail_next`` takes."""
+
+    method: str | None
+    """As in ``Fault``."""
+    path: str | None
+    """As in ``Fault``."""
+    applied: bool
+    """As in ``Fault``."""
+    seconds: float
+    """As in ``Fault``."""
+    retry_after: int | str | None
+    """As in ``Fault``."""
 
 
 def _known(_: object, attribute: "attrs.Attribute[FaultKind]", value: str) -> None:
@@ -49,7 +64,7 @@ class Fault:
     - ``ignore_body``: as behind a proxy that drops the body of a GET (of ``method``, where that is given).
     """
     every: int | None = attrs.field(default=None, kw_only=True, validator=_positive)
-    """Hit every Nth request; 1, which is all of them, where neither this nor ``first`` is given."""
+    """Hit every Nth request; default: 1, which is all of them, unless ``first`` is given."""
     first: int | None = attrs.field(default=None, kw_only=True, validator=_positive)
     """Hit the first N requests, then never again."""
     method: str | None = attrs.field(default=None, kw_only=True)
@@ -57,7 +72,7 @@ class Fault:
     path: str | None = attrs.field(default=None, kw_only=True)
     """Hit only requests whose path contains this, such as ``/balance``."""
     applied: bool = attrs.field(default=False, kw_only=True)
-    """For ``error_500`` and ``html_502``: was the request carried out all the same?"""
+    """For ``error_500`` and ``html_502``: whether the request is carried out all the same."""
     seconds: float = attrs.field(default=1.0, kw_only=True)
     """For ``slow``: how much later the answer comes."""
     retry_after: int | str | None = attrs.field(default=1, kw_only=True)
@@ -74,7 +89,7 @@ class Fault:
             raise ValueError(f"seconds must be 0 or more, not {self.seconds!r}")
 
     def could_hit(self, method: str, path: str) -> bool:
-        """Is this a request that the fault is meant for?
+        """Whether the fault is meant for this request.
 
         Args:
             method: The request's verb, in capitals.
@@ -95,7 +110,7 @@ class FaultPlan:
         self._standing = [_Counted(fault) for fault in faults]
         self._queued: list[_Counted] = []
 
-    def fail_next(self, kind: FaultKind, times: int, **where: Any) -> None:
+    def fail_next(self, kind: FaultKind, times: int, **where: Unpack[FaultFields]) -> None:
         """Hit the next ``times`` requests; what was queued first hits first, and before all standing faults."""
         counted = _Counted(Fault(kind, first=times, **where))
         with self._lock:

@@ -1,4 +1,4 @@
-"""One request and one answer as plain values, so that the shop itself knows nothing of sockets."""
+"""Requests and answers as plain values, read as Laravel reads them; the shop itself knows no sockets."""
 
 import html
 import json
@@ -42,7 +42,7 @@ class Call:
     """The body as JSON; None where there is none, or none that can be read."""
 
     def wants_json(self) -> bool:
-        """Does the caller get JSON for an error? Laravel looks at the first acceptable type alone."""
+        """Whether the caller gets JSON for an error; Laravel looks at the first acceptable type alone."""
         first = _preferred_type(self.headers.get("Accept", ""))
         if "/json" in first or "+json" in first:
             return True
@@ -50,7 +50,7 @@ class Call:
         return ajax and first in {"", "*", "*/*"}
 
     def carries_json(self) -> bool:
-        """Does the body count? Laravel reads it, on any method, only under a JSON content type."""
+        """Whether the body counts; Laravel reads it, on any method, only under a JSON content type."""
         kind = self.headers.get("Content-Type", "")
         return "/json" in kind or "+json" in kind
 

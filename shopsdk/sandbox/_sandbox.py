@@ -1,18 +1,31 @@
-"""The sandbox as its user holds it: what to start, where it is, and the shopkeeper's hand."""
+"""The sandbox as users see it: how to start it, where it is, and how to change the shop behind the API's back."""
 
 import asyncio
 import math
 import os
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, closing
-from typing import Any, Self
+from datetime import datetime
+from decimal import Decimal
+from typing import Literal, Self, TypedDict, Unpack
 
+import aiohttp
 import attrs
 
-from shopsdk import AsyncSession, BalanceTransaction, Customer, RateLimit
+from shopsdk import (
+    AffiliateReferrer,
+    AsyncSession,
+    BalanceTransaction,
+    Clock,
+    Customer,
+    Event,
+    RateLimit,
+    RetryPolicy,
+    Timeout,
+)
 from shopsdk.sandbox._fake_data import check_count, fake_customer, fake_customers
-from shopsdk.sandbox._faults import Fault, FaultKind, FaultPlan
+from shopsdk.sandbox._faults import Fault, FaultFields, FaultKind, FaultPlan
 from shopsdk.sandbox._host import check_host, url_host
 from shopsdk.sandbox._message import plain_value
 from shopsdk.sandbox._server import RecordedRequest, Server
@@ -20,6 +33,62 @@ from shopsdk.sandbox._shop import Shop
 from shopsdk.sandbox._store import Store
 from shopsdk.sandbox._thread import ServerThread, enter_in_thread, listen
 from shopsdk.sandbox._throttle import Throttle
+
+
+class SessionOptions(TypedDict, total=False):
+    """The options of ``AsyncSession`` that ``Sandbox.session`` passes on."""
+
+    timeout: Timeout
+    """As in ``AsyncSession``."""
+    retry: RetryPolicy
+    """As in ``AsyncSession``."""
+    rate_limit: RateLimit | None
+    """As in ``AsyncSession``."""
+    max_in_flight: int
+    """As in ``AsyncSession``."""
+    list_params: Literal["both", "body", "query"]
+    """As in ``AsyncSession``."""
+    max_response_bytes: int
+    """As in ``AsyncSession``."""
+    proxy: str | None
+    """As in ``AsyncSession``."""
+    connector: aiohttp.BaseConnector | None
+    """As in ``AsyncSession``."""
+    trace_configs: Sequence[aiohttp.TraceConfig]
+    """As in ``AsyncSession``."""
+    on_event: Callable[[Event], object] | None
+    """As in ``AsyncSession``."""
+    clock: Clock | None
+    """As in ``AsyncSession``."""
+
+
+class CustomerFields(TypedDict, total=False):
+    """The fields of a ``Customer`` that ``Sandbox.add_customer`` and ``Sandbox.update_customer`` can set."""
+
+    id: int
+    """As in ``Customer``; for a new customer only."""
+    email: str
+    """As in ``Customer``."""
+    discord_id: str | None
+    """As in ``Customer``."""
+    discord_username: str | None
+    """As in ``Customer``."""
+    balance: Decimal | None
+    """As in ``Customer``."""
+    total_completed: int | None
+    """As in ``Customer``."""
+    total_spent_usd: Decimal | None
+    """As in ``Customer``."""
+    last_completed_at: datetime | None
+    """As in ``Customer``."""
+    newsletter_at: datetime | None
+    """As in ``Customer``."""
+    affiliate_code: str | None
+    """As in ``Customer``."""
+    affiliate_referrer_id: int | None
+    """As in ``Customer``."""
+    affiliate_referrer: AffiliateReferrer | None
+    """As in ``Customer``."""
 
 
 class Sandbox:
@@ -110,16 +179,16 @@ class Sandbox:
             raise RuntimeError(_NOT_RUNNING)
         return self._base_url
 
-    def session(self, **kwargs: Any) -> AsyncSession:
+    def session(self, **options: Unpack[SessionOptions]) -> AsyncSession:
         """A session that talks to this shop.
 
         Args:
-            kwargs: Passed on to ``AsyncSession``.
+            options: Options of ``AsyncSession``.
 
         Raises:
             RuntimeError: The sandbox is not running.
         """
-        return AsyncSession(self.api_key, shop_id=self.shop_id, base_url=self.base_url, **kwargs)
+        return AsyncSession(self.api_key, shop_id=self.shop_id, base_url=self.base_url, **options)
 
     def start(self) -> None:
         """Open the shop, unless it is open. ``with`` does this.
@@ -165,20 +234,20 @@ class Sandbox:
     async def __aexit__(self, *exc: object) -> None:
         await asyncio.to_thread(self.close)
 
-    def fail_next(self, kind: FaultKind, times: int = 1, **where: Any) -> None:
+    def fail_next(self, kind: FaultKind, times: int = 1, **where: Unpack[FaultFields]) -> None:
         """Let the next requests run into a fault, before any of the faults given at the start.
 
         Args:
             kind: What happens, as in ``Fault``.
             times: How many requests it hits.
-            where: The other fields of ``Fault`` but ``every`` and ``first``, such as ``method`` and ``path``.
+            where: Fields of ``Fault`` but ``every`` and ``first``, such as ``method`` and ``path``.
 
         Raises:
             ValueError: The fault makes no sense, as in ``Fault``.
         """
         self._plan.fail_next(kind, times, **where)
 
-    def add_customer(self, customer: Customer | None = None, **fields: Any) -> Customer:
+    def add_customer(self, customer: Customer | None = None, **fields: Unpack[CustomerFields]) -> Customer:
         """Add a customer to the shop.
 
         Args:
@@ -199,8 +268,8 @@ class Sandbox:
                     fields.setdefault("affiliate_referrer_id", referrer.id)
             return store.add(attrs.evolve(customer, **fields))
 
-    def update_customer(self, customer_id: int, **fields: Any) -> Customer:
-        """Change a customer's fields, but neither its ledger nor what customers that it referred say of it.
+    def update_customer(self, customer_id: int, **fields: Unpack[CustomerFields]) -> Customer:
+        """Change a customer's fields. Its ledger stays, and so does what customers that it referred say of it.
 
         Args:
             customer_id: Whose.

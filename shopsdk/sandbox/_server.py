@@ -1,4 +1,4 @@
-"""The shop's front: the one place that knows aiohttp's server, and where faults strike."""
+"""The server: the one place that knows aiohttp's server side. Faults happen here, and requests are recorded."""
 
 import asyncio
 import logging
@@ -25,9 +25,9 @@ from shopsdk.sandbox._message import (
 from shopsdk.sandbox._shop import Shop, Target, resolve
 
 _MAX_REQUESTS = 10_000
-"""How many requests are kept: enough for any test, and no leak in a bulk run."""
+"""Requests that are kept."""
 _MAX_REQUEST_BYTES = 64 * 2**20
-"""What they may hold in all, in memory: many short parameters take more room there than they took on the wire."""
+"""Bytes of memory that they may take; many short parameters take more there than on the wire."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -59,7 +59,7 @@ class RecordedRequest:
 
 
 class Records:
-    """Adds to the list of requests that a sandbox shows; the oldest go where there are too many of them.
+    """Adds to the list of requests that a sandbox shows; if there are too many, the oldest go.
 
     Whoever looks at the list may remove requests from it at any time, so what is kept is counted apart from it.
     """
@@ -88,7 +88,7 @@ def _size(record: RecordedRequest) -> int:
 
 
 def set_status(record: RecordedRequest, status: int) -> None:
-    """Fill in the status: known only later, while the record already stands in its place in the order of arrival."""
+    """Fill in the status, which is known only later; the record already has its place in the order of arrival."""
     object.__setattr__(record, "status", status)
 
 
@@ -99,7 +99,7 @@ _UNREADABLE = HTTPError(400, "The body cannot be read.")
 
 
 class Server:
-    """Reads requests, records them, lets faults strike, and sends what the shop answers."""
+    """Reads requests, records them, applies faults, and sends what the shop answers."""
 
     def __init__(self, shop: Shop, plan: FaultPlan, requests: list[RecordedRequest], *, latency: float) -> None:
         self._shop = shop
@@ -109,7 +109,7 @@ class Server:
         self._closing = asyncio.Event()
 
     def close(self) -> None:
-        """Let nobody wait any longer: what is held back is answered now."""
+        """Answer now what is held back."""
         self._closing.set()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:

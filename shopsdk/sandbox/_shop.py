@@ -1,7 +1,7 @@
 """The shop: one call in, one answer out, in the order in which Laravel goes about it.
 
-Key, route, rate limit, shop and customer, parameters. It knows no sockets and keeps no time, so what a request does to
-the books is settled before anything can happen to its answer.
+Key, route, rate limit, shop and customer, parameters. It knows no sockets and no time, so a request has done
+all that it does before anything can happen to its answer.
 """
 
 import hmac

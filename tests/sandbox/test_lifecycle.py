@@ -1,6 +1,7 @@
 """The sandbox's own life: starting and stopping, what it remembers, who may call it from where, and files that last."""
 
 import asyncio
+import inspect
 import os
 import socket
 import sqlite3
@@ -13,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import attrs
 import pytest
 
-from shopsdk import AffiliateReferrer, Customer, get_customers
-from shopsdk.sandbox import RecordedRequest, Sandbox
+from shopsdk import AffiliateReferrer, AsyncSession, Customer, get_customers
+from shopsdk.sandbox import CustomerFields, Fault, FaultFields, RecordedRequest, Sandbox, SessionOptions
 
 HEADERS = {"Authorization": "Bearer sandbox-key", "Accept": "application/json"}
 
@@ -291,7 +293,7 @@ def test_shopkeeper() -> None:
         with pytest.raises(ValueError, match="cannot be changed"):
             shop.update_customer(5, id=6)
         with pytest.raises(TypeError):
-            shop.update_customer(5, nonsense=6)
+            shop.update_customer(5, nonsense=6)  # type: ignore[call-arg]
         for call in (shop.remove_customer, shop.update_customer, shop.transactions):
             with pytest.raises(KeyError, match="404"):
                 call(404)
@@ -382,3 +384,11 @@ async def test_bodies_of_recorded_drops_are_whole() -> None:
         with pytest.raises(aiohttp.ServerDisconnectedError):
             await ask(shop, "POST", "/shops/38/customers/1001/balance", json={"amount": 1})
         assert (shop.requests[0].json, shop.requests[0].status) == ({"amount": 1}, None)
+
+
+def test_what_a_session_and_a_customer_can_be_given_is_typed() -> None:
+    """The typed options are those of AsyncSession, and the typed fields those of Customer and Fault."""
+    given = set(inspect.signature(AsyncSession).parameters) - {"api_key", "shop_id", "base_url"}
+    assert given == set(SessionOptions.__annotations__)
+    assert set(CustomerFields.__annotations__) == set(attrs.fields_dict(Customer))
+    assert set(FaultFields.__annotations__) == set(attrs.fields_dict(Fault)) - {"kind", "every", "first"}

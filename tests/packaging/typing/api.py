@@ -156,10 +156,11 @@ async def shops() -> None:
         assert_type(shop.transactions(1001), list[BalanceTransaction])
         assert_type(shop.requests, list[RecordedRequest])
         assert_type(shop.add_customer(email="x@example.com"), Customer)
+        assert_type(shop.update_customer(1001, balance=Decimal(5), discord_id=None), Customer)
         shop.fail_next("rate_limit", times=2, retry_after=3)
         clock = InstantClock(chance=0)
         assert_type(clock.slept, list[float])
-        async with shop.session(clock=clock) as session:
+        async with shop.session(clock=clock, max_in_flight=2) as session:
             assert_type(session, AsyncSession)
 
 
