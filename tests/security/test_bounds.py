@@ -205,7 +205,7 @@ PLACES: dict[str, tuple[Any, Callable[[int], object]]] = {
 @pytest.mark.parametrize("number", LARGE)
 @pytest.mark.parametrize("habit", [False, True], ids=["fast", "strict"])
 def test_a_number_beyond_64_bits_is_refused(path: str, number: int, habit: bool) -> None:
-    """No model holds a whole number that no database has: sets of them could be made to take for ever."""
+    """Whole numbers of a model fit 64 bits; larger ones are refused."""
     as_type, document = PLACES[path]
     value: Any = document(number)
     if habit:  # what only the strict path reads
@@ -251,7 +251,7 @@ def test_a_set_of_values_that_share_a_hash_is_refused(kind: Any, item: Callable[
 
 
 def test_keys_of_one_hash_are_refused() -> None:
-    """A mapping by numbers is no way around it."""
+    """A mapping whose keys were chosen to share a hash is refused too."""
     keys = [str(n * PRIME) for n in range(3, 5000)]
     for kind in (dict[Decimal, int], dict[int, int]):
         refused(json.dumps(dict.fromkeys(keys, 1)).encode(), kind)
@@ -263,7 +263,7 @@ def test_keys_of_one_hash_are_refused() -> None:
 
 @pytest.mark.parametrize("wrong", [1, 8, 70, -7, 0])
 async def test_the_answer_of_another_customer_is_refused(wrong: int) -> None:
-    """Who asks for customer 7 is never given another one, or would change the balance of the wrong one."""
+    """An answer with another id than was asked for is a DecodeError."""
     for own_id in (wrong, str(wrong)):
         async with raw_server(answer(CUSTOMER | {"id": own_id})) as server, server.session() as session:
             with pytest.raises(DecodeError, match=f"it is customer {wrong}, not 7$") as caught:
@@ -386,7 +386,7 @@ BEFORE: dict[str, tuple[bytes, type[ShopError]]] = {
 
 @pytest.mark.parametrize("name", list(BEFORE))
 async def test_a_search_that_fails_says_that_nothing_was_sent(name: str) -> None:
-    """Whoever reads the error of an edit whose ledger could not be read knows that it was not made."""
+    """The error of an edit whose ledger could not be read says that nothing was sent."""
     behaviour, kind = BEFORE[name]
     async with raw_server(behaviour) as server, server.session(clock=InstantClock()) as session:
         with pytest.raises(kind, match=r"^nothing was sent, since the ledger could not be read: ") as caught:
@@ -418,7 +418,7 @@ async def test_all_pages_of_a_search_have_one_deadline() -> None:
 
 
 async def test_a_search_that_finds_too_many_ends() -> None:
-    """A list of nothing but twins is not read to its end: a hundred of them say enough."""
+    """A search that finds nothing but twins ends at a hundred of them."""
 
     def behave(heard: Heard, wire: Wire) -> None:
         number = heard.json["page"]

@@ -191,7 +191,7 @@ def test_a_secret_is_revealed_without_a_frame() -> None:
 
 
 def test_the_search_for_frames_would_find_the_key() -> None:
-    """A frame that holds a password is found by the search of these tests."""
+    """The search of these tests finds a frame that holds a password."""
 
     async def fail() -> None:
         async with OddConnector(OddError) as connector:

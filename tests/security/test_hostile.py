@@ -110,7 +110,7 @@ def bomb(size: int, how: str) -> bytes:
 @pytest.mark.parametrize("how", ["gzip", "deflate"])
 @pytest.mark.parametrize("call", ["one", "request"])
 async def test_a_small_answer_that_unpacks_to_a_large_one_ends_at_the_cap(how: str, call: str) -> None:
-    """60 kB of gzip would become 60 MB of memory, and a few of them the end of the process."""
+    """60 kB of gzip that unpack to 60 MB are read up to the cap alone."""
     packed = bomb(60_000_000, how)
     assert len(packed) < 65_000
     async with raw_server(packed) as server, server.session(max_response_bytes=1_000_000) as session:
@@ -133,7 +133,7 @@ async def most_bytes_read(session: AsyncSession, call: Call) -> int:
 
 @pytest.mark.parametrize("framing", ["chunked", "until the end", "a length"])
 async def test_an_endless_body_is_not_read_to_its_end(framing: str) -> None:
-    """A server could fill the memory of every client."""
+    """A body without an end is read up to the cap alone, however it is framed."""
     head, piece = {
         "chunked": ("Transfer-Encoding: chunked\r\n\r\n", b"10000\r\n" + b" " * 0x10000 + b"\r\n"),
         "until the end": ("Connection: close\r\n\r\n", b" " * 0x10000),
@@ -149,7 +149,7 @@ async def test_an_endless_body_is_not_read_to_its_end(framing: str) -> None:
 @pytest.mark.parametrize("encoding", ["identity", "gzip"])
 @pytest.mark.parametrize(("more", "fits"), [(0, True), (1, False)])
 async def test_the_cap_is_met_to_the_byte(more: int, fits: bool, encoding: str) -> None:
-    """An answer of exactly the allowed size would be refused, or a larger one taken."""
+    """An answer of exactly the allowed size is read; one byte more is refused."""
     content = json.dumps("x" * (998 + more)).encode()
     packed = gzip.compress(content) if encoding == "gzip" else content
     async with (
@@ -168,7 +168,7 @@ async def test_the_cap_is_met_to_the_byte(more: int, fits: bool, encoding: str) 
 
 @pytest.mark.parametrize("call", list(EDITS))
 async def test_an_edit_with_a_large_answer_may_have_been_made(call: str) -> None:
-    """It would look refused, and be made again."""
+    """An edit whose answer is too large counts as maybe made, and is sent once."""
     large = answer(raw=b'"' + b"x" * 5000 + b'"')
 
     def behave(heard: Heard, wire: Wire) -> None:
@@ -184,7 +184,7 @@ async def test_an_edit_with_a_large_answer_may_have_been_made(call: str) -> None
 @pytest.mark.parametrize("cap", [10, 100_000], ids=["before the first piece ends", "later"])
 @pytest.mark.parametrize("status", [404, 500])
 async def test_a_large_error_stays_the_error_it_is(status: int, cap: int) -> None:
-    """A "not found" with a long page would look like a broken answer, or have nothing to say."""
+    """The status of a large error decides what it is, and the beginning of its body is kept."""
     large = Counted(f"HTTP/1.1 {status} X\r\nConnection: close\r\n\r\n".encode(), b"x" * 0x10000, 10_000)
     async with (
         raw_server(large) as server,
@@ -207,7 +207,7 @@ HEADS: dict[str, bytes] = {
 @pytest.mark.parametrize("call", ["one", "POST"])
 @pytest.mark.parametrize("name", list(HEADS))
 async def test_endless_headers_end_in_a_typed_error(name: str, call: str) -> None:
-    """A server could fill the memory without sending a body; or a bare exception of aiohttp's would come out."""
+    """Headers without an end, or of any size, end in an error of the tree."""
 
     async def behave(heard: Heard, wire: Wire) -> None:
         wire.send(HEADS[name])
@@ -222,7 +222,7 @@ async def test_endless_headers_end_in_a_typed_error(name: str, call: str) -> Non
 
 @pytest.mark.parametrize("call", list(CALLS))
 async def test_a_slow_body_ends_in_a_typed_error(call: str) -> None:
-    """A server that dribbles would hold every task for ever; the clock of an attempt runs to the body's last byte."""
+    """An attempt's time counts to the last byte of the body, and a change then counts as maybe made."""
 
     async def dribble(heard: Heard, wire: Wire) -> None:
         if "with a reference" in call and heard.method == "GET":
@@ -248,7 +248,7 @@ async def test_a_slow_body_ends_in_a_typed_error(call: str) -> None:
 @pytest.mark.parametrize("call", list(CALLS))
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_a_redirect_is_never_followed(status: int, call: str) -> None:
-    """307 and 308 would make the change again at another place, and 302 turn a login page into a success."""
+    """No redirect is followed: an edit is sent once, to one place, and then counts as maybe made."""
 
     def behave(heard: Heard, wire: Wire) -> None:
         if "with a reference" in call and heard.method == "GET":
@@ -283,7 +283,7 @@ BARE = ["request", "PATCH", "DELETE"]
 @pytest.mark.parametrize("name", list(EMPTY))
 @pytest.mark.parametrize("call", list(CALLS))
 async def test_an_empty_success_is_an_error_that_says_so(name: str, call: str) -> None:
-    """An edit would count as made, or a list as empty, because a proxy had nothing to say."""
+    """A success without content is an error wherever an answer was promised."""
 
     def behave(heard: Heard, wire: Wire) -> None:
         wire.send(answer([]) if "with a reference" in call and heard.method == "GET" else EMPTY[name])
@@ -299,7 +299,7 @@ async def test_an_empty_success_is_an_error_that_says_so(name: str, call: str) -
 
 
 async def test_head_has_no_body_and_is_no_error() -> None:
-    """A documented method would always end in a DecodeError."""
+    """HEAD has no body, and its result is None."""
     async with raw_server(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n") as server, server.session() as session:
         assert await session.request("HEAD", ["x"]) is None
     assert ["HEAD"] == [heard.method for heard in server.heard]
@@ -307,7 +307,7 @@ async def test_head_has_no_body_and_is_no_error() -> None:
 
 @pytest.mark.parametrize("call", list(CALLS))
 async def test_a_page_of_html_is_no_success(call: str) -> None:
-    """A login page or a proxy's greeting would count as an edit."""
+    """A login page or a proxy's greeting counts as no success; a change then counts as maybe made."""
     html = answer(raw=b"<!DOCTYPE html><title>Sign in</title>", headers={"Content-Type": "text/html"})
 
     def behave(heard: Heard, wire: Wire) -> None:
@@ -440,7 +440,7 @@ def fuzzed(script: list[bytes]) -> list[Behaviour]:
 @example(script=[answer({}, 429, headers={"Retry-After": "nan"})] * 5)
 @example(script=[answer([])] + [answer({}, 500)] * 4)
 async def test_whatever_is_answered_ends_in_a_value_or_a_documented_error(call: str, script: list[bytes]) -> None:
-    """A bare exception of aiohttp, msgspec or cattrs would come out, which nobody catches; or an edit go out twice."""
+    """Whatever a server answers, a call ends in a value or a ShopError, and an edit is sent once, but for a 429."""
     async with (
         raw_server(*fuzzed(script)) as server,
         server.session(timeout=Timeout(2, 3, 60), clock=InstantClock()) as session,
@@ -462,7 +462,7 @@ async def test_whatever_is_answered_ends_in_a_value_or_a_documented_error(call: 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(data=answers(), committed=st.booleans())
 async def test_an_edit_is_made_at_most_once_whatever_is_answered(call: str, data: bytes, committed: bool) -> None:
-    """Money would be moved twice: by aiohttp's own resend, by ours, or because a search said that it was not there."""
+    """An edit is made at most once whatever is answered, and its error says so where it may have been made."""
     made: list[dict[str, Any]] = []
 
     def shop(heard: Heard, wire: Wire) -> None:
@@ -490,7 +490,7 @@ async def test_an_edit_is_made_at_most_once_whatever_is_answered(call: str, data
 
 
 async def test_the_fuzz_reaches_the_good_answers() -> None:
-    """The fuzz would only ever see failures, and prove nothing of what is read."""
+    """The fuzz's server is understood: a good answer is a value, and a bad one its own error."""
     async with raw_server(*fuzzed([answer(CUSTOMER)])) as server, server.session() as session:
         assert 7 == (await get_customer(session, 7)).id
     async with raw_server(*fuzzed([answer({}, 500)])) as server, server.session(retry=RetryPolicy(1)) as session:

@@ -274,7 +274,7 @@ def session_on(base_url: str, **settings: Any) -> AsyncSession:
 async def test_no_fault_of_the_server_shows_the_key_or_an_address(
     fault: str, call: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The key would stand in a log or an error tracker, where anyone could take it; or an address."""
+    """No fault of a server puts the key into anything that is left, or an address into messages and logs."""
     async with (
         raw_server(FAULTS[fault]) as server,
         session_on(server.base_url, max_response_bytes=50_000, clock=InstantClock()) as session,
@@ -290,7 +290,7 @@ async def test_no_fault_of_the_server_shows_the_key_or_an_address(
 
 @pytest.mark.parametrize("call", list(CALLS))
 async def test_a_redirect_to_another_host_is_not_followed(call: str, caplog: pytest.LogCaptureFixture) -> None:
-    """The key would go to whoever the redirect names."""
+    """The key goes to no host that a redirect names."""
     async with raw_server(answer(CUSTOMER)) as other:
         async with raw_server(redirect(f"http://localhost:{other.port}")) as server:
             async with session_on(server.base_url, clock=InstantClock()) as session:
@@ -363,7 +363,7 @@ PROXY_FAULTS: dict[str, Behaviour] = {
 async def test_a_failing_proxy_shows_neither_the_key_nor_its_password(
     fault: str, call: str, closed_port: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The proxy's password, or the key that it was to carry, would stand in the log."""
+    """A failing proxy shows neither its password nor the key."""
     async with raw_server(PROXY_FAULTS.get(fault, b"")) as server:
         port = closed_port if fault == "refused" else server.port
         proxy = f"http://user:hunter2@127.0.0.1:{port}"
@@ -399,7 +399,7 @@ def mid_body(arrived: asyncio.Event) -> Behaviour:
 async def test_a_cancelled_call_shows_nothing(
     call: str, where: Callable[[asyncio.Event], Behaviour], how: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A cancellation comes from the depths of aiohttp, whose frames hold the headers."""
+    """A cancelled call shows neither the key nor an address, though aiohttp's frames hold the headers."""
     arrived = asyncio.Event()
 
     async def bounded(session: AsyncSession) -> None:
@@ -426,7 +426,7 @@ async def test_a_cancelled_call_shows_nothing(
 
 @pytest.mark.parametrize("call", list(CALLS))
 async def test_a_session_closed_under_a_call_shows_nothing(call: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Whoever shuts down while a call is under way would print the key."""
+    """A session that is closed while a call is under way shows neither the key nor an address."""
     arrived = asyncio.Event()
     async with (
         raw_server(mid_request(arrived)) as server,
@@ -447,7 +447,7 @@ async def _awaited(call: Awaitable[object]) -> object:
 
 
 async def test_a_success_shows_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    """The key would stand in the debug log of every request."""
+    """The log of a success, and a caller's own error after it, show neither the key nor an address."""
     async with raw_server(answer(CUSTOMER)) as server, session_on(server.base_url) as session:
         async with watching(caplog) as seen:
             await get_customer(session, 7)
@@ -457,7 +457,7 @@ async def test_a_success_shows_nothing(caplog: pytest.LogCaptureFixture) -> None
 
 
 async def test_a_session_prints_no_key_in_any_state(closed_port: int) -> None:
-    """A session stands in the frames and the reprs of every program that uses one."""
+    """A session's repr, and all within its reach, hold no key in clear text before, during and after its use."""
     async with raw_server(answer(CUSTOMER)) as server:
         session = session_on(server.base_url, proxy=None)
         states = []
@@ -471,7 +471,7 @@ async def test_a_session_prints_no_key_in_any_state(closed_port: int) -> None:
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 async def test_a_session_cannot_be_pickled(protocol: int) -> None:
-    """The key would be written to a queue or a file."""
+    """A session cannot be pickled, and the error shows no key."""
     session = AsyncSession(KEY)
     with pytest.raises(TypeError, match=r"^an AsyncSession cannot be pickled or copied: it holds a key"):
         pickle.dumps(session, protocol)
@@ -485,7 +485,7 @@ async def test_a_session_cannot_be_pickled(protocol: int) -> None:
 
 @pytest.mark.parametrize("key", [f"{KEY}\nX-Evil: 1", f"{KEY}\r", f"a{KEY}\x00b", f"{KEY}é", f"{KEY} {KEY}"])
 def test_a_key_that_is_refused_is_not_echoed(key: str) -> None:
-    """The message about a pasted line break would print the key."""
+    """The message about a key with a line break or the like does not print it."""
     with pytest.raises(ValueError, match=r"^api_key must be printable ASCII") as caught:
         AsyncSession(f"x{key}x")
     assert TRACE not in f"{caught.value!r} {caught.value.__context__!r} {caught.value.__cause__!r}"
@@ -501,14 +501,14 @@ def as_php(text: str) -> str:
 
 @pytest.mark.parametrize("write", [str, in_url, lambda key: in_url(key).lower(), as_php, json.dumps])
 def test_an_echo_of_the_key_is_blotted_out_however_it_is_written(write: Callable[[str], str]) -> None:
-    """A server that quotes the key back in a URL, in HTML or in JSON would put it into our messages."""
+    """A key that a server quotes back is shown as ``[secret]``, be it written for a URL, HTML or JSON."""
     key = "38|a\"b<c&d'/e\\f"
     payload = Secret(key).redact(f"not for {write(key)}!")
     assert payload.replace('"', "") == "not for [secret]!"
 
 
 async def test_the_keys_of_a_mapping_stay_out_of_messages() -> None:
-    """A caller's own type with a dict in it would let an echo of the key, or an address, into every log."""
+    """The keys of a mapping in an answer, which may hold a key or an address, stand in no path of an error."""
 
     def behave(heard: Heard, wire: Wire) -> None:
         wire.send(answer({heard.headers["authorization"]: "x", ADDRESS: "y"}))
@@ -521,7 +521,7 @@ async def test_the_keys_of_a_mapping_stay_out_of_messages() -> None:
 
 
 def test_the_watch_would_see() -> None:
-    """This file would find nothing because it looks at nothing."""
+    """The search of these tests finds a key in a cause, a note, a nested attribute and a frame."""
     inner = ValueError(f"Bearer {KEY}")
     outer = ShopError("x")
     outer.__context__ = inner
@@ -547,7 +547,7 @@ class Secretive:
 
 
 async def test_the_raw_server_hears_the_key() -> None:
-    """The key would not be sent at all, and every test here pass for that reason."""
+    """The key is sent: the tests of this file have something to find."""
     async with raw_server(answer(CUSTOMER)) as server, session_on(server.base_url) as session:
         await get_customer(session, 7)
     assert isinstance(server, RawServer)
@@ -567,7 +567,7 @@ async def test_the_raw_server_hears_the_key() -> None:
     ],
 )
 def test_a_constructor_that_refuses_holds_no_key_in_its_frames(wrong: dict[str, Any]) -> None:
-    """An error tracker that keeps frames with their locals would keep the key of a program that fails to start."""
+    """The error of a constructor that refuses its arguments holds no key, nor do its frames."""
     with pytest.raises(ValueError, match=r" must (be|hold) ") as caught:
         AsyncSession(**{"api_key": KEY} | wrong)
     key_stays_in(Seen(caught.value))
