@@ -9,7 +9,7 @@ import re
 from collections import abc
 from collections.abc import Callable
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import Clamped, Context, Decimal, Inexact, InvalidOperation, Overflow, Rounded
 from functools import cache
 from operator import attrgetter
 from types import MemberDescriptorType, UnionType
@@ -191,28 +191,25 @@ def _postprocess_later(cls: Any, values: list[Any]) -> None:
         path.postprocess(values)
 
 
-_MAX_MONEY_CHARS = 21
-"""Characters of an amount that is surely below 10^30 with at most 20 decimals; longer ones go the strict path."""
+_PLAIN_DECIMALS = Context(
+    prec=21, Emax=20, Emin=0, clamp=1, traps=[InvalidOperation, Overflow, Inexact, Rounded, Clamped]
+)
+"""A context that represents plain decimals of up to 21 digits, 20 of them decimals, and raises on any other number."""
 
 
 def _check_money(name: str) -> _Postprocess:
     """Make the check of one field: msgspec takes "NaN" and 1e999999999 for money.
 
-    It looks at text, since comparisons depend on the caller's decimal context, under which min and max may hide a NaN.
-    Only a number with an exponent, NaN and Infinity have a letter in their text.
+    The context is our own. Under the caller's, a comparison may raise, and ``min`` and ``max`` may hide a NaN.
     """
     get = attrgetter(name)
 
     def check(values: list[Any]) -> None:
-        texts = set(map(str, map(get, values)))
-        texts.discard("None")
-        if texts and (max(map(len, texts)) > _MAX_MONEY_CHARS or _LETTER("".join(texts))):
+        amounts = [value for value in map(get, values) if isinstance(value, Decimal)]
+        if not all(map(Decimal.is_finite, map(_PLAIN_DECIMALS.plus, amounts))):
             raise InvalidValueError("expected a finite plain decimal")
 
     return check
-
-
-_LETTER = re.compile("[A-Za-z]").search
 
 
 def _convert_times(cls: Any, name: str) -> _Postprocess:
