@@ -178,8 +178,7 @@ def _customers_walk(
     path = ["shops", core.shop(shop_id), "customers"]
     asked = customer_list(start_page, per_page, order_column, order_direction, filters)
     in_flight = check_int("concurrency", concurrency, 1)
-    if after is not None and not isinstance(after, Page):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise TypeError(f"after must be a Page that was delivered, not {type(after).__name__}")
+    _check_page(after)
     if after is not None and (asked.page != 1 or after.per_page != asked.per_page):
         raise ValueError("after goes with the per_page of the walk that delivered it, and without start_page")
 
@@ -195,6 +194,11 @@ def _customers_walk(
         after=after,
         cause=likely_cause(core.list_params),
     )
+
+
+def _check_page(after: object) -> None:
+    if after is not None and not isinstance(after, Page):
+        raise TypeError(f"after must be a Page that was delivered, not {type(after).__name__}")
 
 
 def paginate(

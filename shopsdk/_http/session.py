@@ -251,8 +251,8 @@ class AsyncSession:
         return parse(response.body, label=request.label, changes=request.changes)
 
 
-def core_of(session: AsyncSession) -> Core:
-    """Let the endpoints, which are functions and not methods, reach what a session is made of."""
-    if not isinstance(session, AsyncSession):  # pyright: ignore[reportUnnecessaryIsInstance]
+def core_of(session: object) -> Core:
+    """The state of a session, for the operations, which are functions and not methods."""
+    if not isinstance(session, AsyncSession):
         raise TypeError(f"session must be an AsyncSession, not {type(session).__name__}")
     return session._core  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
