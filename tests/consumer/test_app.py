@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.asyncio, pytest.mark.shop(customers=50, seed=1)]
 
 
 async def test_a_lost_answer_is_looked_up(shop_sandbox: Sandbox, shop_session: AsyncSession) -> None:
-    """The money would be given, and the customer told that it was not."""
+    """A refund whose answer is lost is found in the ledger, and counts as made."""
     customer = shop_sandbox.customers()[0]
     shop_sandbox.fail_next("drop_after", method="POST")
     assert "refunded" == await refund(shop_session, customer.email, Decimal("5.00"), "41")
@@ -24,7 +24,7 @@ async def test_a_lost_answer_is_looked_up(shop_sandbox: Sandbox, shop_session: A
 async def test_a_lost_request_is_looked_for_in_no_time(
     shop_sandbox: Sandbox, shop_session: AsyncSession, shop_clock: InstantClock
 ) -> None:
-    """A test of the worst case would take the seconds that the ledger is searched for."""
+    """The search of the ledger takes no time on the fixture's clock."""
     customer = shop_sandbox.customers()[0]
     shop_sandbox.fail_next("drop_before", method="POST")
     with pytest.raises(UnknownOutcomeError):
@@ -36,7 +36,7 @@ async def test_a_lost_request_is_looked_for_in_no_time(
 async def test_a_rate_limit_is_waited_out_in_no_time(
     shop_sandbox: Sandbox, shop_session: AsyncSession, shop_clock: InstantClock
 ) -> None:
-    """A test of a Retry-After of a minute would take a minute."""
+    """A Retry-After of a minute takes no time on the fixture's clock."""
     customer = shop_sandbox.customers()[0]
     shop_sandbox.fail_next("rate_limit", retry_after=60)
     assert customer == await get_customer(shop_session, customer.id)

@@ -14,14 +14,14 @@ ADA = Customer(id=7, email="ada@example.com", balance=Decimal(0))
 
 
 def test_the_shop_is_empty_unless_it_is_seeded(shop_sandbox: Sandbox) -> None:
-    """A test would find customers that it did not put there."""
+    """The fixture's shop is empty unless a marker says otherwise."""
     assert [] == shop_sandbox.customers()
     assert {"41": "no customer ada@example.com"} == refund_all({"41": ("ada@example.com", Decimal(5))})
 
 
 @pytest.mark.shop(customers=[ADA])
 def test_an_order_is_refunded_once(shop_sandbox: Sandbox) -> None:
-    """A script that is run twice would pay twice."""
+    """A script that is run twice pays once."""
     orders = {"41": (ADA.email, Decimal("5.00"))}
     assert {"41": "refunded"} == refund_all(orders)
     assert {"41": "already refunded"} == refund_all(orders)
@@ -51,12 +51,12 @@ class TestMarkers:
     """The marker of a class, and of a test in it."""
 
     def test_a_marker_on_the_class_seeds(self, shop_sandbox: Sandbox) -> None:
-        """A class of tests would have to repeat its marker on every test."""
+        """The marker of a class counts for each test in it."""
         assert 50 == len(shop_sandbox.customers())
 
     @pytest.mark.shop(seed=2, faults=[Fault("error_500", first=1)])
     def test_a_nearer_marker_goes_before(self, shop_sandbox: Sandbox) -> None:
-        """A test could not change one thing about its class's shop."""
+        """A test's own marker goes before that of its class, argument by argument."""
         with Sandbox(customers=50, seed=2) as expected:
             assert expected.customers() == shop_sandbox.customers()
         assert {"1": "no customer x"} == refund_all({"1": ("x", Decimal(1))})

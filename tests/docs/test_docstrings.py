@@ -44,7 +44,7 @@ def scope_of(place: str) -> dict[str, Any]:
 async def test_examples_run(
     place: str, block: str, readers_shop: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What an editor shows as the way to use a name would not work."""
+    """Each example of a docstring runs as it stands."""
     monkeypatch.chdir(tmp_path)
     async with readers_shop.session() as session:
         await run_fragment(block, place, {**scope_of(place), "session": session})
@@ -53,13 +53,13 @@ async def test_examples_run(
 
 @pytest.mark.slow
 def test_the_examples_of_tests_pass(tmp_path: Path) -> None:
-    """The two blocks that a user pastes to have the fixtures, and a first test with them, would not work."""
+    """The two blocks for a user's own tests, the conftest and a first test, pass together."""
     conftest, first_test = FOR_PYTEST
     assert run_as_test(conftest, first_test, tmp_path) == "1 passed"
 
 
 def test_no_code_hides_from_these_tests() -> None:
-    """A block of code in another style than these tests look for would be shown, and never run."""
+    """Every code block of a docstring is fenced, so that these tests find it."""
     assert [] == [place for place, text in ALL if "::\n" in text or ">>> " in text]
     assert [] == [place for place, text in ALL if text.count("\n```") % 2]
     fenced = sum(text.count("\n```") // 2 for _, text in ALL)
@@ -75,5 +75,5 @@ WITH_EXAMPLES = [
 
 @pytest.mark.parametrize("shown", WITH_EXAMPLES, ids=lambda shown: shown.__name__)
 def test_what_is_used_most_has_an_example(shown: object) -> None:
-    """Who asks the editor how to use it would be told in words alone."""
+    """The docstrings of what is used most hold an example."""
     assert blocks(inspect.getdoc(shown) or "", "python")

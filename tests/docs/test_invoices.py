@@ -79,7 +79,7 @@ async def session(shop: Invoices) -> AsyncIterator[AsyncSession]:
 async def test_the_program_prints_what_was_paid(
     shop: Invoices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The how-to would not run as it stands."""
+    """The how-to runs as it stands, and prints what was paid."""
     sandbox = Sandbox(0)  # never started: it lends the program its key and its shop's number
     monkeypatch.setattr(Sandbox, "base_url", shop.base_url)
     ran = await asyncio.to_thread(run, "invoices.py", "ada@example.com", shop=sandbox, cwd=tmp_path)
@@ -89,21 +89,21 @@ async def test_the_program_prints_what_was_paid(
 
 
 async def test_the_walk_carries_over(shop: Invoices, session: AsyncSession) -> None:
-    """A list of the user's own would lose rows at the first hiccup."""
+    """A list of the user's own is delivered whole and once, failures or not."""
     shop.fail = ["", ""]
     pages = [page async for page in invoices.iter_invoice_pages(session, 38)]
     assert list(range(1, 251)) == [row.id for page in pages for row in page.data]
 
 
 async def test_a_dropped_body_is_noticed(shop: Invoices, session: AsyncSession) -> None:
-    """The first ten invoices would be taken for all of them."""
+    """A page that is not the one asked for is a PaginationError."""
     shop.deaf = True
     with pytest.raises(PaginationError):
         [page async for page in invoices.iter_invoice_pages(session, 38)]
 
 
 async def test_one_invoice_is_typed(shop: Invoices, session: AsyncSession) -> None:
-    """Money would come as text or as a float, or a missing field would show up later, elsewhere."""
+    """Money is a Decimal, times are aware, and a field that is missing is a DecodeError."""
     row = await invoices.get_invoice(session, 38, 7)
     assert ("7.10", "2025-02-07 03:37:00+00:00") == (str(row.price), str(row.created_at))
     del shop.rows[6]["price"]
@@ -112,14 +112,14 @@ async def test_one_invoice_is_typed(shop: Invoices, session: AsyncSession) -> No
 
 
 async def test_what_sets_a_value_is_repeated(shop: Invoices, session: AsyncSession) -> None:
-    """A write that may be repeated would fail at the first hiccup."""
+    """A write that is said to be idempotent is repeated after a failure."""
     shop.fail = ["7/archive"]
     await invoices.archive_invoice(session, 38, 7)
     assert ["POST 7/archive"] * 2 == shop.asked
 
 
 async def test_what_delivers_is_sent_once(shop: Invoices, session: AsyncSession) -> None:
-    """An invoice would be delivered twice because the vendor calls it a GET."""
+    """A GET that is said not to be idempotent is sent once."""
     shop.fail = ["7/process"]
     with pytest.raises(ServerError):
         await invoices.process_invoice(session, 38, 7)

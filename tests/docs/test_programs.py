@@ -26,7 +26,7 @@ def say(*said: tuple[str, str, str]) -> str:
 
 
 def test_the_bot_is_spoken_to(shop: Sandbox, tmp_path: Path) -> None:
-    """Staff could not look customers up and credit them, or anybody could."""
+    """Staff look customers up and credit them, and nobody else does."""
     customer = shop.customers()[0]
     before = customer.balance or Decimal(0)
     credit = f"/credit {customer.id} 5.00 a late parcel"
@@ -48,7 +48,7 @@ def test_the_bot_is_spoken_to(shop: Sandbox, tmp_path: Path) -> None:
 
 
 def test_a_message_that_is_delivered_twice_pays_once(shop: Sandbox, tmp_path: Path) -> None:
-    """Chat platforms deliver again what they are not sure of, and each delivery would pay."""
+    """A message that the chat platform delivers twice pays once."""
     customer = shop.customers()[0]
     message = ("17", "ann", f"/credit {customer.id} 5.00 a late parcel")
     ran = run("bot.py", shop=shop, cwd=tmp_path, stdin=say(message, message), STAFF="ann")
@@ -73,7 +73,7 @@ def test_a_message_that_is_delivered_twice_pays_once(shop: Sandbox, tmp_path: Pa
     ],
 )
 async def test_the_bot_answers_in_words(fault: Any, text: str, reply: str) -> None:
-    """Staff would be told that money was given when it was not, or read a traceback."""
+    """A reply tells in words what was done, what was not, and what nobody knows yet."""
     customer = Customer(id=7, email="seven@example.com")
     with Sandbox([customer]) as shop:
         if fault is not None:
@@ -85,7 +85,7 @@ async def test_the_bot_answers_in_words(fault: Any, text: str, reply: str) -> No
 
 
 def test_the_nightly_export_of_many_shops(shop: Sandbox, tmp_path: Path) -> None:
-    """One shop that is gone would cost the others their night, or nobody would hear of it."""
+    """A shop that fails leaves the others whole, is named on stderr, and makes the job end with 1."""
     ran = run("nightly_export.py", "exports", "38", "39", shop=shop, cwd=tmp_path)
     assert 1 == ran.code
     assert ["shop 38: 250 customers"] == [line.partition(" in ")[0] for line in ran.out.splitlines()]
@@ -113,7 +113,7 @@ def expected(shop: Sandbox) -> list[tuple[Any, ...]]:
 
 
 def test_the_mirror_is_kept_up_to_date(shop: Sandbox, tmp_path: Path) -> None:
-    """Reports would count customers who have gone, or miss who has come."""
+    """A run brings in who has come, drops who has gone, and updates who has changed."""
     assert "250 customers, 0 gone since the last run\n" == run("mirror.py", "m.db", shop=shop, cwd=tmp_path).out
     assert expected(shop) == mirrored(tmp_path / "m.db")
     first, second, *_ = shop.customers()
@@ -126,7 +126,7 @@ def test_the_mirror_is_kept_up_to_date(shop: Sandbox, tmp_path: Path) -> None:
 
 
 def test_a_mirror_that_fails_loses_nothing(shop: Sandbox, tmp_path: Path) -> None:
-    """A shop that is down for a minute would empty the table."""
+    """A run that fails leaves the table as it was."""
     run("mirror.py", "m.db", shop=shop, cwd=tmp_path)
     shop.fail_next("rate_limit", retry_after=3600)
     assert 1 == run("mirror.py", "m.db", shop=shop, cwd=tmp_path).code
@@ -134,7 +134,7 @@ def test_a_mirror_that_fails_loses_nothing(shop: Sandbox, tmp_path: Path) -> Non
 
 
 async def test_the_mirror_asks_before_it_deletes(shop: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A customer whom a walk could not see would be deleted, though still there."""
+    """A customer whom a walk missed is deleted only if the shop says that it is gone."""
 
     async def sees_nobody(*_: object) -> None:
         pass

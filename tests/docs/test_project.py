@@ -18,7 +18,7 @@ def lowest(requirements: list[str]) -> set[str]:
 
 
 def test_the_lowest_versions_are_the_ones_tested() -> None:
-    """The package would promise to work with versions that nobody has tried."""
+    """The lowest versions that the package admits are those that the tests pin."""
     extras = PROJECT["optional-dependencies"]
     fixtures = [requirement for requirement in extras["dev"] if re.match(r"pytest(-asyncio)?>", requirement)]
     pins = (ROOT / "tests" / "constraints-lowest.txt").read_text(encoding="utf-8").splitlines()[1:]
@@ -26,7 +26,7 @@ def test_the_lowest_versions_are_the_ones_tested() -> None:
 
 
 def test_pre_commit_checks_what_ci_checks() -> None:
-    """A commit that passes here would be refused there."""
+    """Each check before a commit is one of the gate."""
     entries = re.findall(r"entry: (.+?),", (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
     gate = (ROOT / ".ci" / "run").read_text(encoding="utf-8") + (ROOT / "README.md").read_text(encoding="utf-8")
     assert 6 == len(entries)
@@ -34,7 +34,7 @@ def test_pre_commit_checks_what_ci_checks() -> None:
 
 
 def test_the_changelog_speaks_of_what_there_is() -> None:
-    """A reader would look for a name that is called otherwise, or is gone."""
+    """Each name in the changelog exists."""
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     names = re.findall(r"`(shopsdk(?:\.\w+)+)", text.partition("## Unreleased")[2])
     assert names
@@ -45,7 +45,7 @@ def test_the_changelog_speaks_of_what_there_is() -> None:
 
 
 def test_the_changelog_names_what_was_added() -> None:
-    """A user would not hear of an operation or a class that is there."""
+    """The changelog names every operation."""
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     functions = [f"shopsdk.{name}" for name in shopsdk.__all__ if name[0].islower() and not name.startswith("_")]
     assert [] == [name for name in functions if f"`{name}`" not in text and f"`{name}(" not in text]

@@ -27,7 +27,7 @@ SHELL = blocks(TEXT, "sh")
 def test_programs_run(
     number: int, readers_shop: Sandbox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The program that a newcomer pastes first would not work."""
+    """The first program of the README runs as it stands."""
     exec(compiled(PYTHON[number], f"README block {number}"), {"__name__": "__main__"})
     assert 250 == len(capsys.readouterr().out.splitlines())
 
@@ -38,7 +38,7 @@ FRAGMENTS = [n for n, block in enumerate(PYTHON) if "asyncio.run(" not in block 
 
 @pytest.mark.parametrize("number", FRAGMENTS)
 async def test_fragments_run(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An example would not do what the text beside it says on the shop that the command serves, or not run at all."""
+    """Each example of the README runs on the shop that the command serves, and does what the text beside it says."""
     monkeypatch.chdir(tmp_path)
     async with Sandbox() as shop, shop.session() as session:
         for name, value in (("API_KEY", shop.api_key), ("SHOP_ID", str(shop.shop_id)), ("BASE_URL", shop.base_url)):
@@ -50,7 +50,7 @@ async def test_fragments_run(number: int, tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.mark.slow
 @pytest.mark.parametrize("number", FOR_PYTEST)
 def test_a_first_test_passes(number: int, tmp_path: Path) -> None:
-    """The test that a user pastes to begin with would not pass."""
+    """The first test of the README passes as it stands."""
     assert run_as_test('pytest_plugins = ["shopsdk.testing"]', PYTHON[number], tmp_path) == "1 passed"
 
 
@@ -90,7 +90,7 @@ async def test_the_key_is_quoted_where_it_is_set() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("number", range(3, len(SHELL)))
 async def test_shell_blocks_run(number: int, two_shops: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A command that a reader pastes would fail, or leave something else than the text beside it says."""
+    """Each command of the README succeeds, and leaves what the text beside it says."""
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
     process = await asyncio.create_subprocess_exec(
         "bash", "-uc", SHELL[number], cwd=tmp_path, stdout=PIPE, stderr=PIPE, stdin=DEVNULL
@@ -109,21 +109,21 @@ async def test_shell_blocks_run(number: int, two_shops: None, tmp_path: Path, mo
 
 
 def test_links_lead_somewhere() -> None:
-    """A reader who follows a link would find nothing."""
+    """Each link to a file leads to one."""
     targets = re.findall(r"\]\((?!https?:)([^)#]+)\)", TEXT)
     assert targets
     assert [] == [target for target in targets if not (README.parent / target).is_file()]
 
 
 def test_the_two_commands_come_first() -> None:
-    """A newcomer, and the gate of CI, which runs the second as it stands, would look for them in vain."""
+    """The two commands that CI runs as they stand come first."""
     assert "shopsdk export --sandbox customers.csv" in SHELL[0]
     assert "coverage run -m pytest" in SHELL[1]
     assert TEXT.index(SHELL[1]) < TEXT.index(PYTHON[0])
 
 
 def test_every_error_is_in_the_readme() -> None:
-    """A reader could not tell what to catch."""
+    """The README names every error."""
     import shopsdk
 
     names = [name for name in shopsdk.__all__ if name.endswith("Error")]
@@ -131,7 +131,7 @@ def test_every_error_is_in_the_readme() -> None:
 
 
 def test_the_page_is_in_its_order() -> None:
-    """A reader would meet what an error means before what raises it, or look for a section in vain."""
+    """The sections stand in their order: what raises an error before what it means."""
     order = ["shop", "operation", "walk", "money", "rate limits", "errors", "export", "testing", "working on it"]
     titles = re.findall("^## (.+)$", TEXT.lower(), re.MULTILINE)
     found = [next((name for name in order if name in title), None) for title in titles]
@@ -139,7 +139,7 @@ def test_the_page_is_in_its_order() -> None:
 
 
 def test_every_program_is_linked() -> None:
-    """A program to start from would be there, and nobody would find it."""
+    """The README links every program to start from."""
     programs = {path.name for path in (README.parent / "tests" / "programs").glob("*.py")} - {"__init__.py"}
     assert programs == set(re.findall(r"\]\(tests/programs/(\w+\.py)\)", TEXT))
 

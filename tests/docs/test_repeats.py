@@ -93,7 +93,7 @@ def said(cell: str, error: ShopError | None, sent: int) -> None:
 )
 @pytest.mark.parametrize(("column", "call"), [(1, get), (1, set_code), (2, post), (2, put)])
 async def test_the_table_tells_the_truth(row: tuple[str, ...], column: int, call: Call) -> None:
-    """People decide by that table whether to send money again."""
+    """Each row of the table says what is repeated, and what may have been applied, when that happens."""
     name = next(name for name in HAPPENS if row[0].startswith(name))
     for behaviour in HAPPENS[name]:
         async with (
@@ -107,7 +107,7 @@ async def test_the_table_tells_the_truth(row: tuple[str, ...], column: int, call
 
 @pytest.mark.parametrize(("column", "call"), [(1, get), (1, set_code), (2, post), (2, put)])
 async def test_the_rows_without_a_request_tell_the_truth(column: int, call: Call) -> None:
-    """What was surely not sent would not be tried again, or a bad certificate would be, for ever."""
+    """What was surely not sent is repeated, and a bad certificate is not."""
     unsent = {row[0].partition(" ")[0]: row for row in ROWS if row[0].startswith(("could not", "the certificate"))}
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trustme.CA().issue_cert("localhost").configure_cert(context)
@@ -132,7 +132,7 @@ async def test_the_rows_without_a_request_tell_the_truth(column: int, call: Call
 
 
 async def test_the_log_tells_of_requests_retries_and_giving_up(caplog: pytest.LogCaptureFixture) -> None:
-    """Silent retries hide a failing shop; a line at INFO for each request would flood a service's logs."""
+    """A request is logged at DEBUG, a retry at INFO, and giving up at WARNING."""
     caplog.set_level(logging.DEBUG, logger="shopsdk")
     async with (
         raw_server(answer(None, 500), answer(CUSTOMER)) as server,
@@ -152,7 +152,7 @@ async def test_the_log_tells_of_requests_retries_and_giving_up(caplog: pytest.Lo
 
 
 async def test_the_log_tells_of_an_edit_whose_fate_is_open(caplog: pytest.LogCaptureFixture) -> None:
-    """The one failure that somebody has to look into would leave no line in the log."""
+    """An edit that was maybe applied is logged at WARNING, with these words."""
     caplog.set_level(logging.DEBUG, logger="shopsdk")
     async with raw_server(b"") as server, server.session() as session:
         with pytest.raises(ShopError):
@@ -162,12 +162,12 @@ async def test_the_log_tells_of_an_edit_whose_fate_is_open(caplog: pytest.LogCap
 
 
 def test_the_library_does_not_log_by_itself(capfd: pytest.CaptureFixture[str]) -> None:
-    """A program that configured no logging would find our words on its stderr."""
+    """Nothing is printed in a program that configured no logging."""
     assert any(isinstance(handler, logging.NullHandler) for handler in logging.getLogger("shopsdk").handlers)
 
 
 def test_it_works_on_uvloop() -> None:
-    """Servers that run on uvloop could not use the library at all."""
+    """The library works on uvloop."""
     uvloop = pytest.importorskip("uvloop", reason="uvloop has no wheel for this platform")
 
     async def main() -> None:

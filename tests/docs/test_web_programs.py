@@ -76,7 +76,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 async def test_customers_are_shown(name: str, shop: Sandbox) -> None:
-    """The app would not serve, or an unknown customer would be a failure of the app."""
+    """The app shows a customer, and answers 404 for one that is not there."""
     customer = shop.customers()[0]
     async with served(name, shop) as app:
         status, shown = await app.get(f"/customers/{customer.id}")
@@ -86,7 +86,7 @@ async def test_customers_are_shown(name: str, shop: Sandbox) -> None:
 
 
 async def test_a_key_credits_once(name: str, shop: Sandbox) -> None:
-    """A caller that was cut off and asks again would be paid twice."""
+    """One Idempotency-Key credits once; another amount under it is a 409."""
     number = shop.customers()[0].id
     async with served(name, shop) as app:
         assert (200, {"credited": "5.00", "again": False}) == await app.credit(number, "5.00", "order-1")
@@ -99,7 +99,7 @@ async def test_a_key_credits_once(name: str, shop: Sandbox) -> None:
 
 
 async def test_the_health_check_knows_the_shop(name: str, shop: Sandbox) -> None:
-    """An app that cannot reach its shop would be sent everybody's requests."""
+    """The health check fails while the shop cannot be used."""
     number = shop.customers()[0].id
     async with served(name, shop) as app:
         assert (200, {"shop": "ok"}) == await app.get("/health")
@@ -110,7 +110,7 @@ async def test_the_health_check_knows_the_shop(name: str, shop: Sandbox) -> None
 
 
 async def test_a_caller_hangs_up_on_a_credit(name: str, shop: Sandbox) -> None:
-    """Money would be left half-way whenever somebody closes a browser, or the app is stopped."""
+    """A credit is carried to its end when its caller hangs up and when the app is stopped."""
     number = shop.customers()[0].id
     async with served(name, shop) as app:
         shop.fail_next("slow", method="POST", seconds=1)
@@ -123,7 +123,7 @@ async def test_a_caller_hangs_up_on_a_credit(name: str, shop: Sandbox) -> None:
 
 
 async def test_callers_hang_up_on_reads(name: str) -> None:
-    """Callers who are gone would hold the session's slots, and everybody else would queue behind them."""
+    """Callers who hang up hold no slot of the session."""
     # aiohttp.web cancels what nobody waits for any more, so its 16 slots come free at once; FastAPI works it off.
     gone, seconds = (80, 600) if "aiohttp" in name else (1, 1)
     stuck = Fault("slow", path="/customers/1001", seconds=seconds)

@@ -49,7 +49,7 @@ def names(archive: Path) -> set[str]:
 
 
 def test_the_wheel_holds_the_package_and_nothing_else(dist: Path) -> None:
-    """Type checkers would see no types (py.typed), or everybody would install our tests."""
+    """The wheel holds the package, py.typed and the licence, and no tests."""
     found = names(next(dist.glob("*.whl")))
     files = [path for path in (ROOT / "shopsdk").rglob("*") if path.suffix in {".py", ".typed"}]
     ours = {path.relative_to(ROOT).as_posix() for path in files}
@@ -59,7 +59,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(dist: Path) -> None:
 
 
 def test_the_sdist_can_be_tested(dist: Path) -> None:
-    """A distributor who builds from it could not run the tests, or would get our caches and environments."""
+    """The sdist holds what the tests need, and no caches or environments."""
     found = names(next(dist.glob("*.tar.gz")))
     assert {"shopsdk/py.typed", "tests/conftest.py", "tests/consumer/pytest.ini", "README.md", "CHANGELOG.md"} <= found
     assert {"LICENSE", "pyproject.toml", "PKG-INFO"} <= found
@@ -68,7 +68,7 @@ def test_the_sdist_can_be_tested(dist: Path) -> None:
 
 
 def test_the_registry_would_take_it(dist: Path) -> None:
-    """The README is rendered on the package's page, and the upload accepted."""
+    """The archives pass the registry's checks, the README's rendering among them."""
     said = run(sys.executable, "-m", "twine", "check", "--strict", *sorted(dist.iterdir()), cwd=dist)
     assert 2 == said.count("PASSED")
 

@@ -146,7 +146,7 @@ def test_the_session_serves_anyio_s_auto_mode(tmp_path: Path) -> None:
 
 
 async def test_waits_take_no_time_and_are_told() -> None:
-    """A test could not say what would have been waited, or would have to wait it out."""
+    """Waits take no time, and the clock tells each of them."""
     clock = InstantClock(chance=0.0)
     with Sandbox([Customer(id=7, email="x@example.com")]) as shop:
         async with shop.session(clock=clock, retry=RetryPolicy(attempts=9)) as session:
@@ -172,7 +172,7 @@ async def test_turns_of_a_session_s_own_rate_limit_take_no_time() -> None:
 
 
 async def test_sleepers_wake_in_the_order_of_their_times() -> None:
-    """Tasks that wait side by side would overtake each other, or use up each other's deadlines."""
+    """Tasks that wait side by side wake in the order of their times."""
     clock = InstantClock()
     woke: list[tuple[str, float]] = []
 
@@ -188,7 +188,7 @@ async def test_sleepers_wake_in_the_order_of_their_times() -> None:
 
 
 async def test_a_cancelled_sleeper_holds_nobody_up() -> None:
-    """A test that cancels a call in the middle of its wait would hang at the next one."""
+    """A sleeper that is cancelled holds nobody up."""
     clock = InstantClock()
     first = asyncio.ensure_future(clock.sleep(1.0))
     second = asyncio.ensure_future(clock.sleep(2.0))
@@ -200,7 +200,7 @@ async def test_a_cancelled_sleeper_holds_nobody_up() -> None:
 
 @pytest.mark.slow
 def test_the_environment_leads_to_the_sandbox(tmp_path: Path) -> None:
-    """Code under test that makes a session of its own would call a real shop, with the developer's key."""
+    """During a test the environment names its sandbox; after it, nothing is left there."""
     test = """
 names = ("SHOPSDK_API_KEY", "SHOPSDK_SHOP_ID", "SHOPSDK_BASE_URL")
 
@@ -216,7 +216,7 @@ def test_two():
 
 @pytest.mark.slow
 def test_a_marker_that_makes_no_sense_says_so(tmp_path: Path) -> None:
-    """The marker is known to ``--strict-markers``; what it cannot mean is an error that says why, not an empty shop."""
+    """The marker is known to ``--strict-markers``, and wrong arguments of it are errors that say why."""
     marked = {"one": "50", "two": "customer=50", "three": "customers=-1", "right": "customers=3"}
     tests = [f"@pytest.mark.shop({given})\ndef test_{name}(shop_sandbox): pass\n" for name, given in marked.items()]
     said = run_suite(tmp_path, "".join(tests))
@@ -233,7 +233,7 @@ def loaded_by(statement: str) -> set[str]:
 
 
 def test_who_does_not_use_the_sandbox_does_not_load_it() -> None:
-    """Every run of a user's tests would start with a web server and a database in memory."""
+    """The fixtures load neither the sandbox nor the export until they are used."""
     assert set() == loaded_by("import shopsdk.testing") & {
         "shopsdk.sandbox",
         "shopsdk.export",
@@ -243,7 +243,7 @@ def test_who_does_not_use_the_sandbox_does_not_load_it() -> None:
 
 
 def test_who_does_not_test_loads_no_fixtures() -> None:
-    """Every program would load pytest, a web server or an extra, or fail where there is none."""
+    """``import shopsdk`` loads no fixtures, no sandbox, no export and no extra."""
     ours = {"shopsdk.testing", "shopsdk.sandbox", "shopsdk.export", "shopsdk.cli"}
     extras = {"pytest", "pytest_asyncio", "typer", "rich", "pyarrow", "sqlite3", "aiohttp.web"}
     assert set() == loaded_by("import shopsdk") & (ours | extras)

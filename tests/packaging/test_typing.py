@@ -55,7 +55,7 @@ def pyright(*names: str, folder: Path) -> dict[str, Found]:
 def test_right_uses_pass_and_wrong_ones_are_refused(
     check: Callable[..., dict[str, Found]], column: int, tmp_path: Path
 ) -> None:
-    """Good code has the types it should; a float for money, a forgotten await, a misspelt filter is an error."""
+    """Right uses have the types they should; each wrong one is the error that stands beside it."""
     shutil.copy(TYPING / "api.py", tmp_path)
     (tmp_path / "wrong.py").write_text(QUIETED.sub("", WRONG), encoding="utf-8")
     lines = WRONG.splitlines()
