@@ -1,8 +1,8 @@
 """When to try again, as a pure decision: (error, attempt, idempotent) -> seconds to wait, or None to give up.
 
-What was surely not sent, and what a rate limit refused, may be repeated whatever the verb. What may have been carried
-out is repeated only if doing it twice is doing it once: reads, and writes that set a value. A balance edit adds, so it
-never is. Randomness is handed in, so that a test can say what it is.
+A request that was surely not sent, or that a rate limit refused, may be repeated whatever the verb. One that may have
+been carried out is repeated only if it is idempotent: reads, and writes that set a value. A balance edit adds, so it is
+never repeated then. Randomness is an argument, so that a test can set it.
 """
 
 import re
@@ -23,16 +23,16 @@ from shopsdk._errors import (
 )
 
 _NUMBER = re.compile(r"[0-9]{1,300}(\.[0-9]{0,300})?")
-_LEAST_WAIT = 0.25
-"""Seconds; a server that says ``Retry-After: 0`` means the next moment, not this one."""
-_UPWARD = 0.1
-"""A wait that the server asked for is stretched by up to this share, so that not all come back at once."""
+_MIN_WAIT = 0.25
+"""Seconds to wait at least, even after ``Retry-After: 0``."""
+_JITTER = 0.1
+"""The share by which a wait that the server asked for is lengthened at most, so that not all come back at once."""
 
 
 def decide(
     error: ShopError, attempt: int, *, idempotent: bool, policy: RetryPolicy, random: Callable[[], float]
 ) -> float | None:
-    """Say how many seconds to wait before attempt number ``attempt + 1``, or None to give up."""
+    """Decide how many seconds to wait before attempt number ``attempt + 1``; None to give up."""
     if attempt >= policy.attempts or not repeatable(error, idempotent=idempotent):
         return None
     ceiling = min(policy.wait_max, policy.wait_initial * 2.0 ** min(attempt - 1, 60))
@@ -40,16 +40,16 @@ def decide(
     if asked is not None:
         if asked > policy.retry_after_max:
             return None
-        stretched = max(asked, _LEAST_WAIT) * (1 + _UPWARD * random())
+        stretched = max(asked, _MIN_WAIT) * (1 + _JITTER * random())
         return min(stretched, policy.retry_after_max)
     if isinstance(error, RateLimitedError):
-        wait = max(ceiling, _LEAST_WAIT) * (1 + _UPWARD * random())  # a limit without a figure: wait it out in full
+        wait = max(ceiling, _MIN_WAIT) * (1 + _JITTER * random())  # a limit without a figure: wait it out in full
         return min(wait, policy.retry_after_max)
     return ceiling * random()
 
 
 def repeatable(error: ShopError, *, idempotent: bool) -> bool:
-    """Say whether repeating is safe at all: the table in the README, as code."""
+    """Whether repeating is safe at all; the README has this as a table."""
     match error:
         case NotSentError():
             return error.repeatable
@@ -64,10 +64,10 @@ def repeatable(error: ShopError, *, idempotent: bool) -> bool:
 
 
 def holds_operation(status: int, asked: float | None, policy: RetryPolicy) -> bool:
-    """Say whether an answer speaks for all calls of its operation, which then wait.
+    """Whether an answer holds all calls of its operation.
 
-    A 429 does. A 503 does where it says for how long, and that is bearable: nginx answers one of its own to what
-    exceeds ``limit_req``. Without a figure it is a failure of one call, as any 5xx.
+    A 429 does. A 503 does if it says for how long, and for no longer than the policy allows: nginx answers one when its
+    ``limit_req`` is exceeded. Without a figure, it is the failure of one call, as any 5xx.
     """
     return status == 429 or (status == 503 and asked is not None and asked <= policy.retry_after_max)
 
@@ -75,8 +75,8 @@ def holds_operation(status: int, asked: float | None, policy: RetryPolicy) -> bo
 def retry_after(headers: Mapping[str, str], *, now: Callable[[], float] = time) -> float | None:
     """Read how many seconds the server asks to wait: from Retry-After in any of its forms, else X-RateLimit-Reset.
 
-    A date is measured against the answer's own Date, so a skewed clock, ours or theirs, does no harm. What is not a
-    finite number of seconds, not negative, is as good as absent.
+    A date is compared with the answer's own Date, so a wrong clock, ours or theirs, does no harm. Anything but a finite
+    number of seconds, at least 0, counts as missing.
     """
     text = headers.get("retry-after", "").strip()
     if _NUMBER.fullmatch(text):

@@ -37,8 +37,7 @@ class AsyncSession:
     """A connection to one shop's API, for one event loop at a time.
 
     Use it as ``async with AsyncSession() as session``, or keep one for the life of an application and ``await
-    session.close()`` at its end. Safe to share between tasks. Its key is printed by nothing; trace_configs, which see
-    the wire, see it.
+    session.close()`` at its end. It is safe to share between tasks. Its key is printed nowhere.
 
     ```python
     async with AsyncSession(timeout=Timeout(total=10), max_in_flight=4) as session:
@@ -46,32 +45,32 @@ class AsyncSession:
     ```
 
     Args:
-        api_key: the API key (dashboard, Account > API); absent, from the environment variable SHOPSDK_API_KEY.
-        shop_id: the shop that calls speak of unless they say otherwise, at least 1; absent, from SHOPSDK_SHOP_ID.
-        base_url: where the API is; absent, from SHOPSDK_BASE_URL, else ``https://api.sellauth.com/v1``. Plain
-            http is taken for loopback hosts only.
-        timeout: how long to wait for the server, in seconds: see ``Timeout``.
-        retry: how often to try, and how long to wait in between: see ``RetryPolicy``.
-        rate_limit: requests per time that this session never exceeds (see ``RateLimit``); None for no limit of its own.
-        max_in_flight: concurrent requests, at least 1; more wait for a slot, which counts against no timeout.
-        list_params: where the parameters of lists travel; default: "both", in the JSON body of the GET, as the vendor
-            documents, and in the query. So neither a proxy that drops the body nor a cache that goes by the URL makes
-            filters vanish. "query" also passes proxies that refuse a GET with a body; "body" keeps filters out of URLs.
-            With the query, filters (e-mail addresses among them) stand in URLs, and so in the access logs of servers
-            and proxies and in what trace_configs record.
-        max_response_bytes: the largest answer that is read, after decompression; at least 1; default: 32 MiB.
-            Reading it takes at most 64 times as much memory, for each request in flight; what the caller's own classes
-            (``as_type=``) take comes on top.
+        api_key: the API key (dashboard, Account > API); default: the environment variable SHOPSDK_API_KEY.
+        shop_id: the shop of calls that name none, at least 1; default: SHOPSDK_SHOP_ID.
+        base_url: the URL of the API; default: SHOPSDK_BASE_URL, else ``https://api.sellauth.com/v1``. Plain http is
+            taken for loopback hosts only.
+        timeout: how long to wait for the server; see ``Timeout``.
+        retry: how often to try, and how long to wait in between; see ``RetryPolicy``.
+        rate_limit: the most requests in a time that this session sends; see ``RateLimit``. Default: no limit.
+        max_in_flight: concurrent requests, at least 1; default: 16. Others wait for a slot, and no timeout counts that
+            wait.
+        list_params: where the parameters of lists travel: "both" (the default) is in the JSON body of the GET, as the
+            vendor documents, and in the query, so that a proxy that drops the body, or a cache that goes by the URL,
+            does not drop filters. "query" passes proxies that refuse a GET with a body. "body" keeps filters, e-mail
+            addresses among them, out of URLs, and so out of access logs and of what trace_configs record.
+        max_response_bytes: the largest answer that is read, in bytes after decompression, at least 1; default: 32 MiB.
+            Reading takes at most 64 times as much memory for each request in flight; the caller's own classes
+            (``as_type=``) take more.
         proxy: the URL of an HTTP proxy, such as ``http://proxy.example:3128``; it may hold a password. Only with an
             https base_url: over plain http the proxy would see the key.
-        connector: an aiohttp connector to borrow; it is never closed here. Its ``limit`` should be no lower than
-            max_in_flight: a wait for it counts as connecting. Its ``limit_per_host`` does not count changes that must
-            not be repeated, since each has a connection of its own.
-        trace_configs: aiohttp's tracing hooks; they see the wire, the Authorization header included. What one raises
-            counts like any failure at that place: before a request is written it was not sent.
-        on_event: told of calls, attempts, retries and rate limits as they happen (see ``Event``), on the event loop, so
-            it must be quick; what it raises is logged and breaks no call.
-        clock: what the waits between attempts are slept by, for tests; None: the real one.
+        connector: an aiohttp connector to borrow; the session never closes it. Its ``limit`` should be at least
+            max_in_flight, since a wait for it counts as connecting. Its ``limit_per_host`` does not count changes that
+            must not be repeated, since each has a connection of its own.
+        trace_configs: aiohttp's tracing hooks; they see the wire, the Authorization header included. An exception of a
+            hook counts like any failure at that place: before a request is written, it was not sent.
+        on_event: called with every event of calls, attempts, retries and rate limits (see ``Event``), on the event
+            loop, so it must be quick. Its exceptions are logged and ignored.
+        clock: the clock of all waits and deadlines, for tests; default: the real one.
 
     Raises:
         ValueError: no key, or an argument out of its bounds.
@@ -146,9 +145,10 @@ class AsyncSession:
         await self.close()
 
     async def close(self) -> None:
-        """End the walks still open on this session, then close its connections. A second call waits for the first.
+        """Cancel the walks that are still open on this session, then close its connections.
 
-        From a task that the first call waits for, or a hook that runs in one, a second call returns at once.
+        A second call waits for the first. From a task that the first call waits for, or a callback within one, it
+        returns at once.
 
         Raises:
             SessionStateError: called from another event loop than the session's own, which is still open.
@@ -162,19 +162,19 @@ class AsyncSession:
 
     @property
     def shop_id(self) -> int | None:
-        """The shop that calls speak of unless they say otherwise; None where it was left open."""
+        """The shop of calls that name none; None if there is no default."""
         return self._core.shop_id
 
     @contextmanager
     def subscribe(self, on_event: Callable[[Event], object]) -> Generator[None]:
-        """Tell one more function of events, for as long as the block runs: for code that was handed the session.
+        """Call one more function with the session's events, for as long as the block runs.
 
-        It is called as ``on_event`` of the constructor is, within the task whose call the event is of, so a context
-        variable can tell whose it is.
+        It is for code that was handed the session. The function is called as ``on_event`` of the constructor is: within
+        the task whose call the event is of, so that a context variable can tell whose it is.
 
         Args:
-            on_event: told of calls, attempts, retries and rate limits (see ``Event``); what it raises is logged and
-                breaks no call.
+            on_event: called with every event of calls, attempts, retries and rate limits (see ``Event``). Its
+                exceptions are logged and ignored.
 
         Raises:
             TypeError: it cannot be called.
@@ -231,14 +231,14 @@ class AsyncSession:
                 be empty, ``.`` or ``..``.
             json: the body; a Decimal becomes an exact number.
             params: the query string: str, int, bool (as 1 or 0) and Decimal.
-            idempotent: may it be sent again though an earlier attempt may have been carried out? None: reads only.
-                False on a GET says that it changes something.
-            as_type: decode into this (an attrs class, ``Page[...]``, a list of either); absent, the parsed JSON, with
-                Decimal for every number that has a fraction or an exponent, or None where an answer has no body by
-                its nature (204, 205, HEAD).
+            idempotent: whether it may be sent again though an earlier attempt may have been carried out; default: True
+                for reads. False on a GET says that it changes something.
+            as_type: the type to decode into (an attrs class, ``Page[...]``, a list of either); default: the parsed
+                JSON, with a Decimal for every number that has a fraction or an exponent, or None if an answer has no
+                body (204, 205, HEAD).
 
         Raises:
-            ShopError: anything else of the tree that ``ShopError`` draws.
+            ShopError: any other failure.
             ValueError: an argument out of its bounds; nothing was sent.
             TypeError: an argument of the wrong type; nothing was sent.
         """
