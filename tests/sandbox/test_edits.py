@@ -41,7 +41,7 @@ async def ask(shop: Sandbox) -> AsyncIterator[Ask]:
 
 @pytest.mark.parametrize("method", ["POST", "PUT"])
 async def test_edit_balance(shop: Sandbox, ask: Ask, method: str) -> None:
-    """An edit would not be booked, or would be booked under one verb only."""
+    """An edit moves the balance and adds a line to the ledger, by either verb."""
     before = datetime.now(UTC)
     status, answer = await ask(method, "7/balance", {"amount": -12.5, "description": "  refund \u00a0\n"})
     assert (status, answer) == (200, {"message": "Customer balance updated successfully."})
@@ -58,14 +58,14 @@ async def test_edit_balance(shop: Sandbox, ask: Ask, method: str) -> None:
 
 
 async def test_created_at_is_iso_with_microseconds(ask: Ask) -> None:
-    """The time would not be written as Laravel's casts write it."""
+    """A ledger's times are written as Laravel's casts write them."""
     await ask("POST", "7/balance", {"amount": 1})
     _, ((line),) = await ask("GET", "7/balance-transactions")
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", line["created_at"])
 
 
 async def test_ledger_is_newest_first_and_per_customer(ask: Ask) -> None:
-    """Ledgers would mix, or come oldest first."""
+    """A ledger is one customer's, newest line first."""
     for customer, amount in ((7, 1), (8, 2), (7, 3)):
         await ask("POST", f"{customer}/balance", {"amount": amount})
     _, ledger = await ask("GET", "7/balance-transactions")
@@ -92,7 +92,7 @@ async def test_ledger_is_newest_first_and_per_customer(ask: Ask) -> None:
     ],
 )
 async def test_amounts(ask: Ask, amount: object, booked: str) -> None:
-    """An amount would be refused that Laravel takes, or lose cents on the way."""
+    """An amount is taken in each form that Laravel takes, and rounded to cents as a column of two decimals is."""
     status, _ = await ask("POST", "8/balance", {"amount": amount})
     assert status == 200
     _, (line,) = await ask("GET", "8/balance-transactions")
@@ -102,7 +102,7 @@ async def test_amounts(ask: Ask, amount: object, booked: str) -> None:
 
 
 async def test_cents_stay_exact(ask: Ask) -> None:
-    """Balances would drift, as sums of binary fractions do."""
+    """Balances are sums of exact cents."""
     for _ in range(10):
         await ask("POST", "7/balance", {"amount": 0.1})
     _, customer = await ask("GET", "7")
@@ -146,7 +146,7 @@ TOO_LOW = "The amount must be at least -1000."
     ],
 )
 async def test_refused_edits(shop: Sandbox, ask: Ask, body: object, errors: dict[str, list[str]]) -> None:
-    """An edit that Laravel refuses would be booked, or be refused in other words."""
+    """An edit that Laravel refuses is refused in its words, and changes nothing."""
     status, answer = await ask("POST", "7/balance", body)
     assert (status, answer) == (422, {"message": "The given data was invalid.", "errors": errors})
     assert shop.transactions(7) == []
@@ -154,14 +154,14 @@ async def test_refused_edits(shop: Sandbox, ask: Ask, body: object, errors: dict
 
 
 async def test_tiny_number_is_nothing(shop: Sandbox, ask: Ask) -> None:
-    """A JSON number too small for any type would crash the sandbox, or count for something."""
+    """A JSON number too small for any type counts as 0."""
     tiny = '{"amount": 1e-99999999999999999999}'
     assert (await ask("POST", "7/balance", data=tiny, headers={"Content-Type": "application/json"}))[0] == 200
     assert shop.transactions(7)[0].amount == 0
 
 
 async def test_huge_number_is_refused_not_unreadable(ask: Ask) -> None:
-    """A JSON number beyond any type would crash the sandbox."""
+    """A JSON number beyond any type is refused as too high."""
     for number in ("1e400", "1e99999999999999999999", "9" * 400):
         status, answer = await ask(
             "POST", "7/balance", data=f'{{"amount": {number}}}', headers={"Content-Type": "application/json"}
@@ -174,7 +174,7 @@ async def test_huge_number_is_refused_not_unreadable(ask: Ask) -> None:
     [(None, None), ("", None), ("   ", None), ("x" * 255, "x" * 255), ("ü" * 255, "ü" * 255), ("\ufeff a b\t", "a b")],
 )
 async def test_descriptions(shop: Sandbox, ask: Ask, sent: str | None, kept: str | None) -> None:
-    """A description would be kept untrimmed, counted in bytes, or an empty one not made null."""
+    """A description is trimmed, counted in characters, and null where it is empty."""
     status, _ = await ask("POST", "7/balance", {"amount": 1, "description": sent})
     assert status == 200
     assert shop.transactions(7)[0].description == kept
@@ -183,7 +183,7 @@ async def test_descriptions(shop: Sandbox, ask: Ask, sent: str | None, kept: str
 
 
 async def test_affiliate_code(shop: Sandbox, ask: Ask) -> None:
-    """A code would not be set, or null, absent and empty would not clear it."""
+    """A code is set; null, absent and empty clear it."""
     for clearing in ({"affiliate_code": None}, {}, None, {"affiliate_code": " "}):
         status, answer = await ask("PUT", "8/affiliate-code", {"affiliate_code": " " + "C" * 50})
         assert (status, answer) == (200, {"message": "Affiliate code updated successfully."})
@@ -202,7 +202,7 @@ async def test_affiliate_code(shop: Sandbox, ask: Ask) -> None:
     ],
 )
 async def test_refused_affiliate_codes(shop: Sandbox, ask: Ask, code: object, message: str) -> None:
-    """A code that Laravel refuses would be set."""
+    """A code that Laravel refuses is refused in its words, and not set."""
     status, answer = await ask("PUT", "8/affiliate-code", {"affiliate_code": code})
     assert (status, answer["errors"]) == (422, {"affiliate_code": [message]})
     assert shop.customers()[1].affiliate_code is None
@@ -220,7 +220,7 @@ async def test_refused_affiliate_codes(shop: Sandbox, ask: Ask, code: object, me
     ],
 )
 async def test_unknown_customer(ask: Ask, method: str, rest: str, customer: str) -> None:
-    """A customer that is no row, text included, would be another one, or a crash."""
+    """An id that is no row, text included, is a 404 in Laravel's words."""
     status, answer = await ask(method, customer + rest, {"amount": 1})
     assert status == 404
     assert answer == {"message": f"No query results for model [Customer] {customer.replace('%20', ' ')}"}

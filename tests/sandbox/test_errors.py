@@ -41,7 +41,7 @@ WRONG_KEYS = [None, "", "Bearer", "Bearer ", "Bearer wrong", "Bearer sandbox-key
 async def test_key_comes_first(
     shop: Sandbox, client: aiohttp.ClientSession, path: str, authorization: str | None
 ) -> None:
-    """Somebody without the key would learn something other than that."""
+    """A request without the key is a 401, whatever else is wrong with it."""
     headers = JSON if authorization is None else JSON | {"Authorization": authorization}
     async with client.delete(shop.base_url + path, headers=headers) as response:
         assert response.status == 401
@@ -49,7 +49,7 @@ async def test_key_comes_first(
 
 
 async def test_key_of_no_text(shop: Sandbox) -> None:
-    """Bytes that are no text would crash the sandbox where they stand for a key."""
+    """A key of bytes that are no text is a 401."""
     host, port = shop.base_url.removeprefix("http://").removesuffix("/v1").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     head = f"GET /v1/shops/38/customers HTTP/1.1\r\nHost: {host}:{port}\r\nAccept: a/json\r\nConnection: close\r\n"
@@ -71,7 +71,7 @@ async def test_key_of_no_text(shop: Sandbox) -> None:
     ],
 )
 async def test_unknown_route(shop: Sandbox, client: aiohttp.ClientSession, path: str) -> None:
-    """A path that the API does not have would be answered."""
+    """A path that the API does not have is a 404."""
     async with client.get(shop.base_url + path, headers=JSON | KEY) as response:
         assert (response.status, await response.json()) == (404, {"message": ""})
 
@@ -88,7 +88,7 @@ async def test_unknown_route(shop: Sandbox, client: aiohttp.ClientSession, path:
     ],
 )
 async def test_wrong_verb(shop: Sandbox, client: aiohttp.ClientSession, method: str, path: str, supported: str) -> None:
-    """A verb that a route does not have would be carried out, or refused without naming those it has."""
+    """A verb that a route does not have is a 405 that names those it has."""
     async with client.request(method, shop.base_url + path, headers=JSON | KEY) as response:
         assert response.status == 405
         assert response.headers["Allow"] == supported
@@ -97,7 +97,7 @@ async def test_wrong_verb(shop: Sandbox, client: aiohttp.ClientSession, method: 
 
 
 async def test_unknown_shop(shop: Sandbox, client: aiohttp.ClientSession) -> None:
-    """Another shop's customers would be shown, or its parameters be looked at before the shop."""
+    """Another shop's id is a 404, before parameters are looked at."""
     for number in ("39", "038", "x"):
         url = f"{shop.base_url}/shops/{number}/customers/1001"
         async with client.get(url, params={"perPage": 1000}, headers=JSON | KEY) as response:
@@ -106,7 +106,7 @@ async def test_unknown_shop(shop: Sandbox, client: aiohttp.ClientSession) -> Non
 
 
 async def test_trailing_slash(shop: Sandbox, client: aiohttp.ClientSession) -> None:
-    """A trailing slash would be another route, or end up in the paginator's links."""
+    """A trailing slash leads to the same route, and is not in the paginator's links."""
     async with client.get(f"{shop.base_url}/shops/38/customers/", headers=JSON | KEY) as response:
         assert (await response.json())["path"] == f"{shop.base_url}/shops/38/customers"
 
@@ -122,7 +122,7 @@ ACCEPTS_JSON = [
 
 @pytest.mark.parametrize("accept", ACCEPTS_HTML)
 async def test_errors_for_browsers(shop: Sandbox, client: aiohttp.ClientSession, accept: str) -> None:
-    """A caller that forgot to put JSON first would be spared the redirects that the real stack sends."""
+    """A caller that did not put JSON first gets the redirects and the pages of the real stack."""
     html = {"Accept": accept, "Referer": "http://127.0.0.1/form"}
     url = f"{shop.base_url}/shops/38/customers"
     async with client.get(url, headers=html | KEY, params={"perPage": 0}, allow_redirects=False) as response:
@@ -138,7 +138,7 @@ async def test_errors_for_browsers(shop: Sandbox, client: aiohttp.ClientSession,
 
 @pytest.mark.parametrize("accept", ACCEPTS_JSON)
 async def test_errors_for_programs(shop: Sandbox, client: aiohttp.ClientSession, accept: str) -> None:
-    """A caller that put JSON first would be redirected."""
+    """A caller that put JSON first gets errors as JSON."""
     url = f"{shop.base_url}/shops/38/customers"
     async with client.get(
         url, headers=KEY | {"Accept": accept}, params={"perPage": 0}, allow_redirects=False
@@ -147,14 +147,14 @@ async def test_errors_for_programs(shop: Sandbox, client: aiohttp.ClientSession,
 
 
 async def test_errors_for_scripts_in_a_page(shop: Sandbox, client: aiohttp.ClientSession) -> None:
-    """XMLHttpRequest with any type acceptable gets JSON from Laravel, and would not here."""
+    """An XMLHttpRequest that takes any type gets errors as JSON."""
     ajax = {"X-Requested-With": "XMLHttpRequest", "Accept": "*/*"}
     async with client.get(f"{shop.base_url}/shops/38/customers", headers=ajax) as response:
         assert (response.status, response.content_type) == (401, "application/json")
 
 
 async def test_rate_limit(client: aiohttp.ClientSession) -> None:
-    """The shop would let too many requests through, or tell the state of its limit wrongly."""
+    """Requests beyond the limit are 429, and each answer tells the state of the limit."""
     with Sandbox(3, rate_limit=RateLimit(2, 3600)) as shop:
         url = f"{shop.base_url}/shops/38/customers"
         told: list[tuple[int, str]] = []
@@ -173,13 +173,13 @@ async def test_rate_limit(client: aiohttp.ClientSession) -> None:
 
 
 async def test_no_rate_limit(shop: Sandbox, client: aiohttp.ClientSession) -> None:
-    """Answers would name a limit where there is none."""
+    """Without a limit no answer names one."""
     async with client.get(f"{shop.base_url}/shops/38/customers", headers=JSON | KEY) as response:
         assert not [name for name in response.headers if name.startswith("X-RateLimit")]
 
 
 def test_window_is_fixed() -> None:
-    """Refused requests would count, or push the end of the window away; or the window would slide."""
+    """The window begins with its first request and has a fixed length; refused requests do not count."""
     now = 100.0
     throttle = Throttle(RateLimit(2, 60), lambda: now)
     throttle.hit()
@@ -189,9 +189,9 @@ def test_window_is_fixed() -> None:
     with pytest.raises(HTTPError):
         throttle.hit()
     now = 159.5
-    with pytest.raises(HTTPError) as error_answer:
+    with pytest.raises(HTTPError) as caught:
         throttle.hit()
-    assert error_answer.value.headers["Retry-After"] == "1", "half a second is told as a whole one, never as none"
+    assert caught.value.headers["Retry-After"] == "1", "half a second is told as a whole one, never as none"
     assert throttle.headers()["X-RateLimit-Remaining"] == "0"
     now = 160.0
     assert throttle.headers()["X-RateLimit-Remaining"] == "2"
@@ -204,7 +204,7 @@ def test_window_is_fixed() -> None:
 async def test_a_mistake_of_the_sandbox_is_a_500_and_logged(
     shop: Sandbox, client: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A bug in the sandbox would look like a shop that hangs, and leave no trace."""
+    """A bug in the sandbox is a 500, and its traceback is logged."""
 
     def broken(*_: object) -> None:
         raise ZeroDivisionError
@@ -217,7 +217,7 @@ async def test_a_mistake_of_the_sandbox_is_a_500_and_logged(
 
 
 async def test_oversized_body_is_refused(shop: Sandbox, client: aiohttp.ClientSession) -> None:
-    """A runaway upload would be read to its end."""
+    """A body of more than 1 MiB is a 413."""
     url = f"{shop.base_url}/shops/38/customers/1001/balance"
     async with client.post(url, data=io.BytesIO(b"x" * (2 * 2**20)), headers=JSON | KEY) as response:
         assert response.status == 413

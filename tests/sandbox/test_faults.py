@@ -45,7 +45,7 @@ async def edit(ask: Ask, shop: Sandbox, method: str = "POST") -> tuple[int, Any,
 @pytest.mark.parametrize("reused", [False, True])
 @pytest.mark.parametrize(("kind", "applied"), [("drop_before", 0), ("drop_after", 1)])
 async def test_dropped(ask: Ask, method: str, kind: Any, applied: int, *, reused: bool) -> None:
-    """A dropped connection would carry an answer, or the change would be made when it should not, or the reverse."""
+    """A dropped connection carries no answer; ``drop_after`` makes the change, and ``drop_before`` does not."""
     with Sandbox(3) as shop:
         if reused:
             await ask(shop, "GET", "")
@@ -63,7 +63,7 @@ async def test_dropped(ask: Ask, method: str, kind: Any, applied: int, *, reused
     ("kind", "status", "content_type"), [("error_500", 500, "application/json"), ("html_502", 502, "text/html")]
 )
 async def test_server_errors(ask: Ask, kind: Any, status: int, content_type: str, *, applied: bool) -> None:
-    """An error would be of the wrong form, or the change made against what was asked for."""
+    """A server error has its form, and the change is made only with ``applied``."""
     with Sandbox(3, faults=[Fault(kind, first=1, applied=applied)]) as shop:
         got, body, response = await edit(ask, shop)
         assert (got, response.content_type) == (status, content_type)
@@ -73,7 +73,7 @@ async def test_server_errors(ask: Ask, kind: Any, status: int, content_type: str
 
 
 async def test_truncated(ask: Ask) -> None:
-    """The answer would come whole, or be shortened so that nobody can tell."""
+    """A truncated answer is shorter than its Content-Length says; the change is made."""
     with Sandbox(3, faults=[Fault("truncate", first=2)]) as shop:
         with pytest.raises(aiohttp.ClientPayloadError):
             await edit(ask, shop)
@@ -84,7 +84,7 @@ async def test_truncated(ask: Ask) -> None:
 
 
 async def test_slow(ask: Ask) -> None:
-    """The change would be made only after the wait, or stopping would wait for it."""
+    """A slow change is made at once, others are not held up, and closing the shop does not wait for the answer."""
     with Sandbox(3, faults=[Fault("slow", first=1, seconds=3600)]) as shop:
         pending = asyncio.create_task(edit(ask, shop))
         await until(lambda: booked(shop) == 1)
@@ -95,7 +95,7 @@ async def test_slow(ask: Ask) -> None:
 
 
 async def test_latency_is_concurrent(ask: Ask) -> None:
-    """Held-back answers would queue behind one another."""
+    """Answers are held back side by side."""
     with Sandbox(3, latency=3600) as shop:
         pending = [asyncio.create_task(ask(shop, "GET", "")) for _ in range(20)]
         await until(lambda: len(shop.requests) == 20)
@@ -106,7 +106,7 @@ async def test_latency_is_concurrent(ask: Ask) -> None:
 
 @pytest.mark.parametrize("retry_after", [0, 7, "Wed, 21 Oct 2026 07:28:00 GMT", None])
 async def test_rate_limited(ask: Ask, retry_after: int | str | None) -> None:
-    """The 429 would not carry the wait that was asked for, or the change would be made."""
+    """A 429 carries the Retry-After that was asked for, and nothing is changed."""
     with Sandbox(3, faults=[Fault("rate_limit", first=1, retry_after=retry_after)]) as shop:
         status, body, response = await edit(ask, shop)
         assert (status, body, booked(shop)) == (429, {"message": "Too Many Attempts."}, 0)
@@ -114,7 +114,7 @@ async def test_rate_limited(ask: Ask, retry_after: int | str | None) -> None:
 
 
 async def test_ignored_body(ask: Ask) -> None:
-    """The shop would still read the body of a GET, or lose that of an edit too."""
+    """``ignore_body`` drops the body of a GET, and that of another verb only if it is named."""
     with Sandbox(30, faults=[Fault("ignore_body")]) as shop:
         _, page, _ = await ask(shop, "GET", "", json={"page": 2, "perPage": 5})
         assert (page["current_page"], page["per_page"]) == (1, 10)
@@ -131,25 +131,25 @@ async def statuses(ask: Ask, shop: Sandbox, count: int, method: str = "GET", pat
 
 
 async def test_every(ask: Ask) -> None:
-    """A fault would hit other requests than every Nth."""
+    """``every`` hits each Nth request."""
     with Sandbox(3, faults=[Fault("error_500", every=3)]) as shop:
         assert await statuses(ask, shop, 7) == [200, 200, 500, 200, 200, 500, 200]
 
 
 async def test_first(ask: Ask) -> None:
-    """A fault would go on after its time, or not start at once."""
+    """``first`` hits the first N requests, and no more."""
     with Sandbox(3, faults=[Fault("error_500", first=2)]) as shop:
         assert await statuses(ask, shop, 4) == [500, 500, 200, 200]
 
 
 async def test_always(ask: Ask) -> None:
-    """A fault without a when would hit nothing."""
+    """A fault with neither ``every`` nor ``first`` hits every request."""
     with Sandbox(3, faults=[Fault("error_500")]) as shop:
         assert await statuses(ask, shop, 3) == [500, 500, 500]
 
 
 async def test_where(ask: Ask) -> None:
-    """A fault would hit, or count, requests it is not meant for."""
+    """A fault counts and hits only requests with its verb and its part of a path."""
     with Sandbox(3, faults=[Fault("error_500", every=2, method="post", path="/balance")]) as shop:
         assert await statuses(ask, shop, 3) == [200] * 3
         assert await statuses(ask, shop, 2, "POST", "/1001/balance") == [200, 500]
@@ -158,7 +158,7 @@ async def test_where(ask: Ask) -> None:
 
 
 async def test_several(ask: Ask) -> None:
-    """Faults would use each other up, or hit in another order than given."""
+    """Of several faults the first that applies hits, and those after it do not count the request."""
     with Sandbox(
         3, faults=[Fault("error_500", first=1), Fault("rate_limit", first=1), Fault("html_502", every=2)]
     ) as shop:
@@ -166,7 +166,7 @@ async def test_several(ask: Ask) -> None:
 
 
 async def test_fail_next(ask: Ask) -> None:
-    """A fault added to a running shop would come too late, or not in its turn."""
+    """Faults that are queued hit first, in their order, and before all others."""
     with Sandbox(3, faults=[Fault("error_500", every=2)]) as shop:
         assert await statuses(ask, shop, 1) == [200]
         shop.fail_next("html_502", 2, method="GET")
@@ -175,7 +175,7 @@ async def test_fail_next(ask: Ask) -> None:
 
 
 async def test_faults_know_no_key(ask: Ask) -> None:
-    """A fault on the line would spare who has no key."""
+    """A fault hits requests without a key too."""
     with Sandbox(3, api_key="another", faults=[Fault("html_502", first=1)]) as shop:
         assert await statuses(ask, shop, 2) == [502, 401]
 
@@ -196,13 +196,13 @@ async def test_faults_know_no_key(ask: Ask) -> None:
     ],
 )
 def test_senseless_faults(kind: Any, fields: dict[str, Any]) -> None:
-    """A fault that cannot mean anything would be taken, and do nothing."""
+    """A fault that makes no sense is a ValueError."""
     with pytest.raises(ValueError):  # noqa: PT011 - the words differ
         Fault(kind, **fields)
 
 
 def test_a_fault_that_is_misspelled_is_told_the_right_ones() -> None:
-    """Who guesses the name of a fault would have to look for the list of them."""
+    """The error of an unknown kind names those there are."""
     wrong: Any = "dropafter"
     with pytest.raises(ValueError, match=r"^kind must be one of drop_before, drop_after, .*, not 'dropafter'$"):
         Fault(wrong)

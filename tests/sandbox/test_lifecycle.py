@@ -36,7 +36,7 @@ def threads() -> list[str]:
 
 
 async def test_async_with() -> None:
-    """The shop would not serve inside the block, or go on serving after it."""
+    """The shop serves inside the block, and not after it."""
     async with Sandbox(3) as shop:
         url = shop.base_url
         assert await ask(shop) == 200
@@ -48,14 +48,14 @@ async def test_async_with() -> None:
 
 
 def test_with_and_a_loop_of_ones_own() -> None:
-    """The shop would need the caller's loop."""
+    """The shop serves any loop of the caller's, one after the other."""
     with Sandbox(3) as shop:
         assert asyncio.run(ask(shop)) == 200
         assert asyncio.run(ask(shop)) == 200, "and from a second loop"
 
 
 async def test_session() -> None:
-    """The session would talk to another shop, with another key, or without the options it was given."""
+    """The session has the shop's id, key and address, and the options it is given."""
     async with Sandbox(3, shop_id=7, api_key="k") as shop, shop.session(list_params="query") as session:
         page = await get_customers(session, order_column="id", order_direction="asc")
         assert page.data == shop.customers()
@@ -63,7 +63,7 @@ async def test_session() -> None:
 
 
 async def test_stops_under_open_connections() -> None:
-    """Stopping would wait for clients that keep their connection."""
+    """Stopping does not wait for clients that keep their connections."""
     async with aiohttp.ClientSession(headers=HEADERS) as client:
         async with Sandbox(3) as shop:
             for _ in range(3):
@@ -73,7 +73,7 @@ async def test_stops_under_open_connections() -> None:
 
 
 async def test_start_and_close_are_idempotent() -> None:
-    """A second start would move the shop, a second close fail, or a closed shop not open again."""
+    """A second start or close does nothing, and a closed shop opens again."""
     shop = Sandbox(3)
     shop.close()
     shop.start()
@@ -89,7 +89,7 @@ async def test_start_and_close_are_idempotent() -> None:
 
 @pytest.mark.parametrize("use", [Sandbox.session, Sandbox.customers, Sandbox.add_customer])
 def test_not_running(use: Callable[[Sandbox], object]) -> None:
-    """Whoever forgot to enter it would get an error from somewhere inside."""
+    """What needs a running shop says how to start one."""
     shop = Sandbox(3)
     with pytest.raises(RuntimeError, match="with Sandbox"):
         use(shop)
@@ -100,7 +100,7 @@ def test_not_running(use: Callable[[Sandbox], object]) -> None:
 
 
 async def test_cancelled_on_the_way_in() -> None:
-    """A shop whose opening was cancelled would serve for ever."""
+    """A start that is cancelled is undone."""
     shop = Sandbox(2000)
     entering = asyncio.create_task(shop.__aenter__())
     await asyncio.sleep(0)
@@ -111,7 +111,7 @@ async def test_cancelled_on_the_way_in() -> None:
 
 
 def test_port() -> None:
-    """The shop would ignore the port, or leave something behind when it is taken."""
+    """The shop listens on the port it is given; a port that is taken is an OSError that leaves nothing behind."""
     with Sandbox(3) as first:
         port = int(first.base_url.split(":")[2].split("/")[0])
         second = Sandbox(3, port=port)
@@ -132,7 +132,7 @@ def has_ipv6() -> bool:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", *(["::1"] if has_ipv6() else [])])
 async def test_loopback_hosts(host: str) -> None:
-    """An address of the machine itself would not be served, or be written wrongly."""
+    """Each loopback address is served, and written as a URL has it."""
     async with Sandbox(3, host=host) as shop:
         assert shop.base_url.startswith(f"http://{'[::1]' if host == '::1' else host}:")
         assert await ask(shop) == 200
@@ -140,20 +140,20 @@ async def test_loopback_hosts(host: str) -> None:
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.1", "example.com", ""])
 def test_other_hosts(host: str) -> None:
-    """A shop with a known key would be open to the network."""
+    """A host that is no loopback address is a ValueError."""
     with pytest.raises(ValueError, match="loopback"):
         Sandbox(host=host)
 
 
 @pytest.mark.parametrize("wrong", [{"customers": -1}, {"customers": True}, {"latency": -1}, {"latency": float("nan")}])
 def test_wrong_arguments(wrong: dict[str, Any]) -> None:
-    """A senseless number would show up later, somewhere else."""
+    """A number out of range is a ValueError at once."""
     with pytest.raises(ValueError, match="must be 0 or more"):
         Sandbox(**wrong)
 
 
 async def test_records() -> None:
-    """A request would be forgotten, show the key, or not say what was sent and answered."""
+    """Each request is recorded as it was sent and answered, with the key masked."""
     async with Sandbox(3) as shop:
         await ask(shop, params={"page": "2"}, headers={"X-Mine": "1"})
         await ask(shop, "PUT", "/shops/38/customers/1001/balance", json={"amount": 0.1})
@@ -173,7 +173,7 @@ async def test_records() -> None:
 
 
 async def test_records_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The last requests are kept, and no more of them than are worth keeping."""
+    """The last requests are kept, up to a number."""
     monkeypatch.setattr("shopsdk.sandbox._server._MAX_REQUESTS", 3)
     async with Sandbox(3) as shop:
         for number in range(5):
@@ -183,16 +183,16 @@ async def test_records_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         assert isinstance(shop.requests[0], RecordedRequest)
 
 
-def test_people_are_the_same_for_a_seed() -> None:
-    """A test would meet other customers each time, or the same ones whatever the seed."""
+def test_fake_customers_are_the_same_for_a_seed() -> None:
+    """Made-up customers are the same for the same seed, and others for another."""
     with Sandbox(300, seed=1) as one, Sandbox(300, seed=1) as again, Sandbox(300, seed=2) as other:
         assert one.customers() == again.customers()
         assert one.customers() != other.customers()
         assert one.add_customer() == again.add_customer()
 
 
-def test_people_are_believable() -> None:
-    """Made-up customers would be all alike, share addresses, or live at addresses that someone owns."""
+def test_fake_customers_are_believable() -> None:
+    """Made-up customers differ, have addresses of their own that nobody owns, and fit together."""
     with Sandbox(1000) as shop:
         customers = shop.customers()
     assert customers[0].id == 1001
@@ -245,7 +245,7 @@ GIVEN = [
 
 
 def test_given_customers_are_kept_as_given() -> None:
-    """A field would be lost or changed on its way through the books."""
+    """Given customers are kept field by field."""
     with Sandbox(iter(GIVEN)) as shop:
         assert shop.customers() == GIVEN[::-1]
     with shop:
@@ -260,7 +260,7 @@ def test_given_customers_are_kept_as_given() -> None:
     [{"balance": Decimal("NaN")}, {"balance": Decimal("1e30")}, {"newsletter_at": datetime(2025, 1, 1)}],  # noqa: DTZ001
 )
 def test_values_that_cannot_be_kept(fields: dict[str, Any]) -> None:
-    """A value that no shop could hold would be kept as something else."""
+    """A value that cannot be kept is a ValueError, and changes nothing."""
     shop = Sandbox([Customer(id=1, email="a@example.com", **fields)])
     with pytest.raises(ValueError, match=r"cannot keep|no offset"):
         shop.start()
@@ -272,7 +272,7 @@ def test_values_that_cannot_be_kept(fields: dict[str, Any]) -> None:
 
 
 def test_shopkeeper() -> None:
-    """The shopkeeper's hand would miss, or do something other than told."""
+    """Customers can be added, changed and removed behind the API's back."""
     with Sandbox(GIVEN) as shop:
         assert shop.add_customer().id == 6
         added = shop.add_customer(Customer(id=50, email="fifty@example.com"), balance=Decimal("1.005"))
@@ -300,7 +300,7 @@ def test_shopkeeper() -> None:
 
 
 def test_money_does_not_depend_on_the_callers_context() -> None:
-    """A test that narrows the decimal context would change what the shop keeps."""
+    """Money is the same under any decimal context of the caller's."""
     with Sandbox([]) as usual:
         made_up = usual.add_customer()
     with Sandbox([]) as shop, localcontext() as context:
@@ -312,7 +312,7 @@ def test_money_does_not_depend_on_the_callers_context() -> None:
 
 
 async def test_threads_may_mix() -> None:
-    """Shopkeepers on several threads, beside clients, would corrupt the books or get in each other's way."""
+    """The shop may be changed from several threads while clients use it."""
     async with Sandbox(50) as shop:
 
         def keep(_: int) -> None:
@@ -337,7 +337,7 @@ async def test_threads_may_mix() -> None:
 
 
 async def test_a_file_lasts(tmp_path: Path) -> None:
-    """A shop in a file would forget, or be filled anew over what it held."""
+    """A shop in a file is there again when the file is opened, and is not filled anew."""
     path = tmp_path / "shop.sqlite3"
     async with Sandbox(5, database=path) as shop:
         assert await ask(shop, "POST", "/shops/38/customers/1001/balance", json={"amount": 1}) == 200
@@ -352,7 +352,7 @@ async def test_a_file_lasts(tmp_path: Path) -> None:
 
 
 def test_files_that_are_not_ours(tmp_path: Path) -> None:
-    """Another program's file would be written into, or two shops would write into one."""
+    """A file of another program, or of a running shop, is a ValueError."""
     path = tmp_path / "other"
     path.write_bytes(b"certainly no database" * 100)
     with pytest.raises(ValueError, match="cannot be used"):
@@ -369,7 +369,7 @@ def test_files_that_are_not_ours(tmp_path: Path) -> None:
 
 
 def test_a_half_filled_file_is_no_shop(tmp_path: Path) -> None:
-    """A fill that failed would leave a shop with half its customers, which the next start would take for whole."""
+    """A start that fails leaves no customer in the file."""
     wrong = [Customer(id=1, email="a@example.com"), Customer(id=2, email="b@example.com", balance=Decimal("NaN"))]
     with pytest.raises(ValueError, match="cannot keep"):
         Sandbox(wrong, database=tmp_path / "mine").start()
@@ -378,7 +378,7 @@ def test_a_half_filled_file_is_no_shop(tmp_path: Path) -> None:
 
 
 async def test_bodies_of_recorded_drops_are_whole() -> None:
-    """A request whose answer was lost would be missing from the record."""
+    """A request whose answer is dropped is recorded whole, without a status."""
     async with Sandbox(3) as shop:
         shop.fail_next("drop_after")
         with pytest.raises(aiohttp.ServerDisconnectedError):

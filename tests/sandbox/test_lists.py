@@ -73,7 +73,7 @@ async def many(large: Sandbox) -> AsyncIterator[Reader]:
 
 
 async def test_envelope(few: Reader) -> None:
-    """The envelope would lack a key, or count differently from Laravel's paginator."""
+    """The envelope is that of Laravel's paginator, key by key."""
     status, page = await few.page(page=2, perPage=3, orderColumn="id", orderDirection="asc")
     path = f"{few.shop.base_url}/shops/38/customers"
     assert status == 200
@@ -101,7 +101,7 @@ async def test_envelope(few: Reader) -> None:
 
 
 async def test_rows(few: Reader) -> None:
-    """A customer would not read as the API writes it: money as text, times without offset, nulls spelled out."""
+    """A row is written as the API writes it: money as text, times without offset, nulls spelled out."""
     _, page = await few.page(orderColumn="id", orderDirection="asc")
     nothing = dict.fromkeys(
         ["discord_id", "discord_username", "balance", "total_completed", "total_spent_usd", "last_completed_at",
@@ -144,7 +144,7 @@ async def test_rows(few: Reader) -> None:
 
 
 async def test_one_customer_is_the_bare_row(few: Reader) -> None:
-    """Get Customer would wrap the row, or show another one than the list does."""
+    """Get Customer answers the row of the list, without an envelope."""
     _, page = await few.page(id="30")
     async with few.client.get(f"{few.shop.base_url}/shops/38/customers/30") as response:
         assert response.status == 200
@@ -161,7 +161,7 @@ async def test_defaults(many: Reader) -> None:
 
 
 async def test_walk_reads_everybody_once(many: Reader) -> None:
-    """Pages would overlap or leave gaps."""
+    """Pages neither overlap nor leave gaps."""
     seen: list[int] = []
     for number in range(1, 10):
         seen += await many.ids(page=number, perPage=30, orderColumn="id", orderDirection="asc")
@@ -169,7 +169,7 @@ async def test_walk_reads_everybody_once(many: Reader) -> None:
 
 
 async def test_past_the_end(few: Reader) -> None:
-    """A page past the last one would be clamped or refused, where Laravel answers an empty one under its number."""
+    """A page past the last one is empty and keeps its number."""
     _, page = await few.page(page=9, perPage=2)
     path = page["path"]
     assert (page["data"], page["from"], page["to"], page["current_page"]) == ([], None, None, 9)
@@ -178,7 +178,7 @@ async def test_past_the_end(few: Reader) -> None:
 
 
 async def test_empty_list(few: Reader) -> None:
-    """An empty list would have a last page 0, or links to nowhere."""
+    """An empty list has one page."""
     _, page = await few.page(email="nobody")
     assert (page["data"], page["total"], page["last_page"], page["from"], page["to"]) == ([], 0, 1, None, None)
     assert [link["label"] for link in page["links"]] == ["&laquo; Previous", "1", "Next &raquo;"]
@@ -198,7 +198,7 @@ async def test_empty_list(few: Reader) -> None:
     ],
 )
 async def test_link_window(many: Reader, page: int, per_page: int, labels: str) -> None:
-    """The window of links would not be Laravel's, which shows three pages on either side of the current one."""
+    """The window of links is Laravel's: three pages on either side of the current one."""
     _, answer = await many.page(page=page, perPage=per_page)
     before, *inner, after = answer["links"]
     assert (before["url"], after["url"]) == (answer["prev_page_url"], answer["next_page_url"])
@@ -226,7 +226,7 @@ async def test_link_window(many: Reader, page: int, per_page: int, labels: str) 
     ],
 )
 async def test_order(few: Reader, column: str, ascending: list[int]) -> None:
-    """A column would sort by something else, nulls would stand on the wrong side, or a direction would be ignored."""
+    """Each column sorts by its values, null first; descending is the reverse."""
     assert await few.ids(orderColumn=column, orderDirection="asc") == ascending
     values = [getattr(few.shop.customers()[number // 10 - 1], column) for number in ascending]
     descending = await few.ids(orderColumn=column, orderDirection="desc")
@@ -263,7 +263,7 @@ async def test_order(few: Reader, column: str, ascending: list[int]) -> None:
     ],
 )
 async def test_filters(few: Reader, filters: dict[str, Any], ids: list[int]) -> None:
-    """A filter would let the wrong rows through, or count them in the total."""
+    """Each filter lets the right rows through, and the total counts them alone."""
     _, page = await few.page(orderColumn="id", orderDirection="asc", **filters)
     assert [row["id"] for row in page["data"]] == ids
     assert page["total"] == len(ids)
@@ -294,7 +294,7 @@ async def test_filters(few: Reader, filters: dict[str, Any], ids: list[int]) -> 
     ],
 )
 async def test_refused_parameters(few: Reader, body: dict[str, Any], errors: dict[str, list[str]]) -> None:
-    """A parameter out of range would be clamped in silence, or refused in other words than Laravel's."""
+    """A parameter out of range is refused in Laravel's words."""
     status, answer = await few.page(**body)
     assert status == 422
     assert answer == {"message": "The given data was invalid.", "errors": errors}
@@ -314,14 +314,14 @@ async def test_refused_parameters(few: Reader, body: dict[str, Any], errors: dic
     ],
 )
 async def test_accepted_numbers(few: Reader, body: dict[str, Any], current_page: int, per_page: int) -> None:
-    """Numbers as text, a page below 1, and empty values would not be read as Laravel reads them."""
+    """Numbers as text, pages below 1 and empty values are read as Laravel reads them."""
     status, page = await few.page(**body)
     assert status == 200
     assert (page["current_page"], page["per_page"]) == (current_page, per_page)
 
 
 async def test_query_and_body(few: Reader) -> None:
-    """The query would not count, or would win over the body."""
+    """The query counts, and the body goes before it."""
     _, page = await few.page(params={"perPage": "1", "page": "3"})
     assert (page["per_page"], page["current_page"]) == (1, 3)
     _, page = await few.page(params={"perPage": "1", "page": "3"}, perPage=2)
@@ -342,7 +342,7 @@ async def test_query_and_body(few: Reader) -> None:
     ],
 )
 async def test_body_needs_a_json_content_type(few: Reader, content_type: str | None, *, read: bool) -> None:
-    """A body without its content type would be read, which Laravel does not do."""
+    """A body counts only under a JSON content type."""
     async with few.client.get(
         f"{few.shop.base_url}/shops/38/customers",
         data=json.dumps({"perPage": 2}).encode(),
@@ -355,7 +355,7 @@ async def test_body_needs_a_json_content_type(few: Reader, content_type: str | N
     "body", [b"{", b"[1]", b"5", b"\xff", b'{"perPage": NaN}', b"[" * 100_000, b'{"email": "\\ud800"}']
 )
 async def test_unreadable_body_counts_as_none(few: Reader, body: bytes) -> None:
-    """A body that is no JSON object would be an error, where Laravel reads no parameters and answers page 1."""
+    """A body that is no JSON object counts as none."""
     async with few.client.get(
         f"{few.shop.base_url}/shops/38/customers", data=body, headers={"Content-Type": "application/json"}
     ) as response:
@@ -364,7 +364,7 @@ async def test_unreadable_body_counts_as_none(few: Reader, body: bytes) -> None:
 
 
 async def test_bytes_that_are_no_text(few: Reader) -> None:
-    """Bytes that no text contains would crash the sandbox."""
+    """Bytes that are no text are a filter that finds nobody, or a path that leads nowhere."""
     url = f"{few.shop.base_url}/shops/38/customers"
     async with few.client.get(URL(f"{url}?email=%FF", encoded=True)) as response:
         assert (await response.json())["total"] == 0
@@ -372,8 +372,8 @@ async def test_bytes_that_are_no_text(few: Reader) -> None:
         assert response.status == 404
 
 
-async def test_lists_follow_the_books() -> None:
-    """A list would be answered from memory after the shop has changed under it."""
+async def test_lists_follow_the_database() -> None:
+    """A list shows each change of the shop that comes before it."""
     with Sandbox(PEOPLE) as shop:
         async with reader_of(shop) as client:
             reader = Reader(client, shop)
@@ -397,7 +397,7 @@ async def test_lists_follow_the_books() -> None:
 
 
 async def test_head(few: Reader) -> None:
-    """HEAD would be refused where GET is allowed."""
+    """HEAD is answered where GET is, without a body."""
     async with few.client.head(f"{few.shop.base_url}/shops/38/customers") as response:
         assert response.status == 200
         assert int(response.headers["Content-Length"]) > 2

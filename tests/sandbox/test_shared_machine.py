@@ -176,7 +176,7 @@ async def test_the_body_of_a_stranger_is_not_waited_for(host: str, status: int) 
     ],
 )
 async def test_what_is_no_http_is_logged_in_a_line(sent: bytes, caplog: pytest.LogCaptureFixture) -> None:
-    """A neighbour fills no log with what they send, and the log quotes nothing of it."""
+    """What is no HTTP is logged in one line that quotes nothing of it."""
     with Sandbox([ADA]) as shop:
         reader, writer = await asyncio.open_connection("127.0.0.1", int(shop.base_url.split(":")[2].split("/")[0]))
         writer.write(sent)
@@ -233,7 +233,7 @@ SHAPES = [" ", " x", "1", "1.", "0", "x", "%", "_", "%a", "\ufeff ", "-", "1e", 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_megabyte_costs_no_more_than_its_length(shape: str) -> None:
-    """Whatever is repeated a million times, each rule reads it once; one that did not would take hours."""
+    """Whatever is repeated a million times, each rule reads it once."""
     text = (shape * MEGABYTE)[:MEGABYTE] + "x"
     read_json(text.encode())
     headers = {"Content-Type": "application/json", "Accept": "application/json"}
@@ -474,7 +474,7 @@ def test_two_users_have_databases_of_their_own_in_one_folder(shared: Path) -> No
 def test_the_names_beside_a_database_are_taken_before_it_is_opened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody can put a file at a name that SQLite is about to open: our own lies there already."""
+    """The names that SQLite opens beside a database are made first, so that nobody else can make them."""
     connect: Callable[..., sqlite3.Connection] = sqlite3.connect
     seen: list[dict[str, int]] = []
 
@@ -550,7 +550,7 @@ def test_a_database_must_be_a_file_of_one_name(tmp_path: Path, what: str) -> Non
 
 
 def test_a_database_that_cannot_be_made_is_named(tmp_path: Path) -> None:
-    """A database in a folder that is not there is a ValueError that names it; an OSError would blame the port."""
+    """A database in a folder that is not there is a ValueError that names it."""
     database = tmp_path / "nowhere" / "shop.db"
     with pytest.raises(ValueError, match="cannot be used") as caught, Sandbox([ADA], database=database):
         pass
