@@ -9,7 +9,7 @@ import re
 from collections import abc
 from collections.abc import Callable
 from datetime import UTC, datetime
-from decimal import Clamped, Context, Decimal, Inexact, InvalidOperation, Overflow, Rounded
+from decimal import Clamped, Context, Decimal, Rounded
 from functools import cache
 from operator import attrgetter
 from types import MemberDescriptorType, UnionType
@@ -191,10 +191,8 @@ def _postprocess_later(cls: Any, values: list[Any]) -> None:
         path.postprocess(values)
 
 
-_PLAIN_DECIMALS = Context(
-    prec=21, Emax=20, Emin=0, clamp=1, traps=[InvalidOperation, Overflow, Inexact, Rounded, Clamped]
-)
-"""A context that represents plain decimals of up to 21 digits, 20 of them decimals, and raises on any other number."""
+_PLAIN_DECIMALS = Context(prec=21, Emax=20, Emin=0, clamp=1, traps=[Rounded, Clamped])
+"""A context that holds plain decimals of at most 21 digits and 20 decimals, and raises for any other finite number."""
 
 
 def _check_money(name: str) -> _Postprocess:
