@@ -56,7 +56,7 @@ TREE = list(descendants(ShopError))
 
 
 def test_the_tree_is_as_documented() -> None:
-    """An ``except`` clause that the documents promise would catch nothing."""
+    """Each error has the base that the documents name."""
     assert {
         ShopError: Exception,
         SessionStateError: ShopError,
@@ -91,7 +91,7 @@ def test_the_drawing_shows_every_class_in_its_place() -> None:
 
 
 def test_all_is_exact_and_sorted() -> None:
-    """A public name would be missing from ``import *`` and from the documents, or a private one in them."""
+    """``__all__`` holds the public names, sorted, and no others."""
     assert sorted(shopsdk.__all__) == shopsdk.__all__
     assert {cls.__name__ for cls in TREE} <= set(shopsdk.__all__)
     public = {
@@ -147,7 +147,7 @@ def test_an_error_survives_being_copied(cls: type[ShopError], how: str) -> None:
 
 @pytest.mark.parametrize("cls", TREE)
 def test_a_deep_copy_shares_nothing(cls: type[ShopError]) -> None:
-    """A change to the copy's messages would change the original's."""
+    """A change to a deep copy leaves the original as it is."""
     error = filled(cls)
     twin = copy.deepcopy(error)
     if isinstance(error, ResponseError) and isinstance(twin, ResponseError):
@@ -156,7 +156,7 @@ def test_a_deep_copy_shares_nothing(cls: type[ShopError]) -> None:
 
 @pytest.mark.parametrize("cls", TREE)
 def test_an_error_can_be_made_of_its_message_alone(cls: type[ShopError]) -> None:
-    """A user's own test could not raise it."""
+    """Each error can be made from its message alone."""
     error = cls("what happened")
     assert ("what happened", None, issubclass(cls, UnknownOutcomeError)) == (
         str(error),
@@ -168,7 +168,7 @@ def test_an_error_can_be_made_of_its_message_alone(cls: type[ShopError]) -> None
 
 @pytest.mark.parametrize("cls", TREE)
 def test_every_class_and_field_is_documented(cls: type[ShopError]) -> None:
-    """Nobody would know what it means."""
+    """Each error and each of its fields has a docstring."""
     assert "__doc__" in vars(cls)
     assert cls.__doc__
     source = inspect.getsource(cls)
@@ -193,7 +193,7 @@ CLASSES: list[tuple[int, type[ResponseError]]] = [
 
 @pytest.mark.parametrize(("status", "cls"), CLASSES)
 async def test_a_status_becomes_its_class(status: int, cls: type[ResponseError]) -> None:
-    """A handler for "not found" or "wrong key" would never be reached."""
+    """Each status is raised as its class."""
     body = {"message": "No query results for model [Customer] 7"}
     headers = {"X-Request-Id": "abc-1", "Location": "http://127.0.0.1:1/x"}
     async with (
@@ -214,7 +214,7 @@ async def test_a_status_becomes_its_class(status: int, cls: type[ResponseError])
 
 @pytest.mark.parametrize("status", [302, 400, 401, 403, 404, 405, 408, 409, 413, 422, 500, 502, 503, 504, 522])
 async def test_an_edit_says_whether_it_may_have_been_made(status: int) -> None:
-    """Someone would send an edit again that was made, or never send one that was refused."""
+    """``maybe_applied`` of an edit follows from the status."""
     async with raw_server(answer({}, status)) as server, server.session() as session:
         with pytest.raises(ResponseError) as caught:
             await edit_customer_balance(session, 7, 1)
@@ -223,7 +223,7 @@ async def test_an_edit_says_whether_it_may_have_been_made(status: int) -> None:
 
 
 async def test_validation_messages_come_by_field(shop: Sandbox) -> None:
-    """The caller would know that something was wrong, and not what."""
+    """The messages of a 422 are read by field."""
     async with shop.session() as session:
         with pytest.raises(InvalidRequestError) as caught:
             await session.request("GET", ["shops", shop.shop_id, "customers"], json={"perPage": 101, "page": "x"})
@@ -247,7 +247,7 @@ async def test_validation_messages_come_by_field(shop: Sandbox) -> None:
     ],
 )
 async def test_validation_messages_of_any_shape(errors: object, expected: dict[str, list[str]]) -> None:
-    """An attribute error would hide the 422."""
+    """A 422 keeps its status whatever shape its messages have."""
     async with raw_server(answer({"message": "x", "errors": errors}, 422)) as server, server.session() as session:
         with pytest.raises(InvalidRequestError) as caught:
             await get_customers(session)
@@ -255,7 +255,7 @@ async def test_validation_messages_of_any_shape(errors: object, expected: dict[s
 
 
 async def test_an_error_of_a_quarter_megabyte_is_not_read_as_json() -> None:
-    """An error that holds more than anybody would write keeps its status and the beginning of its body."""
+    """An error of more than 256 KiB keeps its status and the start of its body, and its JSON is not read."""
     body = {"message": "x", "errors": {"a": ["y" * 2**18]}}
     async with raw_server(answer(body, 422)) as server, server.session() as session:
         with pytest.raises(InvalidRequestError) as caught:
@@ -264,7 +264,7 @@ async def test_an_error_of_a_quarter_megabyte_is_not_read_as_json() -> None:
 
 
 async def test_endless_validation_messages_are_cut() -> None:
-    """A hostile answer would fill the log of whoever prints the error."""
+    """The messages of an error are bounded in number and in length."""
     errors = {f"field{n}": ["y" * 1_000] * 3 for n in range(60)}
     async with (
         raw_server(answer({"message": "z" * 10_000, "errors": errors}, 422)) as server,
@@ -299,7 +299,7 @@ BODIES: dict[str, tuple[bytes, str]] = {
 @pytest.mark.parametrize("name", list(BODIES))
 @pytest.mark.parametrize("status", [404, 502])
 async def test_a_body_of_any_kind_leaves_the_error_what_it_is(name: str, status: int) -> None:
-    """A CDN's page would become a JSON error, and hide that the shop is down."""
+    """An error keeps its status and the start of its body, whatever that is."""
     sent, expected = BODIES[name]
     async with (
         raw_server(answer(raw=sent, status=status)) as server,
@@ -332,7 +332,7 @@ def error_of(headers: dict[str, str], status: int = 429, request: Request = REQU
     ],
 )
 def test_the_servers_own_name_for_a_request(headers: dict[str, str], expected: str | None) -> None:
-    """Support could not find the request, or a header would fill the log."""
+    """The server's id of a request is kept, bounded and printable."""
     assert expected == error_of(headers).request_id
 
 
@@ -349,7 +349,7 @@ def test_the_servers_own_name_for_a_request(headers: dict[str, str], expected: s
 def test_a_rate_limit_tells_its_window(
     limit: str | None, remaining: str | None, expected: tuple[int | None, int | None]
 ) -> None:
-    """The caller could not pace itself by what the server said."""
+    """A 429 has the limit and the remaining requests that its headers name."""
     given = {"X-RateLimit-Limit": limit, "X-RateLimit-Remaining": remaining}
     error = error_of({name: value for name, value in given.items() if value is not None})
     assert isinstance(error, RateLimitedError)
@@ -357,7 +357,7 @@ def test_a_rate_limit_tells_its_window(
 
 
 async def test_a_rate_limit_that_asks_for_too_long_raises_at_once() -> None:
-    """A call would sleep for an hour without a word, or the caller not know how long to wait."""
+    """A 429 with a longer wait than the policy allows is raised at once, with its wait."""
     headers = {"Retry-After": "3600", "X-RateLimit-Limit": "60", "X-RateLimit-Remaining": "0"}
     limited = answer({"message": "Too Many Attempts."}, 429, headers=headers)
     async with raw_server(limited) as server, server.session() as session:
@@ -375,7 +375,7 @@ async def test_a_rate_limit_that_asks_for_too_long_raises_at_once() -> None:
 
 
 async def test_an_error_out_of_a_walk_names_its_page() -> None:
-    """Nobody would know where to take the walk up again."""
+    """An error out of a walk has the page that failed."""
     first = page_of([{"id": 1, "email": "a"}], last=2, per_page=1, total=2)
     async with raw_server(answer(first), answer({}, 404)) as server, server.session() as session:
         with pytest.raises(NotFoundError) as caught:

@@ -29,7 +29,7 @@ OPERATION = "GET /shops/{shop_id}/customers/{customer_id}"
 
 
 async def test_a_calls_story_is_told_from_start_to_end() -> None:
-    """A dashboard would miss attempts and waits, and blame the shop for time spent in backoff."""
+    """Events tell of each call's start, attempts, waits and end, in order."""
     told: list[Event] = []
     limited = answer({"message": "Too Many Attempts."}, 429, headers={"Retry-After": "10"})
     behaviours = [answer(None, 500), limited, answer(CUSTOMER)]
@@ -54,7 +54,7 @@ async def test_a_calls_story_is_told_from_start_to_end() -> None:
     [(answer(None, 401), 401, "AuthenticationError"), (b"", None, "TransportError")],
 )
 async def test_a_failure_is_told(behaviour: Any, status: int | None, error: str) -> None:
-    """Failed calls would be missing from the count of calls."""
+    """A call that fails has its last event, with the name of its error."""
     told: list[Event] = []
     async with raw_server(behaviour) as server, server.session(on_event=told.append, clock=InstantClock()) as session:
         with pytest.raises(Exception, match="customers/7"):
@@ -65,7 +65,7 @@ async def test_a_failure_is_told(behaviour: Any, status: int | None, error: str)
 
 
 async def test_a_cancellation_is_told() -> None:
-    """Calls that were cancelled would look as if they ran for ever."""
+    """A call that is cancelled has its last event."""
     told: list[Event] = []
     async with raw_server(silence) as server, server.session(on_event=told.append) as session:
         with pytest.raises(TimeoutError):
@@ -76,7 +76,7 @@ async def test_a_cancellation_is_told() -> None:
 
 
 async def test_a_hook_that_fails_breaks_no_call(caplog: pytest.LogCaptureFixture) -> None:
-    """A bug in a metrics function would fail money edits."""
+    """Exceptions of a callback are logged, and leave the call as it is."""
 
     def broken(_event: Event) -> None:
         raise LookupError("secret of the hook")
@@ -87,7 +87,7 @@ async def test_a_hook_that_fails_breaks_no_call(caplog: pytest.LogCaptureFixture
 
 
 async def test_who_was_handed_a_session_can_listen_for_a_while(shop: Sandbox) -> None:
-    """Code that does not own the session could count nothing, or its listener would stay for ever."""
+    """A subscription gets the events of its block, and none after it."""
     owner: list[Event] = []
     guest: list[Event] = []
     async with shop.session(on_event=owner.append) as session:
@@ -102,7 +102,7 @@ async def test_who_was_handed_a_session_can_listen_for_a_while(shop: Sandbox) ->
 
 
 async def test_calls_can_be_told_apart(shop: Sandbox) -> None:
-    """Events of concurrent calls would be mixed up."""
+    """All events of one call have its number, and no other call's."""
     told: list[Event] = []
     async with shop.session(on_event=told.append) as session:
         assert 250 == len([c async for c in iter_customers(session, per_page=50, concurrency=3)])
@@ -112,7 +112,7 @@ async def test_calls_can_be_told_apart(shop: Sandbox) -> None:
 
 
 async def test_a_deadline_that_passes_in_a_wait_ends_the_call() -> None:
-    """An attempt with no time left would be given no limit at all, and hang."""
+    """A call whose deadline passes while it waits ends without another attempt."""
     clock = InstantClock(chance=0.0)
     async with raw_server(answer(None, 500), silence) as server:
         async with server.session(timeout=Timeout(total=5, deadline=5), clock=clock) as session:
@@ -128,7 +128,7 @@ async def test_a_deadline_that_passes_in_a_wait_ends_the_call() -> None:
 
 
 async def test_a_deadline_that_passes_before_the_first_turn_is_surely_unsent() -> None:
-    """A call that never got its turn would be sent after its time, or look as if it might have been sent."""
+    """A call whose deadline passes before its first attempt is told as not sent."""
     clock = InstantClock()
     async with (
         raw_server(silence) as server,

@@ -32,7 +32,7 @@ from tests.support.servers import CUSTOMER, Heard, Wire, answer, page_of, raw_se
 
 
 def test_a_session_can_be_made_where_no_loop_runs(shop: Sandbox) -> None:
-    """A module-level session, normal in a web app, would fail at import."""
+    """A session can be made where no event loop runs."""
     session = shop.session()
     assert 250 == len(asyncio.run(read_all(session)))
 
@@ -43,7 +43,7 @@ async def read_all(session: AsyncSession) -> list[Customer]:
 
 
 async def test_a_closed_session_says_so(shop: Sandbox) -> None:
-    """Use after close would hang, or raise something of aiohttp's."""
+    """Each operation on a closed session raises SessionStateError."""
     async with shop.session() as session:
         await get_customer(session, shop.customers()[0].id)
     await session.close()
@@ -57,7 +57,7 @@ async def test_a_closed_session_says_so(shop: Sandbox) -> None:
 
 
 async def test_a_session_that_was_never_used_closes(shop: Sandbox) -> None:
-    """A program that fails before its first call would fail again while cleaning up."""
+    """A session that was never used can be closed."""
     session = shop.session()
     await session.close()
     with pytest.raises(SessionStateError):
@@ -65,7 +65,7 @@ async def test_a_session_that_was_never_used_closes(shop: Sandbox) -> None:
 
 
 def test_one_session_serves_one_loop_after_another(shop: Sandbox) -> None:
-    """Each ``asyncio.run`` or each test would need a new session, or fail with "Event loop is closed"."""
+    """One session serves one event loop after another."""
     session = shop.session()
     customer = shop.customers()[0]
 
@@ -78,7 +78,7 @@ def test_one_session_serves_one_loop_after_another(shop: Sandbox) -> None:
 
 
 def test_a_second_loop_is_refused_while_the_first_is_open(shop: Sandbox) -> None:
-    """A session used from two threads' loops would corrupt its connections."""
+    """A session refuses a second event loop while it is open on the first."""
     session = shop.session()
     customer = shop.customers()[0].id
     first, second = asyncio.new_event_loop(), asyncio.new_event_loop()
@@ -115,7 +115,7 @@ HEAD = """
 
 
 def test_a_forked_child_opens_its_own_connections(shop: Sandbox) -> None:
-    """A preforking server's workers would share sockets, and read each other's answers."""
+    """A forked child opens connections of its own, and leaves the parent's alone."""
     result = run(
         HEAD
         + f"""
@@ -178,7 +178,7 @@ PROGRAMS = {
 
 @pytest.mark.parametrize("name", [name for name in PROGRAMS if name != "never closed"])
 def test_a_program_ends_without_a_word(name: str) -> None:
-    """Warnings about sockets and tasks would stand at the end of every program, and hide the ones that matter."""
+    """A program ends without warnings, whether its session was closed or not."""
     result = run(
         HEAD
         + f"""
@@ -197,7 +197,7 @@ def test_a_program_ends_without_a_word(name: str) -> None:
 
 
 def test_repeated_runs_are_quiet() -> None:
-    """A script that calls ``asyncio.run`` twice with one session would print warnings about unclosed sockets."""
+    """A program may run one session in several ``asyncio.run`` without warnings."""
     result = run(
         HEAD
         + """
@@ -222,7 +222,7 @@ async def left_by_break(pages: AsyncGenerator[object, None]) -> AsyncGenerator[o
 
 
 async def test_close_ends_what_a_bare_break_left(shop: Sandbox) -> None:
-    """A walk that was left without aclosing would keep its tasks and connections after the session has closed."""
+    """Closing a session ends the walks that a bare ``break`` has left."""
     async with shop.session() as session:
         walks = [
             await left_by_break(iter_customers(session, per_page=5, concurrency=4)),
@@ -245,7 +245,7 @@ async def stuck_after_page_one(heard: Heard, wire: Wire) -> None:
 
 
 async def test_close_does_not_wait_for_answers_nobody_wants() -> None:
-    """Closing would take as long as a stuck server's timeout, because of a walk that was left long ago."""
+    """Closing cancels the requests of abandoned walks at once."""
     async with raw_server(stuck_after_page_one) as server:
         async with server.session() as session:
             left = await left_by_break(iter_customers(session, per_page=1, concurrency=4))
@@ -256,7 +256,7 @@ async def test_close_does_not_wait_for_answers_nobody_wants() -> None:
 
 
 async def test_close_ends_calls_under_way() -> None:
-    """A call that waits while the session is closed would wait for ever, or raise something of aiohttp's."""
+    """A call under way ends with SessionStateError when its session is closed."""
     async with raw_server(answer(None, 503, headers={"Retry-After": "0"})) as server:
         session = server.session(timeout=Timeout(total=5))
         task = asyncio.create_task(get_customer(session, 7))
@@ -269,7 +269,7 @@ async def test_close_ends_calls_under_way() -> None:
 
 @pytest.mark.parametrize("status", [429, 503], ids=["at the gate", "before a retry"])
 async def test_close_ends_calls_that_wait_for_their_turn(status: int) -> None:
-    """A program that closes its session would hang on for as long as the shop asked to wait."""
+    """A call that waits for a blocked operation ends when its session is closed."""
     async with raw_server(answer(None, status, headers={"Retry-After": "60"})) as server:
         session = server.session(clock=Clock(sleep=forever))
         calls = [asyncio.create_task(get_customer(session, 7)) for _ in range(3)]
@@ -281,7 +281,7 @@ async def test_close_ends_calls_that_wait_for_their_turn(status: int) -> None:
 
 
 async def test_close_ends_calls_that_wait_for_the_rate_limit() -> None:
-    """A bot that limits itself to a request a minute could not end before the minute is over."""
+    """A call that waits for the session's rate limit ends when its session is closed."""
     async with raw_server(answer(CUSTOMER)) as server:
         session = server.session(rate_limit=RateLimit(1, 3600), timeout=Timeout(deadline=4 * 3600))
         await get_customer(session, 7)
@@ -295,7 +295,7 @@ async def test_close_ends_calls_that_wait_for_the_rate_limit() -> None:
 
 
 async def test_close_ends_calls_that_come_to_wait_while_it_works() -> None:
-    """A call whose answer arrives while walks are being ended would go on to wait for a retry that cannot come."""
+    """A call that would begin to wait while its session is being closed ends instead."""
     closing = asyncio.Event()
     calls: list[asyncio.Task[Any]] = []
 
@@ -322,7 +322,7 @@ async def test_close_ends_calls_that_come_to_wait_while_it_works() -> None:
 
 
 async def test_close_lets_nothing_out_that_was_queued() -> None:
-    """An edit that waited for the slot of a walk would be sent into the closing, and come out as perhaps made."""
+    """A queued request is not sent once its session is being closed."""
     async with raw_server(stuck_after_page_one) as server:
         session = server.session(max_in_flight=1)
         left = await left_by_break(iter_customers(session, per_page=1))
@@ -339,7 +339,7 @@ async def test_close_lets_nothing_out_that_was_queued() -> None:
 
 
 async def test_close_from_within_a_walk_s_own_request() -> None:
-    """A tracing hook that gives up on a shop would end in a recursion: the closing would wait for itself."""
+    """A tracing hook of a walk's own request may close the session."""
     session: AsyncSession | None = None
 
     async def give_up(*_: object) -> None:
@@ -356,7 +356,7 @@ async def test_close_from_within_a_walk_s_own_request() -> None:
 
 
 async def test_close_is_told_apart_from_a_cancel_of_long_ago() -> None:
-    """A task that once survived a cancel would be cancelled again, without anybody asking for it."""
+    """A task that has survived a cancellation is not cancelled again by a close."""
 
     async def survivor() -> None:
         with suppress(asyncio.CancelledError):
@@ -375,7 +375,7 @@ async def test_close_is_told_apart_from_a_cancel_of_long_ago() -> None:
 
 
 async def test_close_keeps_the_doubt_of_a_call_that_waits() -> None:
-    """A change that was lost before the wait would come out as surely not made."""
+    """A change that may have been made stays so when its session is closed during the wait."""
     async with raw_server(b"") as server:
         session = server.session(clock=Clock(sleep=forever))
         call = asyncio.create_task(edit_customer_affiliate_code(session, 7, "x"))
@@ -387,7 +387,7 @@ async def test_close_keeps_the_doubt_of_a_call_that_waits() -> None:
 
 
 async def test_close_ends_calls_that_would_wait_after_it() -> None:
-    """A read whose connection is closed under it would still wait for its next attempt, which cannot come."""
+    """A call whose connection is closed under it makes no further attempt."""
     async with raw_server(silence) as server:
         session = server.session(clock=Clock(sleep=forever))
         call = asyncio.create_task(get_customer(session, 7))
@@ -409,7 +409,7 @@ async def until_waiting(session: AsyncSession, calls: int) -> None:
 
 
 async def test_a_borrowed_connector_is_given_back(shop: Sandbox) -> None:
-    """Another client's connections would be closed with our session."""
+    """A borrowed connector stays open when the session is closed."""
     connector = aiohttp.TCPConnector()
     for _ in range(2):
         async with shop.session(connector=connector) as session:
@@ -419,7 +419,7 @@ async def test_a_borrowed_connector_is_given_back(shop: Sandbox) -> None:
 
 
 def test_a_borrowed_connector_of_another_loop_is_refused(shop: Sandbox) -> None:
-    """A bare "Event loop is closed" would come out of the middle of aiohttp."""
+    """A connector of another event loop is refused with SessionStateError."""
 
     async def lend() -> aiohttp.TCPConnector:
         return aiohttp.TCPConnector()
@@ -430,7 +430,7 @@ def test_a_borrowed_connector_of_another_loop_is_refused(shop: Sandbox) -> None:
 
 
 async def test_a_cancelled_close_still_closes() -> None:
-    """Cancelling a slow shutdown would leave the connections open for ever, since a second close does nothing."""
+    """A close that is cancelled still closes the connections."""
     async with raw_server(answer(page_of([CUSTOMER], 1, last=9, per_page=1, total=9)), silence) as server:
         session = server.session()
         left = await left_by_break(iter_customers(session, per_page=1))
@@ -444,7 +444,7 @@ async def test_a_cancelled_close_still_closes() -> None:
 
 
 async def test_an_answer_without_a_body_is_none() -> None:
-    """A DELETE that succeeded would be reported as an answer that cannot be read."""
+    """A 204, a 205 and the answer to HEAD are None."""
     gone = b"HTTP/1.1 204 No Content\r\n\r\n"
     async with raw_server(gone, b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n") as server:
         async with server.session() as session:
@@ -470,19 +470,19 @@ async def test_an_answer_without_a_body_is_none() -> None:
     ids=lambda wrong: next(iter(wrong)),
 )
 def test_a_setting_of_the_wrong_type_is_named(wrong: dict[str, Any]) -> None:
-    """An AttributeError from the middle of the library, at the first request, would not say what is wrong."""
+    """A setting of the wrong type is a TypeError that names it, when the session is made."""
     with pytest.raises(TypeError, match=next(iter(wrong))):
         AsyncSession(**{"api_key": "key", **wrong})
 
 
 def test_a_blank_base_url_is_refused() -> None:
-    """A staging variable that is not set would move real money."""
+    """A blank base URL is refused, and does not mean the default."""
     with pytest.raises(ValueError, match="base_url"):
         AsyncSession("key", base_url="")
 
 
 def test_a_session_says_where_it_leads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A program could not name the shop of a session that it was handed, or could bend it to another one."""
+    """A session shows its base URL and its shop, and neither can be changed."""
     session = AsyncSession("key", base_url="https://api.example.com/v2/")
     assert ("https://api.example.com/v2", None) == (session.base_url, session.shop_id)
     monkeypatch.setenv("SHOPSDK_SHOP_ID", "7")
@@ -493,12 +493,12 @@ def test_a_session_says_where_it_leads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_session_that_was_never_made_can_be_shown() -> None:
-    """An error tracker that shows locals would die on the half-made session, and report nothing."""
+    """A session whose constructor failed has a repr."""
     assert "unmade" in repr(AsyncSession.__new__(AsyncSession))
 
 
 async def test_trace_configs_see_the_wire(shop: Sandbox) -> None:
-    """Tracing, which many programs need, would not be possible."""
+    """aiohttp's tracing hooks see each request."""
     seen: list[str] = []
 
     async def on_start(_session: object, _context: object, params: aiohttp.TraceRequestStartParams) -> None:
@@ -513,7 +513,7 @@ async def test_trace_configs_see_the_wire(shop: Sandbox) -> None:
 
 
 async def test_connections_are_reused(shop: Sandbox) -> None:
-    """Every request would pay for a handshake."""
+    """Reads share connections that are kept open."""
     async with raw_server(answer(CUSTOMER)) as server, server.session() as session:
         for _ in range(5):
             await get_customer(session, 7)
@@ -537,7 +537,7 @@ async def test_what_is_sent_with_every_request() -> None:
 
 
 async def test_a_leaving_consumer_frees_its_connections(shop: Sandbox) -> None:
-    """Connections of abandoned read-aheads would pile up in a long-lived session."""
+    """A walk that is left early frees its connections."""
     async with shop.session(max_in_flight=4) as session:
         for _ in range(5):
             async with aclosing(iter_customers(session, per_page=5, concurrency=4)) as customers:
@@ -547,7 +547,7 @@ async def test_a_leaving_consumer_frees_its_connections(shop: Sandbox) -> None:
 
 
 def test_the_environment_names_key_shop_and_place(shop: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The README's program, which has no key in it, would not run."""
+    """A session without arguments takes key, shop and base URL from the environment."""
     monkeypatch.setenv("SHOPSDK_API_KEY", f" {shop.api_key}\n")
     monkeypatch.setenv("SHOPSDK_SHOP_ID", "38")
     monkeypatch.setenv("SHOPSDK_BASE_URL", shop.base_url + "/")
@@ -555,7 +555,7 @@ def test_the_environment_names_key_shop_and_place(shop: Sandbox, monkeypatch: py
 
 
 def test_a_missing_key_or_shop_says_where_to_put_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A newcomer would see a 401, or a path with None in it."""
+    """A missing key or shop is a ValueError that names the variable."""
     with pytest.raises(ValueError, match=r"api_key.*SHOPSDK_API_KEY"):
         AsyncSession()
     with pytest.raises(ValueError, match=r"shop_id.*SHOPSDK_SHOP_ID"):

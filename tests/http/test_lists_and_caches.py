@@ -258,7 +258,7 @@ def test_what_a_query_cannot_say_travels_in_the_body_alone() -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_pages_differ_in_their_number_alone(mode: ListParams) -> None:
-    """What is made once for all pages of a list is what one request for each would say."""
+    """The requests of a list are what a request for each page alone would be."""
     params: dict[str, object] = {"perPage": 10, "email": "a b&c", "deep": [1]} if mode != "query" else {"perPage": 10}
     request_of = make_list_requests(["shops", 38, "x"], params, list_params=mode, route="/r")
     for number in (1, 2, 17):

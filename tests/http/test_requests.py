@@ -37,7 +37,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 
 @given(st.one_of(st.text(), st.integers(), st.sampled_from(["..", ".", " .. ", "a/b", "%2e%2e", "?", "#", "\\", ";"])))
 def test_a_segment_stays_one_segment(segment: str | int) -> None:
-    """An id with a slash, a query or dots in it would name another route of the API."""
+    """A path segment travels as one segment, whatever it holds."""
     try:
         quoted = path_segment(segment)
     except ValueError:
@@ -57,13 +57,13 @@ def test_a_segment_that_a_server_reads_as_structure_is_refused(segment: str) -> 
 
 @pytest.mark.parametrize("segment", [True, 1.0, None, b"x", Decimal(1)])
 def test_a_segment_is_text_or_a_whole_number(segment: Any) -> None:
-    """True would travel as the customer "True", and 1.0 as "1.0"."""
+    """A path segment is text or an int, and no boolean."""
     with pytest.raises(TypeError, match=rf"^customer_id must be a str or an int, not {type(segment).__name__}$"):
         path_segment(segment, "customer_id")
 
 
 def test_a_path_is_a_sequence_of_segments() -> None:
-    """One string would be taken letter by letter: /s/h/o/p/s."""
+    """A path given as one string is refused."""
     with pytest.raises(TypeError, match=r"^path must be a sequence of segments"):
         make_request("GET", "shops")
     with pytest.raises(ValueError, match=r"^path must have at least one segment$"):
@@ -72,21 +72,21 @@ def test_a_path_is_a_sequence_of_segments() -> None:
 
 @pytest.mark.parametrize("method", ["TRACE", "CONNECT", "", "GET /x", "P\nUT"])
 def test_a_method_is_one_of_the_known(method: str) -> None:
-    """A method with a line break in it would smuggle a second request."""
+    """A method is one of six."""
     with pytest.raises(ValueError, match=r"^method must be one of DELETE, GET, HEAD, PATCH, POST, PUT, not "):
         make_request(method, ["shops"])
 
 
 @pytest.mark.parametrize(("method", "changes"), [("get", False), ("HEAD", False), ("post", True), ("DELETE", True)])
 def test_only_reads_are_repeated_unasked(method: str, changes: bool) -> None:
-    """A write that nobody called idempotent would be sent twice."""
+    """Only reads count as idempotent by default."""
     request = make_request(method, ["shops", 38])
     assert (method.upper(), changes, not changes) == (request.method, request.changes, request.idempotent)
     assert make_request(method, ["shops"], idempotent=True).idempotent
 
 
 def test_a_route_names_the_operation_and_not_the_customer() -> None:
-    """Each customer would have a gate of their own, and an e-mail address would stand in the log."""
+    """An operation is named without ids and e-mail addresses."""
     request = make_request("GET", ["shops", 38, "customers", "anna@example.com", "x"])
     assert request.route == "/shops/{id}/customers/{id}/x"
     assert request.path == "/shops/38/customers/anna%40example.com/x"
@@ -94,7 +94,7 @@ def test_a_route_names_the_operation_and_not_the_customer() -> None:
 
 
 async def test_a_quoted_path_travels_as_it_was_quoted() -> None:
-    """Quoted once, aiohttp would unquote it on the way, and a slash in an id would become structure after all."""
+    """A quoted path is sent as it was quoted."""
     async with raw_server(answer({"message": "ok"})) as server, server.session() as session:
         await edit_customer_affiliate_code(session, "a/../b?c#d%2F é", "X")
     assert [h.target for h in server.heard] == [
@@ -120,7 +120,7 @@ async def test_a_quoted_path_travels_as_it_was_quoted() -> None:
     ],
 )
 def test_a_good_base_url(url: str, expected: str) -> None:
-    """A prefix or a port would be lost, or a test server on loopback refused."""
+    """A base URL keeps its port and its path; loopback may be plain http."""
     assert expected == check_base_url(Secret(url))
 
 
@@ -160,7 +160,7 @@ def test_a_good_base_url(url: str, expected: str) -> None:
     ],
 )
 def test_a_bad_base_url_is_refused_without_being_echoed(url: str) -> None:
-    """The key would travel in clear, to another host, or to no path of the API; or the message would show a secret."""
+    """A base URL that would leak the key or lose the path is refused, and not quoted."""
     if url == "https://host/hunter2\n":
         assert check_base_url(Secret(url)) == "https://host/hunter2"  # white space around it is harmless
         return
@@ -173,7 +173,7 @@ def test_a_bad_base_url_is_refused_without_being_echoed(url: str) -> None:
 @given(st.one_of(st.text(), st.text(st.sampled_from("htps:/[]@?#%.0123456789ab\\ "), min_size=1).map("http".__add__)))
 @example("http://[")
 def test_any_base_url_is_taken_or_refused(url: str) -> None:
-    """Something other than a ValueError would come out, or the key go in clear to a host that is not this one."""
+    """Any text is taken as a base URL or is a ValueError; only loopback may be plain http."""
     try:
         parts = urlsplit(check_base_url(Secret(url)))
     except ValueError as error:
@@ -186,7 +186,7 @@ def test_any_base_url_is_taken_or_refused(url: str) -> None:
 
 @pytest.mark.parametrize("proxy", ["hunter2", "ftp://u:hunter2@host", "http://u:hunter2@host:99999", "http://[hunter2"])
 def test_a_bad_proxy_is_refused_without_being_echoed(proxy: str) -> None:
-    """The message would show the proxy's password."""
+    """A bad proxy URL is refused, and its password not quoted."""
     with pytest.raises(ValueError, match=r"^proxy must be like ") as caught:
         AsyncSession("key", proxy=proxy)
     assert "hunter2" not in str(caught.value)
@@ -194,7 +194,7 @@ def test_a_bad_proxy_is_refused_without_being_echoed(proxy: str) -> None:
 
 
 async def test_the_environment_fills_in_what_is_absent(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A key, a shop or an address from the environment would be ignored, or win over the argument."""
+    """Arguments go before the environment, and the environment before defaults."""
     async with raw_server(answer(CUSTOMER)) as server:
         monkeypatch.setenv("SHOPSDK_API_KEY", " env-key\n")
         monkeypatch.setenv("SHOPSDK_SHOP_ID", " 41 ")
@@ -209,7 +209,7 @@ async def test_the_environment_fills_in_what_is_absent(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("text", ["x", "1.5", "-1", "٣", "1 2"])
 def test_a_bad_shop_in_the_environment_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    """A digit of another script would be taken, or the failure name no variable."""
+    """A shop id in the environment that is no number is refused by the variable's name."""
     monkeypatch.setenv("SHOPSDK_SHOP_ID", text)
     with pytest.raises(ValueError, match=r"^SHOPSDK_SHOP_ID must be a whole number$"):
         AsyncSession("key")
@@ -222,7 +222,7 @@ def test_a_bad_shop_in_the_environment_is_refused(monkeypatch: pytest.MonkeyPatc
     "key", ["hunter2\nX: y", "hunter2\r", "hun\x00ter2", "hunter2\x7f x", "hunter2é", "hun ter2\t2"]
 )
 def test_a_key_that_no_header_can_carry_is_refused_without_being_echoed(key: str) -> None:
-    """A line break in the key would add a header, or the message would print the key."""
+    """A key that no header can carry is refused, and not quoted."""
     with pytest.raises(ValueError, match=r"^api_key must be printable ASCII") as caught:
         AsyncSession(f"a{key}b")
     assert "hunter2" not in str(caught.value)
@@ -230,7 +230,7 @@ def test_a_key_that_no_header_can_carry_is_refused_without_being_echoed(key: str
 
 @pytest.mark.parametrize("key", ["", " ", "\n"])
 def test_a_missing_key_is_asked_for_by_name(key: str) -> None:
-    """The first request would fail with a 401 that says nothing of the forgotten variable."""
+    """A missing key is a ValueError that names the argument and the variable."""
     with pytest.raises(ValueError, match=r"api_key= or set SHOPSDK_API_KEY$"):
         AsyncSession(key)
     with pytest.raises(ValueError, match=r"api_key= or set SHOPSDK_API_KEY$"):
@@ -249,7 +249,7 @@ async def test_the_documented_headers_travel() -> None:
 
 
 async def test_no_cookie_is_kept() -> None:
-    """A cookie that one answer set would tie the next requests to a server-side session."""
+    """No cookie of an answer is sent again."""
     cookie = answer(CUSTOMER, headers={"Set-Cookie": "laravel_session=1; Path=/"})
     async with raw_server(cookie) as server:
         named = f"http://localhost:{server.port}/v1"  # from a bare address no client would take a cookie
@@ -283,14 +283,14 @@ def test_the_text_of_a_query_value(value: object, expected: str) -> None:
 
 @pytest.mark.parametrize("value", [None, 1.5, Decimal("NaN"), Decimal("-Infinity"), b"x", [1], {}])
 def test_a_query_value_that_has_no_exact_text_is_refused(value: object) -> None:
-    """None would travel as "None", a float as a rounded number."""
+    """A query value without an exact text, such as a float, is refused."""
     with pytest.raises(TypeError, match=rf"^params\['x'\] must be a str, .*not {type(value).__name__}$"):
         query_value("x", value)
 
 
 @given(st.dictionaries(TEXT, st.one_of(TEXT, st.integers(), st.decimals(allow_nan=False, allow_infinity=False))))
 def test_a_query_says_exactly_what_was_given(params: dict[str, object]) -> None:
-    """A "+", "&" or non-ASCII letter in a filter would arrive as something else."""
+    """A query value arrives as it was given."""
     query = make_list_request(["x"], params, list_params="query").query
     assert query.isascii()
     payload = parse_qsl(query, keep_blank_values=True)
@@ -319,7 +319,7 @@ def as_sent(mode: ListParams, params: dict[str, object]) -> dict[str, object]:
 
 @pytest.mark.parametrize("mode", MODES)
 async def test_a_list_without_wishes_names_its_page_and_nothing_else(mode: ListParams) -> None:
-    """The server's own page size would come, or null parameters that it might not take."""
+    """A list without arguments sends its page and page size, and nothing else."""
     async with raw_server(answer(page_of([]))) as server, server.session(list_params=mode) as session:
         await get_customers(session)
     assert [as_sent(mode, {"page": 1, "perPage": 100})] == read_params(server, mode)
@@ -386,7 +386,7 @@ async def test_a_walk_asks_by_id_and_counts_pages(mode: ListParams) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 async def test_a_decimal_in_any_list_is_exact(mode: ListParams) -> None:
-    """One and a half would become 1, and a float 0.30000000000000004 of 0.3."""
+    """A Decimal in the parameters of any list arrives exactly."""
     exact = {"min": Decimal("1.50"), "big": Decimal("123456789012345678.05")}
     async with (
         raw_server(answer(page_of([]))) as server,
@@ -416,7 +416,7 @@ async def test_a_single_read_carries_no_body() -> None:
 async def test_an_edit_sends_its_amount_as_a_number_and_nothing_it_was_not_given(
     method: Literal["POST", "PUT"],
 ) -> None:
-    """The amount would arrive as text or rounded, or a null description where none was meant."""
+    """An edit sends its amount as a number, and no field that was not given."""
     async with raw_server(answer({"message": "ok"})) as server, server.session() as session:
         await edit_customer_balance(session, 7, "-12.50", method=method)
         await edit_customer_balance(session, "7", Decimal("0.10"), description="Für Anna", method=method)
@@ -437,7 +437,7 @@ async def test_a_code_is_cleared_by_an_explicit_null() -> None:
 
 @given(st.text())
 def test_the_servers_words_are_one_short_printable_line(text: str) -> None:
-    """A server could fill a terminal, or forge lines in a log."""
+    """Text of a server becomes one short, printable line."""
     line = sanitize(text)
     assert line.isprintable()
     assert len(line) <= 500
@@ -449,7 +449,7 @@ def test_the_servers_words_are_one_short_printable_line(text: str) -> None:
 )
 @pytest.mark.parametrize("around", ["{}", "no customer {}.", "<{}>", '"{}"', "mailto:{}", "({})", "[{}]", "a={},b"])
 def test_an_address_is_kept_out_of_messages(address: str, around: str) -> None:
-    """A customer's e-mail address would stand in logs and error trackers."""
+    """E-mail addresses are redacted in messages, however they are quoted."""
     for text in (around.format(address), around.format(address.replace("@", "%40"))):
         assert "example" not in redact_emails(text).lower()
         assert "anna" not in redact_emails(text)
@@ -457,5 +457,5 @@ def test_an_address_is_kept_out_of_messages(address: str, around: str) -> None:
 
 
 def test_text_without_an_address_is_left_alone() -> None:
-    """Messages would be garbled for nothing."""
+    """Text without an e-mail address stays as it is."""
     assert redact_emails("100 %20 of a/b") == "100 %20 of a/b"

@@ -102,7 +102,7 @@ DECODE_ERRORS = {
 @pytest.mark.parametrize("call", ["one customer", "a page", "a walk"])
 @pytest.mark.parametrize("body", DECODE_ERRORS)
 async def test_what_cannot_be_read_is_not_asked_for_again(body: str, call: str) -> None:
-    """A body that is whole and of another shape, or larger than the session allows, would come again as it is."""
+    """A whole body of another shape, or one that is too large, is not asked for again."""
     make, good = READS[call]
     async with raw_server(answer(raw=DECODE_ERRORS[body]), answer(good)) as server:
         async with server.session(clock=InstantClock(), max_response_bytes=4096) as session:
@@ -268,7 +268,7 @@ async def test_a_503_without_a_bearable_wait_is_its_own_calls_alone(wait: str | 
 async def test_what_a_hold_refuses_is_an_error_of_what_held_it(
     call: str, status: int, kind: type[RateLimitedError | ServerError]
 ) -> None:
-    """A call that a hold would keep past its deadline fails at once, as the answer that holds: a 503 is no 429."""
+    """A call that a block would keep past its deadline fails at once, as the answer that blocks: a 503 is no 429."""
     make: Call = READS["one customer"][0] if call == "one customer" else lambda s: edit_customer_balance(s, 8, 1)
     clock = InstantClock()
     policy = RetryPolicy(attempts=1, retry_after_max=300)
@@ -328,7 +328,7 @@ async def test_a_search_that_could_not_look_does_not_say_that_it_did(reads: bool
 
 @pytest.mark.parametrize("look", [0.5, 2.8, 4.0, 14.0])
 async def test_looks_that_take_their_time_do_not_prolong_the_search(look: float) -> None:
-    """No pause of the search after a lost answer begins that would end behind its fifteen seconds."""
+    """No pause of a search begins that would end after its fifteen seconds."""
     clock = InstantClock()
 
     def behave(heard: Heard, wire: Wire) -> None:

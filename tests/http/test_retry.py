@@ -66,18 +66,18 @@ def http_date(moment: datetime) -> str:
     ],
 )
 def test_every_form_of_retry_after(text: str, expected: float | None) -> None:
-    """The client would come back too early, never, or die of a float() on its way."""
+    """Retry-After is read as seconds and as a date in each of HTTP's forms."""
     assert expected == seconds(retry_after=text)
 
 
 def test_no_header_is_no_wait_asked_for() -> None:
-    """A wait would be invented."""
+    """Without a header, no wait is asked for."""
     assert None is seconds()
 
 
 @given(st.integers(-86_400 * 365, 86_400 * 365), st.integers(0, 86_400))
 def test_a_skewed_clock_does_no_harm(skew: int, wait: int) -> None:
-    """A server whose clock is an hour ahead would be waited for an hour too long."""
+    """A date is compared with the answer's own Date."""
     theirs = NOON + timedelta(seconds=skew)
     payload = seconds(retry_after=http_date(theirs + timedelta(seconds=wait)), date=http_date(theirs))
     assert wait == payload
@@ -85,13 +85,13 @@ def test_a_skewed_clock_does_no_harm(skew: int, wait: int) -> None:
 
 @pytest.mark.parametrize("date", ["", "nonsense", "Sun, 99 Foo 2025 12:00:00 GMT"])
 def test_without_a_date_of_its_own_the_clock_here_must_do(date: str) -> None:
-    """A broken Date header would hide a good Retry-After."""
+    """A date is compared with the local clock if the answer has no Date."""
     assert 42.0 == seconds(retry_after=http_date(NOON + timedelta(seconds=42)), date=date)
 
 
 @pytest.mark.parametrize("absent", [{}, {"retry_after": "soon"}, {"retry_after": "-1"}, {"retry_after": ""}])
 def test_the_reset_of_the_window_stands_in(absent: dict[str, str]) -> None:
-    """A limit that only says when it resets would be tried again too soon."""
+    """X-RateLimit-Reset stands in for a missing Retry-After."""
     reset = str(int(NOON.timestamp()) + 17)
     assert 17.0 == seconds(**absent, x_ratelimit_reset=reset)
     skewed = http_date(NOON + timedelta(seconds=10))
@@ -105,12 +105,12 @@ def test_retry_after_wins_over_the_reset() -> None:
 
 @pytest.mark.parametrize("reset", ["nan", "inf", "-5", "", "soon", "1e9"])
 def test_a_reset_that_is_no_moment_is_as_good_as_absent(reset: str) -> None:
-    """The wait would be not a number."""
+    """A reset that is no moment counts as missing."""
     assert None is seconds(x_ratelimit_reset=reset)
 
 
 def test_a_reset_that_is_over_is_no_wait() -> None:
-    """The wait would be negative."""
+    """A reset in the past is a wait of 0 seconds."""
     assert 0.0 == seconds(x_ratelimit_reset="5")
 
 
@@ -133,7 +133,7 @@ HEADER = st.one_of(st.text(), DATES, st.text(st.sampled_from("0123456789.-+eE na
 @example("27 Jul 2025 12:00:00 +99999999999999999999", "", "")
 @example("0" * 301, "1 Jan 1 0:0:0 +2300", "9" * 300)
 def test_no_header_can_do_harm(text: str, date: str, reset: str) -> None:
-    """One odd header would end a call with a bare ValueError, or a wait of nan seconds."""
+    """Any header gives a finite wait of at least 0 seconds, or none."""
     payload = seconds(retry_after=text, date=date, x_ratelimit_reset=reset)
     assert payload is None or (isfinite(payload) and payload >= 0)
 
@@ -170,7 +170,7 @@ def everything() -> list[type[ShopError]]:
 
 @pytest.mark.parametrize("cls", everything())
 def test_the_table_of_what_is_repeated(cls: type[ShopError]) -> None:
-    """A balance edit would be made twice, or a read give up at the first hiccup."""
+    """Errors are repeated as the table says."""
     got = tuple(repeatable(cls(), idempotent=idempotent) for idempotent in (True, False))
     assert EITHER[cls] == got
     policy = RetryPolicy()
@@ -205,7 +205,7 @@ REPEATED = st.sampled_from([cls for cls, (twice, _) in EITHER.items() if twice])
 def test_a_backoff_stays_below_its_ceiling(
     policy: RetryPolicy, cls: type[ShopError], attempt: int, chance: float
 ) -> None:
-    """A wait would grow without bound, or attempts not end."""
+    """A backoff stays below its ceiling, and attempts end."""
     wait = decide(cls(), attempt, idempotent=True, policy=policy, random=lambda: chance)
     if attempt >= policy.attempts:
         assert None is wait
@@ -226,7 +226,7 @@ def test_a_backoff_stays_below_its_ceiling(
 def test_what_the_server_asks_for_is_a_floor(
     policy: RetryPolicy, cls: type[ResponseError], attempt: int, asked: float, chance: float
 ) -> None:
-    """The client would come back before it may, which a server answers with a longer wait; or all would at once."""
+    """The server's wait is a lower bound, lengthened at random by a tenth at most."""
     error = cls()
     error.retry_after = asked
     wait = decide(error, attempt, idempotent=True, policy=policy, random=lambda: chance)
@@ -240,7 +240,7 @@ def test_what_the_server_asks_for_is_a_floor(
 
 
 def test_tasks_told_the_same_wait_come_back_apart() -> None:
-    """A hundred tasks that were told "30" would all come back in the same instant."""
+    """Tasks that were told the same wait come back at different times."""
     error = RateLimitedError()
     error.retry_after = 30.0
     waits = [
@@ -251,7 +251,7 @@ def test_tasks_told_the_same_wait_come_back_apart() -> None:
 
 
 def test_the_wait_doubles_to_its_limit() -> None:
-    """A server that is down would be asked at the same pace for ever."""
+    """The wait doubles with each attempt, up to its limit."""
     waits = [
         decide(TransportError(), attempt, idempotent=True, policy=RetryPolicy(attempts=9), random=lambda: 1.0)
         for attempt in range(1, 9)
@@ -264,7 +264,7 @@ def test_the_wait_doubles_to_its_limit() -> None:
 def test_nothing_makes_an_edit_repeated_that_may_have_been_made(
     cls: type[ShopError], policy: RetryPolicy, attempt: int, chance: float, asked: float | None
 ) -> None:
-    """Money would be moved twice."""
+    """No policy repeats an edit that may have been made."""
     error: Any = cls()
     error.retry_after = asked
     assert None is decide(error, attempt, idempotent=False, policy=policy, random=lambda: chance)
@@ -272,7 +272,7 @@ def test_nothing_makes_an_edit_repeated_that_may_have_been_made(
 
 @given(st.integers(1, 50))
 def test_attempts_are_what_they_say(attempts: int) -> None:
-    """One attempt would mean two requests, or none."""
+    """``attempts`` counts requests, the first included."""
     policy = attrs.evolve(RetryPolicy(), attempts=attempts)
     made = 1
     while decide(NotSentError(), made, idempotent=False, policy=policy, random=lambda: 0.0) is not None:
@@ -281,7 +281,7 @@ def test_attempts_are_what_they_say(attempts: int) -> None:
 
 
 def test_a_wait_is_never_endless() -> None:
-    """Doubling a thousand times would overflow."""
+    """A wait is finite after any number of attempts."""
     policy = RetryPolicy(attempts=10**6, wait_initial=1e300, wait_max=1e300)
     wait = decide(TransportError(), 10**6 - 1, idempotent=True, policy=policy, random=lambda: 0.5)
     assert wait is not None

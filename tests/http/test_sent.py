@@ -368,7 +368,7 @@ async def test_a_read_gets_past_many_connections_that_hold_stray_answers() -> No
 
 @pytest.mark.parametrize("proxy", ["http://127.0.0.1:1\\@x", "http://u%3Aa:b@proxy.example:3128"])
 def test_a_proxy_that_no_request_could_take_is_refused_at_once(proxy: str) -> None:
-    """A proxy's address that aiohttp would refuse at each call makes no session."""
+    """A proxy URL that aiohttp would refuse at each call is refused when the session is made."""
     with pytest.raises(ValueError, match=r"^proxy must ") as caught:
         AsyncSession("key", proxy=proxy)
     assert "127.0.0.1" not in str(caught.value)

@@ -44,7 +44,7 @@ def limited(after: str | None = None, **headers: str) -> bytes:
 
 
 async def test_a_429_to_one_task_holds_all_of_its_operation() -> None:
-    """Fifty tasks would each run into the limit by themselves, and keep it closed for everybody."""
+    """A 429 to one task blocks all tasks of its operation."""
     clock = InstantClock()
     times: list[float] = []
 
@@ -59,7 +59,7 @@ async def test_a_429_to_one_task_holds_all_of_its_operation() -> None:
 
 
 async def test_none_starts_once_a_429_was_read() -> None:
-    """Requests that were not yet sent would still follow the refused one into the limit."""
+    """No request of an operation starts once a 429 to it was read."""
     release = asyncio.Event()
     started: list[int] = []
 
@@ -85,7 +85,7 @@ async def test_none_starts_once_a_429_was_read() -> None:
 
 
 async def test_a_429_is_heard_before_its_body() -> None:
-    """While a slow body is read, everybody else would run into the limit."""
+    """A 429 blocks its operation before its body is read."""
     told = asyncio.Event()
 
     async def behave(_heard: Heard, wire: Wire) -> None:
@@ -109,7 +109,7 @@ async def test_a_429_is_heard_before_its_body() -> None:
 
 
 async def test_another_operation_goes_on() -> None:
-    """A limit on one endpoint would stop the whole shop, though limits vary by endpoint."""
+    """A block of one operation leaves the others free."""
 
     def behave(heard: Heard, wire: Wire) -> None:
         wire.send(answer([]) if heard.target.endswith("transactions") else LIMITED)
@@ -138,7 +138,7 @@ def blocked_for_good() -> tuple[OperationLimiter, list[float]]:
 
 
 async def test_who_waited_leaves_one_after_the_other() -> None:
-    """All that waited would fire at once when the gate opens, and close it again."""
+    """Tasks that waited for a block leave one after the other."""
     operation, waits = blocked_for_good()
     waiting = [asyncio.create_task(operation.wait()) for _ in range(5)]
     await asyncio.sleep(0)
@@ -149,7 +149,7 @@ async def test_who_waited_leaves_one_after_the_other() -> None:
 
 
 async def test_who_gave_up_waiting_leaves_the_queue() -> None:
-    """A bot whose users are impatient would make the patient ones wait for hundreds who have gone."""
+    """A task that gives up waiting leaves its place to those behind it."""
     operation, waits = blocked_for_good()
     for _ in range(100):
         task = asyncio.create_task(operation.wait())
@@ -160,7 +160,7 @@ async def test_who_gave_up_waiting_leaves_the_queue() -> None:
 
 
 async def test_a_timer_that_rings_early_costs_nobody_the_turn() -> None:
-    """The first in the queue would be sent to its end, for a fraction of a millisecond, as uvloop's timers do."""
+    """A task whose timer rings early, as uvloop's do, keeps its turn."""
     clock = InstantClock(chance=1.0)
 
     async def early(seconds: float) -> None:
@@ -206,7 +206,7 @@ async def test_a_waiter_sees_a_new_block_of_an_operation_that_was_forgotten() ->
 
 
 async def test_a_gate_that_closes_while_the_rate_limit_is_waited_for_holds() -> None:
-    """A task that was already waiting for its turn would start into a limit that others have just read of."""
+    """A block that comes while a task waits for the rate limit holds that task."""
     clock = InstantClock()
     limiter = limiter_of(clock, RateLimit(1, 0.01))
     operation = limiter.of("a")
@@ -220,7 +220,7 @@ async def test_a_gate_that_closes_while_the_rate_limit_is_waited_for_holds() -> 
 
 
 async def test_the_queue_for_a_slot_between_attempts_is_free() -> None:
-    """A retry that queues behind others would be late through no doing of its own."""
+    """The queue for a slot between two attempts does not count against the deadline."""
     clock = InstantClock()
     limiter = limiter_of(clock, None)
     deadline = Deadline(limiter._clock, 10)
@@ -240,7 +240,7 @@ def limiter_of(clock: InstantClock, limit: RateLimit | None) -> Limiter:
 
 
 async def test_what_the_server_said_is_not_forgotten_over_the_rate_limit() -> None:
-    """A read that was answered 503 would end as one that was never sent."""
+    """A call whose next turn comes too late raises what the server answered before."""
     async with raw_server(answer(None, 503)) as server:
         policy = RetryPolicy(wait_initial=0)
         async with server.session(
@@ -252,7 +252,7 @@ async def test_what_the_server_said_is_not_forgotten_over_the_rate_limit() -> No
 
 
 async def test_a_change_that_was_lost_stays_in_doubt_at_the_gate() -> None:
-    """A code that may have been set would come out as surely not set, because the next attempt was held."""
+    """A change that may have been made stays so when a block holds its next attempt."""
     async with raw_server(b"") as server, server.session() as session:
         limiter = core_of(session).runtime()._limiter
 
@@ -267,7 +267,7 @@ async def test_a_change_that_was_lost_stays_in_doubt_at_the_gate() -> None:
 
 
 def test_a_gate_never_opens_earlier_than_it_was_told() -> None:
-    """A later answer with a shorter wait would let everybody run into the longer one."""
+    """A later answer with a shorter wait does not shorten a block."""
     clock = InstantClock()
     operation = OperationLimiter(clock, clock.sleep)
     operation.block_for(10)
@@ -278,7 +278,7 @@ def test_a_gate_never_opens_earlier_than_it_was_told() -> None:
 
 
 async def test_a_gate_that_moves_is_waited_for_again() -> None:
-    """A task that wakes at the old moment would start into the new limit."""
+    """A task that wakes while a block was prolonged waits for the rest."""
     clock = InstantClock(chance=0.0)
     operation = OperationLimiter(clock, clock.sleep)
 
@@ -319,7 +319,7 @@ def later(seconds: float) -> str:
     ],
 )
 async def test_the_servers_wait_is_kept_and_stretched_only_upwards(first: bytes, least: float, most: float) -> None:
-    """We would come back before the server said, or much later, or fail over a header."""
+    """The server's wait is kept, and only lengthened."""
     clock = InstantClock()
     async with raw_server(first, answer(CUSTOMER)) as server, server.session(clock=clock) as session:
         await get_customer(session, 7)
@@ -328,7 +328,7 @@ async def test_the_servers_wait_is_kept_and_stretched_only_upwards(first: bytes,
 
 @pytest.mark.parametrize("after", ["91", "86400", "9" * 30])
 async def test_a_wait_longer_than_allowed_is_raised_at_once(after: str) -> None:
-    """A program would sleep an hour without a word."""
+    """A longer wait than ``retry_after_max`` is raised at once."""
     clock = InstantClock()
     async with raw_server(limited(after)) as server, server.session(clock=clock) as session:
         with pytest.raises(RateLimitedError) as caught:
@@ -343,7 +343,7 @@ async def test_a_wait_longer_than_allowed_is_raised_at_once(after: str) -> None:
 
 
 async def test_a_429_says_what_is_left() -> None:
-    """A user could not tell how far over the limit the program is."""
+    """A 429 has the server's limit and what remains of it."""
     async with raw_server(limited("91", X_RateLimit_Limit="60", X_RateLimit_Remaining="0")) as server:
         async with server.session() as session:
             with pytest.raises(RateLimitedError) as caught:
@@ -352,7 +352,7 @@ async def test_a_429_says_what_is_left() -> None:
 
 
 async def test_attempts_end() -> None:
-    """A server that is down for good would be asked for ever."""
+    """A call ends after its last attempt."""
     clock = InstantClock(chance=1.0)
     async with raw_server(answer(None, 503)) as server, server.session(clock=clock) as session:
         with pytest.raises(ServerError) as caught:
@@ -362,7 +362,7 @@ async def test_attempts_end() -> None:
 
 
 async def test_a_503_with_retry_after_is_waited_out() -> None:
-    """Maintenance that says when it ends would be asked again and again before."""
+    """A 503 with a Retry-After is waited out."""
     clock = InstantClock()
     async with raw_server(answer(None, 503, headers={"Retry-After": "20"}), answer(CUSTOMER)) as server:
         async with server.session(clock=clock) as session:
@@ -371,7 +371,7 @@ async def test_a_503_with_retry_after_is_waited_out() -> None:
 
 
 async def test_the_deadline_covers_the_waits() -> None:
-    """A call would take attempts times timeouts and waits, whatever the caller allowed."""
+    """The deadline covers all attempts and the waits between them."""
     clock = InstantClock(chance=0.0)
     async with raw_server(answer(None, 503, headers={"Retry-After": "20"})) as server:
         async with server.session(timeout=Timeout(deadline=50), retry=RetryPolicy(attempts=9), clock=clock) as session:
@@ -382,7 +382,7 @@ async def test_the_deadline_covers_the_waits() -> None:
 
 
 async def test_an_attempt_gets_what_is_left_of_the_deadline() -> None:
-    """The last attempt would run past the deadline by its own timeout."""
+    """An attempt may take no longer than what remains of the deadline."""
 
     async def wait_and_answer(_heard: Heard, wire: Wire) -> None:
         pass_time(20)
@@ -398,7 +398,7 @@ async def test_an_attempt_gets_what_is_left_of_the_deadline() -> None:
 
 
 async def test_a_turn_that_comes_after_the_deadline_is_not_waited_for() -> None:
-    """With many tasks at a gate, the last would leave long after all that their callers allowed."""
+    """A turn that comes after the deadline is not waited for."""
     clock = InstantClock()
     operation = OperationLimiter(clock, clock.sleep)
     operation.block_for(1.0)
@@ -411,7 +411,7 @@ async def test_a_turn_that_comes_after_the_deadline_is_not_waited_for() -> None:
 
 
 async def test_a_limit_without_a_figure_keeps_to_the_longest_wait() -> None:
-    """A caller who allows short waits only would be told of an earlier answer, instead of the one that came."""
+    """A 429 without a figure waits no longer than the policy allows, and is told as the answer that came."""
     clock = InstantClock()
     async with raw_server(limited(None), answer(CUSTOMER)) as server:
         async with server.session(retry=RetryPolicy(retry_after_max=0.2), clock=clock) as session:
@@ -420,7 +420,7 @@ async def test_a_limit_without_a_figure_keeps_to_the_longest_wait() -> None:
 
 
 async def test_the_queue_for_a_slot_counts_against_no_timeout() -> None:
-    """With more tasks than slots, those at the end would time out without ever having been sent."""
+    """The queue for a slot counts against no timeout."""
     clock = InstantClock()
 
     def behave(_heard: Heard, wire: Wire) -> None:
@@ -434,7 +434,7 @@ async def test_the_queue_for_a_slot_counts_against_no_timeout() -> None:
 
 
 async def test_a_queue_between_attempts_is_free_too() -> None:
-    """A retry that waits for others to finish would be called late."""
+    """The queue for a slot between attempts counts against no timeout."""
     deadline = Deadline(Clock(now=lambda: moment), 10.0)
     moment = 100.0
     assert (deadline.elapsed, deadline.remaining) == (0.0, 10.0)
@@ -445,7 +445,7 @@ async def test_a_queue_between_attempts_is_free_too() -> None:
 
 
 async def test_no_more_are_in_flight_than_allowed() -> None:
-    """A burst of tasks would open a hundred connections to a shop that allows ten."""
+    """No more requests are in flight than ``max_in_flight``."""
     now = most = 0
     full = asyncio.Event()
 
@@ -596,7 +596,7 @@ async def half_a_body(_heard: Heard, wire: Wire) -> None:
 @pytest.mark.parametrize("call", [in_a_wait, in_a_walk, in_an_edit])
 @pytest.mark.parametrize("behaviour", [LIMITED, silence, half_a_body], ids=["gate", "answer", "body"])
 async def test_cancellation_is_honoured(call: Callable[[AsyncSession], Awaitable[Any]], behaviour: Any) -> None:
-    """A cancelled task would go on waiting, or hold its slot for ever."""
+    """A cancelled task ends at once, and frees its slot."""
     async with raw_server(behaviour) as server, server.session(max_in_flight=1) as session:
         task = asyncio.ensure_future(call(session))
         while not server.heard:
@@ -610,7 +610,7 @@ async def test_cancellation_is_honoured(call: Callable[[AsyncSession], Awaitable
 
 
 async def test_a_cancelled_task_gives_its_place_back_while_rate_limited() -> None:
-    """A cancel in the session's own rate limit would keep the slot, and the session would stand still."""
+    """A task that is cancelled while it waits for the rate limit frees its slot and its turn."""
     limiter = limiter_of(InstantClock(), RateLimit(1, 60))
     clock = limiter._clock
     await limiter.acquire("a", Deadline(clock, 100), 100)
@@ -626,7 +626,7 @@ async def test_a_cancelled_task_gives_its_place_back_while_rate_limited() -> Non
 
 
 async def test_a_real_limit_is_lived_with(shop: Sandbox) -> None:
-    """Against a server that counts, a bulk read would fail, or be refused more often than a polite one."""
+    """A bulk read succeeds against a server that counts, with few refusals."""
     with Sandbox(60, rate_limit=RateLimit(20, 1)) as strict:
         async with strict.session(retry=RetryPolicy(attempts=10)) as session:
             ids = [c.id async for c in iter_customers(session, per_page=2, concurrency=4)]
