@@ -32,7 +32,7 @@ from tests.support.servers import CUSTOMER, Heard, Wire, answer, page_of, raw_se
 
 
 def test_a_session_can_be_made_where_no_loop_runs(shop: Sandbox) -> None:
-    """A session can be made where no event loop runs."""
+    """A session can be made at module level, where no event loop runs."""
     session = shop.session()
     assert 250 == len(asyncio.run(read_all(session)))
 
@@ -43,7 +43,7 @@ async def read_all(session: AsyncSession) -> list[Customer]:
 
 
 async def test_a_closed_session_says_so(shop: Sandbox) -> None:
-    """Each operation on a closed session raises SessionStateError."""
+    """Every use of a closed session is a SessionStateError."""
     async with shop.session() as session:
         await get_customer(session, shop.customers()[0].id)
     await session.close()
@@ -57,7 +57,7 @@ async def test_a_closed_session_says_so(shop: Sandbox) -> None:
 
 
 async def test_a_session_that_was_never_used_closes(shop: Sandbox) -> None:
-    """A session that was never used can be closed."""
+    """A session that was never used can be closed, and is closed then."""
     session = shop.session()
     await session.close()
     with pytest.raises(SessionStateError):
@@ -65,7 +65,7 @@ async def test_a_session_that_was_never_used_closes(shop: Sandbox) -> None:
 
 
 def test_one_session_serves_one_loop_after_another(shop: Sandbox) -> None:
-    """One session serves one event loop after another."""
+    """One session serves one ``asyncio.run`` after another."""
     session = shop.session()
     customer = shop.customers()[0]
 
@@ -78,7 +78,7 @@ def test_one_session_serves_one_loop_after_another(shop: Sandbox) -> None:
 
 
 def test_a_second_loop_is_refused_while_the_first_is_open(shop: Sandbox) -> None:
-    """A session refuses a second event loop while it is open on the first."""
+    """A session in use on one loop refuses another loop, and goes on serving the first."""
     session = shop.session()
     customer = shop.customers()[0].id
     first, second = asyncio.new_event_loop(), asyncio.new_event_loop()
@@ -115,7 +115,7 @@ HEAD = """
 
 
 def test_a_forked_child_opens_its_own_connections(shop: Sandbox) -> None:
-    """A forked child opens connections of its own, and leaves the parent's alone."""
+    """A forked child opens connections of its own, and the parent's go on."""
     result = run(
         HEAD
         + f"""
@@ -178,7 +178,7 @@ PROGRAMS = {
 
 @pytest.mark.parametrize("name", [name for name in PROGRAMS if name != "never closed"])
 def test_a_program_ends_without_a_word(name: str) -> None:
-    """A program ends without warnings, whether its session was closed or not."""
+    """A program that uses a session ends without a warning."""
     result = run(
         HEAD
         + f"""
@@ -197,7 +197,7 @@ def test_a_program_ends_without_a_word(name: str) -> None:
 
 
 def test_repeated_runs_are_quiet() -> None:
-    """A program may run one session in several ``asyncio.run`` without warnings."""
+    """A program that calls ``asyncio.run`` twice with one session ends without a warning."""
     result = run(
         HEAD
         + """
@@ -222,7 +222,7 @@ async def left_by_break(pages: AsyncGenerator[object, None]) -> AsyncGenerator[o
 
 
 async def test_close_ends_what_a_bare_break_left(shop: Sandbox) -> None:
-    """Closing a session ends the walks that a bare ``break`` has left."""
+    """Closing a session ends the tasks and connections of a walk that was left without aclosing."""
     async with shop.session() as session:
         walks = [
             await left_by_break(iter_customers(session, per_page=5, concurrency=4)),
@@ -245,7 +245,7 @@ async def stuck_after_page_one(heard: Heard, wire: Wire) -> None:
 
 
 async def test_close_does_not_wait_for_answers_nobody_wants() -> None:
-    """Closing cancels the requests of abandoned walks at once."""
+    """Closing a session cancels the requests of a walk that was left, and does not wait for their answers."""
     async with raw_server(stuck_after_page_one) as server:
         async with server.session() as session:
             left = await left_by_break(iter_customers(session, per_page=1, concurrency=4))
@@ -256,7 +256,7 @@ async def test_close_does_not_wait_for_answers_nobody_wants() -> None:
 
 
 async def test_close_ends_calls_under_way() -> None:
-    """A call under way ends with SessionStateError when its session is closed."""
+    """A call that is under way when the session is closed ends in an error of the tree."""
     async with raw_server(answer(None, 503, headers={"Retry-After": "0"})) as server:
         session = server.session(timeout=Timeout(total=5))
         task = asyncio.create_task(get_customer(session, 7))
@@ -269,7 +269,7 @@ async def test_close_ends_calls_under_way() -> None:
 
 @pytest.mark.parametrize("status", [429, 503], ids=["at the gate", "before a retry"])
 async def test_close_ends_calls_that_wait_for_their_turn(status: int) -> None:
-    """A call that waits for a blocked operation ends when its session is closed."""
+    """Closing a session ends the calls that wait for a 429, a 503 or their next attempt."""
     async with raw_server(answer(None, status, headers={"Retry-After": "60"})) as server:
         session = server.session(clock=Clock(sleep=forever))
         calls = [asyncio.create_task(get_customer(session, 7)) for _ in range(3)]
@@ -281,7 +281,7 @@ async def test_close_ends_calls_that_wait_for_their_turn(status: int) -> None:
 
 
 async def test_close_ends_calls_that_wait_for_the_rate_limit() -> None:
-    """A call that waits for the session's rate limit ends when its session is closed."""
+    """Closing a session ends the calls that wait for a turn by its own rate limit."""
     async with raw_server(answer(CUSTOMER)) as server:
         session = server.session(rate_limit=RateLimit(1, 3600), timeout=Timeout(deadline=4 * 3600))
         await get_customer(session, 7)
@@ -295,7 +295,7 @@ async def test_close_ends_calls_that_wait_for_the_rate_limit() -> None:
 
 
 async def test_close_ends_calls_that_come_to_wait_while_it_works() -> None:
-    """A call that would begin to wait while its session is being closed ends instead."""
+    """A call that would begin to wait while the session is closing ends instead."""
     closing = asyncio.Event()
     calls: list[asyncio.Task[Any]] = []
 
@@ -322,7 +322,7 @@ async def test_close_ends_calls_that_come_to_wait_while_it_works() -> None:
 
 
 async def test_close_lets_nothing_out_that_was_queued() -> None:
-    """A queued request is not sent once its session is being closed."""
+    """An edit that waits for a slot when the session is closed is not sent, and carries no doubt."""
     async with raw_server(stuck_after_page_one) as server:
         session = server.session(max_in_flight=1)
         left = await left_by_break(iter_customers(session, per_page=1))
@@ -339,7 +339,7 @@ async def test_close_lets_nothing_out_that_was_queued() -> None:
 
 
 async def test_close_from_within_a_walk_s_own_request() -> None:
-    """A tracing hook of a walk's own request may close the session."""
+    """A trace hook of a walk's request can close the session."""
     session: AsyncSession | None = None
 
     async def give_up(*_: object) -> None:
@@ -356,7 +356,7 @@ async def test_close_from_within_a_walk_s_own_request() -> None:
 
 
 async def test_close_is_told_apart_from_a_cancel_of_long_ago() -> None:
-    """A task that has survived a cancellation is not cancelled again by a close."""
+    """A task that survived a cancel earlier gets a SessionStateError, not a cancellation, when the session closes."""
 
     async def survivor() -> None:
         with suppress(asyncio.CancelledError):
@@ -375,7 +375,7 @@ async def test_close_is_told_apart_from_a_cancel_of_long_ago() -> None:
 
 
 async def test_close_keeps_the_doubt_of_a_call_that_waits() -> None:
-    """A change that may have been made stays so when its session is closed during the wait."""
+    """A change that was lost before its wait stays in doubt when the session closes."""
     async with raw_server(b"") as server:
         session = server.session(clock=Clock(sleep=forever))
         call = asyncio.create_task(edit_customer_affiliate_code(session, 7, "x"))
@@ -387,7 +387,7 @@ async def test_close_keeps_the_doubt_of_a_call_that_waits() -> None:
 
 
 async def test_close_ends_calls_that_would_wait_after_it() -> None:
-    """A call whose connection is closed under it makes no further attempt."""
+    """A read whose connection is closed under it makes no next attempt once the session is closed."""
     async with raw_server(silence) as server:
         session = server.session(clock=Clock(sleep=forever))
         call = asyncio.create_task(get_customer(session, 7))
@@ -403,13 +403,13 @@ async def forever(_seconds: float) -> None:
 
 
 async def until_waiting(session: AsyncSession, calls: int) -> None:
-    """Let so many calls come to where they wait: nothing else of them is a task of the session's own."""
+    """Let the loop run until so many calls wait; they have no other tasks on the session."""
     while len(core_of(session).runtime()._tasks) < calls:
         await asyncio.sleep(0)
 
 
 async def test_a_borrowed_connector_is_given_back(shop: Sandbox) -> None:
-    """A borrowed connector stays open when the session is closed."""
+    """A borrowed connector is open after the session is closed."""
     connector = aiohttp.TCPConnector()
     for _ in range(2):
         async with shop.session(connector=connector) as session:
@@ -419,7 +419,7 @@ async def test_a_borrowed_connector_is_given_back(shop: Sandbox) -> None:
 
 
 def test_a_borrowed_connector_of_another_loop_is_refused(shop: Sandbox) -> None:
-    """A connector of another event loop is refused with SessionStateError."""
+    """A borrowed connector of another loop is a SessionStateError that names the connector."""
 
     async def lend() -> aiohttp.TCPConnector:
         return aiohttp.TCPConnector()
@@ -430,7 +430,7 @@ def test_a_borrowed_connector_of_another_loop_is_refused(shop: Sandbox) -> None:
 
 
 async def test_a_cancelled_close_still_closes() -> None:
-    """A close that is cancelled still closes the connections."""
+    """A close that is cancelled closes the connections."""
     async with raw_server(answer(page_of([CUSTOMER], 1, last=9, per_page=1, total=9)), silence) as server:
         session = server.session()
         left = await left_by_break(iter_customers(session, per_page=1))
@@ -444,7 +444,7 @@ async def test_a_cancelled_close_still_closes() -> None:
 
 
 async def test_an_answer_without_a_body_is_none() -> None:
-    """A 204, a 205 and the answer to HEAD are None."""
+    """A 204 and the answer to a HEAD are None."""
     gone = b"HTTP/1.1 204 No Content\r\n\r\n"
     async with raw_server(gone, b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n") as server:
         async with server.session() as session:
@@ -476,13 +476,13 @@ def test_a_setting_of_the_wrong_type_is_named(wrong: dict[str, Any]) -> None:
 
 
 def test_a_blank_base_url_is_refused() -> None:
-    """A blank base URL is refused, and does not mean the default."""
+    """An empty base_url is refused, and does not stand for the vendor's."""
     with pytest.raises(ValueError, match="base_url"):
         AsyncSession("key", base_url="")
 
 
 def test_a_session_says_where_it_leads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A session shows its base URL and its shop, and neither can be changed."""
+    """A session tells its base URL and its shop, which nobody can change."""
     session = AsyncSession("key", base_url="https://api.example.com/v2/")
     assert ("https://api.example.com/v2", None) == (session.base_url, session.shop_id)
     monkeypatch.setenv("SHOPSDK_SHOP_ID", "7")
@@ -493,12 +493,12 @@ def test_a_session_says_where_it_leads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_session_that_was_never_made_can_be_shown() -> None:
-    """A session whose constructor failed has a repr."""
+    """The repr of a half-made session, as an error tracker shows it, raises nothing."""
     assert "unmade" in repr(AsyncSession.__new__(AsyncSession))
 
 
 async def test_trace_configs_see_the_wire(shop: Sandbox) -> None:
-    """aiohttp's tracing hooks see each request."""
+    """The caller's trace_configs see each request."""
     seen: list[str] = []
 
     async def on_start(_session: object, _context: object, params: aiohttp.TraceRequestStartParams) -> None:
@@ -513,7 +513,7 @@ async def test_trace_configs_see_the_wire(shop: Sandbox) -> None:
 
 
 async def test_connections_are_reused(shop: Sandbox) -> None:
-    """Reads share connections that are kept open."""
+    """Reads share one connection, one after another."""
     async with raw_server(answer(CUSTOMER)) as server, server.session() as session:
         for _ in range(5):
             await get_customer(session, 7)
@@ -521,7 +521,7 @@ async def test_connections_are_reused(shop: Sandbox) -> None:
 
 
 async def test_what_is_sent_with_every_request() -> None:
-    """Laravel answers errors as redirects unless JSON comes first in Accept; others want to know who asks."""
+    """Every request says that it takes and sends JSON, who asks, and with which key."""
     import shopsdk
 
     async with raw_server(answer(CUSTOMER)) as server, server.session() as session:
@@ -537,7 +537,7 @@ async def test_what_is_sent_with_every_request() -> None:
 
 
 async def test_a_leaving_consumer_frees_its_connections(shop: Sandbox) -> None:
-    """A walk that is left early frees its connections."""
+    """A walk that is left frees its slots and connections for the next."""
     async with shop.session(max_in_flight=4) as session:
         for _ in range(5):
             async with aclosing(iter_customers(session, per_page=5, concurrency=4)) as customers:
@@ -547,7 +547,7 @@ async def test_a_leaving_consumer_frees_its_connections(shop: Sandbox) -> None:
 
 
 def test_the_environment_names_key_shop_and_place(shop: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A session without arguments takes key, shop and base URL from the environment."""
+    """The environment gives key, shop and base URL, white space around the key removed."""
     monkeypatch.setenv("SHOPSDK_API_KEY", f" {shop.api_key}\n")
     monkeypatch.setenv("SHOPSDK_SHOP_ID", "38")
     monkeypatch.setenv("SHOPSDK_BASE_URL", shop.base_url + "/")
@@ -555,7 +555,7 @@ def test_the_environment_names_key_shop_and_place(shop: Sandbox, monkeypatch: py
 
 
 def test_a_missing_key_or_shop_says_where_to_put_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A missing key or shop is a ValueError that names the variable."""
+    """A missing key or shop is a ValueError that names the argument and the variable."""
     with pytest.raises(ValueError, match=r"api_key.*SHOPSDK_API_KEY"):
         AsyncSession()
     with pytest.raises(ValueError, match=r"shop_id.*SHOPSDK_SHOP_ID"):
