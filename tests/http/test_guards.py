@@ -89,7 +89,7 @@ OTHER_LIST = "GET /shops/{id}/customers"
 
 @attrs.frozen
 class Operation:
-    """A public function, as a call for a shop and a customer; and the operations that it may tell of."""
+    """A public function, as a call for a shop and a customer, and the operations that it may name."""
 
     call: Callable[[AsyncSession, int, int], Awaitable[object]]
     told: tuple[str, ...]
@@ -148,7 +148,7 @@ def test_every_operation_is_looked_at() -> None:
 
 
 def busy_once(heard: Heard, wire: Wire) -> None:
-    """A shop of three customers, whose first answer is that it is asked too often."""
+    """A shop of three customers whose first answer is a 429."""
     path, _, _ = heard.target.partition("?")
     if heard.connection == 1:
         wire.send(answer({"message": "Too Many Attempts."}, 429, headers={"Retry-After": "60", "Connection": "close"}))
@@ -182,7 +182,7 @@ async def test_an_operation_is_told_by_its_template(name: str, caplog: pytest.Lo
 
 @pytest.mark.parametrize("name", OPERATIONS)
 async def test_a_rate_limit_holds_the_operation_for_every_id(name: str) -> None:
-    """A 429 for one customer of one shop holds the same operation for another customer of another shop."""
+    """A 429 for one customer of one shop pauses the same operation for every customer and shop."""
     call, operation = OPERATIONS[name].call, OPERATIONS[name].told[0]
     told: list[Event] = []
     both_came = asyncio.Event()

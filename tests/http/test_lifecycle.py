@@ -267,7 +267,7 @@ async def test_close_ends_calls_under_way() -> None:
             await task
 
 
-@pytest.mark.parametrize("status", [429, 503], ids=["at the gate", "before a retry"])
+@pytest.mark.parametrize("status", [429, 503], ids=["while blocked", "before a retry"])
 async def test_close_ends_calls_that_wait_for_their_turn(status: int) -> None:
     """Closing a session ends the calls that wait for a 429, a 503 or their next attempt."""
     async with raw_server(answer(None, status, headers={"Retry-After": "60"})) as server:

@@ -100,7 +100,7 @@ async def ids_of(session: AsyncSession, **how: Any) -> list[int]:
 
 @pytest.mark.parametrize("mode", ["both", "query"])
 async def test_a_cache_by_the_url_mixes_up_neither_pages_nor_filters(mode: ListParams) -> None:
-    """Every page, size, order and filter is a URL of its own, so each question gets its own answer, twice."""
+    """Every page, size, order and filter has a URL of its own, so a cache answers each question as it should."""
     async with Sandbox(PEOPLE) as shop, between(shop, keep="by URL") as cache, cache.session(list_params=mode) as s:
         everybody = [customer.id for customer in PEOPLE]
         for _ in range(2):
@@ -115,7 +115,7 @@ async def test_a_cache_by_the_url_mixes_up_neither_pages_nor_filters(mode: ListP
 
 
 async def test_a_cache_by_the_url_is_noticed_where_all_travels_in_the_body() -> None:
-    """The second page is the first again, which the walk refuses, naming the way out."""
+    """A page that a cache answers for another is refused, with a hint at what to do."""
     async with Sandbox(PEOPLE) as shop, between(shop, keep="by URL") as cache:
         async with cache.session(list_params="body") as session:
             with pytest.raises(PaginationError, match="list_params='both'"):
@@ -126,7 +126,7 @@ async def test_a_cache_by_the_url_is_noticed_where_all_travels_in_the_body() -> 
 @pytest.mark.parametrize("keep", ["by URL", "by URL unless told"])
 @pytest.mark.parametrize("loses", [None, "drop_before", "drop_after", "error_500"])
 async def test_a_cache_makes_no_reference_two_edits(mode: ListParams, keep: Any, loses: Any) -> None:
-    """However long a cache keeps the ledger, each call sees it as it is, and one reference is one edit."""
+    """One reference is one edit, however long a cache keeps a ledger."""
     async with Sandbox(PEOPLE) as shop, between(shop, keep=keep) as cache, cache.session(list_params=mode) as session:
         assert [] == await get_customer_balance_transactions(session, 7)  # now the cache holds an empty ledger
         if loses is not None:
@@ -175,7 +175,7 @@ async def test_every_page_of_a_ledger_is_asked_for_where_lists_are(mode: ListPar
 
 @pytest.mark.parametrize("mode", ["both", "query"])
 async def test_a_proxy_that_drops_bodies_takes_no_filter_with_it(mode: ListParams) -> None:
-    """With the server's own page size the echo matches by chance, so the filters themselves must arrive."""
+    """Filters arrive through a proxy that drops bodies, where the echo of the page would match anyhow."""
     async with Sandbox(PEOPLE) as shop, between(shop, drops="bodies") as proxy:
         async with proxy.session(list_params=mode) as session:
             assert [] == (await get_customers(session, per_page=10, email="zz-nobody")).data
@@ -188,7 +188,7 @@ async def test_a_proxy_that_drops_bodies_takes_no_filter_with_it(mode: ListParam
 
 @pytest.mark.parametrize("mode", ["both", "body"])
 async def test_a_proxy_that_drops_the_query_changes_nothing(mode: ListParams) -> None:
-    """The body says all of it."""
+    """Everything arrives in the body through a proxy that drops the query."""
     async with Sandbox(PEOPLE) as shop, between(shop, drops="queries") as proxy:
         async with proxy.session(list_params=mode) as session:
             assert [customer.id for customer in PEOPLE[::2]] == await ids_of(session, per_page=10, email="ann")
@@ -206,7 +206,7 @@ HINTS = [
 
 @pytest.mark.parametrize(("mode", "hint"), HINTS)
 async def test_the_hint_of_a_pagination_error_follows_the_mode(mode: ListParams, hint: str) -> None:
-    """Nobody is told to try what is in use already; lists, walks and ledgers tell alike."""
+    """The hint never names the mode in use, and is the same for lists, walks and ledgers."""
     wrong = answer(page_of([CUSTOMER], 1, last=3, per_page=100, total=300))
     odd = answer(page_of([CUSTOMER | {"id": 9}, CUSTOMER], 1))
     line = {"id": 1, "amount": "1", "description": None, "created_at": None}
@@ -221,8 +221,8 @@ async def test_the_hint_of_a_pagination_error_follows_the_mode(mode: ListParams,
         (ledger, lambda s: edit_customer_balance(s, 7, 1, reference="r")),
         (ledger, lambda s: find_balance_edit(s, 7, "r")),
     ]
-    for payload, ask in asked:
-        async with raw_server(payload) as server, server.session(list_params=mode) as session:
+    for behaviour, ask in asked:
+        async with raw_server(behaviour) as server, server.session(list_params=mode) as session:
             with pytest.raises(PaginationError, match=hint):
                 await ask(session)
     capped = answer(page_of([], per_page=50))
@@ -243,17 +243,17 @@ def carried(server: RawServer) -> list[tuple[dict[str, str], dict[str, Any]]]:
 
 
 def test_what_a_query_cannot_say_travels_in_the_body_alone() -> None:
-    """Lists, objects, null and floats stand in the body; all the rest in both, with a boolean as 1 or 0."""
-    payload = {"perPage": 10, "text": "a&b=ü", "yes": True, "no": False, "exact": Decimal("1.50")}
-    unsaid = {"list": [1], "object": {"a": 1}, "null": None, "float": 1.5, "tuple": (1, 2)}
-    request = make_list_request(["x"], payload | unsaid, list_params="both")
+    """Lists, objects, null and floats travel in the body alone; all else in both, with a boolean as 1 or 0."""
+    exact = {"perPage": 10, "text": "a&b=ü", "yes": True, "no": False, "exact": Decimal("1.50")}
+    body_only = {"list": [1], "object": {"a": 1}, "null": None, "float": 1.5, "tuple": (1, 2)}
+    request = make_list_request(["x"], exact | body_only, list_params="both")
     query = {"perPage": "10", "text": "a&b=ü", "yes": "1", "no": "0", "exact": "1.50"}
     assert query == dict(parse_qsl(request.query))
-    assert {**payload, **unsaid, "tuple": [1, 2]} == request.json
-    assert "" == make_list_request(["x"], payload | unsaid, list_params="body").query
-    for name, value in unsaid.items():
+    assert {**exact, **body_only, "tuple": [1, 2]} == request.json
+    assert "" == make_list_request(["x"], exact | body_only, list_params="body").query
+    for name, value in body_only.items():
         with pytest.raises(TypeError, match=rf"^params\['{name}'\] must be a str, int, bool or finite Decimal"):
-            make_list_request(["x"], {**payload, name: value}, list_params="query")
+            make_list_request(["x"], {**exact, name: value}, list_params="query")
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -268,7 +268,7 @@ def test_pages_differ_in_their_number_alone(mode: ListParams) -> None:
 
 
 async def test_a_list_that_is_changed_while_it_is_walked_is_asked_for_as_it_began() -> None:
-    """The parameters are the ones that were checked, on every page."""
+    """Every page is asked for with the parameters that were checked, though the caller changes theirs."""
     async with (
         raw_server(
             answer(page_of([CUSTOMER], 1, last=2, per_page=1, total=2)),
@@ -289,7 +289,7 @@ async def test_a_list_that_is_changed_while_it_is_walked_is_asked_for_as_it_bega
 
 
 async def test_the_body_wins_over_the_query(shop: Sandbox) -> None:
-    """Where both name something the body counts, null included; a nonce and other unknown names are ignored."""
+    """A name in both counts as in the body, null included; a nonce and other unknown names are ignored."""
     url = f"{shop.base_url}/shops/38/customers"
     headers = {"Authorization": f"Bearer {shop.api_key}", "Accept": "application/json"}
     asked: list[tuple[str, dict[str, Any], tuple[int, int]]] = [
@@ -319,7 +319,7 @@ async def test_a_sandbox_behind_a_dropped_body_answers_from_the_query() -> None:
 
 
 async def test_nothing_of_a_filter_is_logged(shop: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
-    """Filters stand in the URL, and no URL in our log."""
+    """No filter and no URL stands in the log."""
     with caplog.at_level(logging.DEBUG, "shopsdk"):
         async with shop.session() as session:
             await get_customers(session, email="secret-person@example.com")

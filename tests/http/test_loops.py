@@ -165,7 +165,7 @@ LEFT_ALONE = """
 
 @pytest.mark.slow
 async def test_a_walk_that_is_left_alone_ends_with_its_loop_without_a_word() -> None:
-    """A bare break, or an exception in the consumer, prints nothing at the loop's end."""
+    """A walk left by a bare break or an exception ends with its loop, and nothing is printed."""
     async with raw_server(shop) as server:
         ended = await run(LEFT_ALONE, "-X", "dev", "-W", "error", URL=server.base_url)
     assert Ended(0, "", "") == ended
@@ -220,7 +220,7 @@ FORKED = """
 
 @pytest.mark.slow
 async def test_a_forked_child_that_drops_the_session_leaves_its_parents_selector_alone() -> None:
-    """A child that never used the session, and lets it go, takes no socket of its parent's out of the selector."""
+    """A child that drops the unused session takes no socket of its parent's out of the selector."""
     async with raw_server(shop) as server:
         ended = await run(FORKED, URL=server.base_url)
     assert (0, "2 True\n") == (ended.code, ended.out)
@@ -228,7 +228,7 @@ async def test_a_forked_child_that_drops_the_session_leaves_its_parents_selector
 
 
 async def test_a_goodbye_that_nobody_answers_is_cut_off() -> None:
-    """A TLS connection that is being closed, to a server that has fallen silent, is gone when the session is."""
+    """A TLS connection whose server is silent is gone when the session is closed."""
     over = asyncio.Event()
 
     async def fall_silent(_heard: Heard, wire: Wire) -> None:
@@ -258,7 +258,7 @@ async def left_by_break(walk: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, 
 
 
 async def test_a_second_close_waits_for_the_first() -> None:
-    """Whoever closes a session finds it closed, though somebody else began."""
+    """A second close returns when the first has closed the session."""
     held = asyncio.Event()
     order: list[str] = []
 
@@ -290,7 +290,7 @@ async def test_a_second_close_waits_for_the_first() -> None:
 
 
 async def test_a_closed_session_leaves_the_loop_nothing_to_do() -> None:
-    """When a closed session is collected, nothing of it is left to be ended by a task."""
+    """A closed session leaves the loop no task when it is collected."""
     async with raw_server(shop) as server:
         session = server.session()
         await get_customer(session, 7)
@@ -304,7 +304,7 @@ async def test_a_closed_session_leaves_the_loop_nothing_to_do() -> None:
 
 
 async def test_a_close_that_is_cancelled_lets_the_second_go_on() -> None:
-    """Cancelling the first close does not leave the second waiting for ever."""
+    """A second close returns though the first is cancelled."""
 
     async def ends_slowly() -> None:
         await asyncio.get_running_loop().create_future()
@@ -336,7 +336,7 @@ async def close_in_a_task(session: AsyncSession) -> None:
 
 @pytest.mark.parametrize("closer", [close_directly, close_in_a_task])
 async def test_a_close_from_what_the_first_close_waits_for_returns_at_once(closer: Closer) -> None:
-    """A trace hook of a walk's request that closes the session, while it is being closed, does not lock up."""
+    """A second close, from a trace hook that the first waits for, returns at once."""
     called: list[str] = []
 
     async def on_exception(*_: object) -> None:
@@ -375,7 +375,7 @@ async def test_a_first_close_from_a_hook_ends_too(closer: Closer) -> None:
 
 
 async def test_a_close_in_a_generator_of_the_users_ends_with_the_loop() -> None:
-    """A user's own generator that closes the session as the loop ends does not meet the session's own ending."""
+    """A user's own generator can close the session as the loop shuts down."""
 
     async def fixture(url: str) -> AsyncGenerator[AsyncSession, None]:
         session = AsyncSession("key", shop_id=38, base_url=url)

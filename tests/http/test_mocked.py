@@ -46,13 +46,13 @@ class MockedResponse(aiohttp.ClientResponse):
 
 @pytest.fixture
 def mocked() -> Iterator[aioresponses]:
-    """No request leaves this process."""
+    """A mock of aiohttp's requests: none leaves this process."""
     with aioresponses() as mock:
         yield mock
 
 
 def sent(mocked: aioresponses) -> list[tuple[str, str, bytes | None, dict[str, str]]]:
-    """What was asked: the verb, the URL as it was made (aioresponses sorts its query), the body, the headers."""
+    """Each request that was made: verb, URL as it was written (aioresponses sorts its query), body, headers."""
     asked: Any = aiohttp.ClientSession._request
     urls = [str(call.args[2]) for call in asked.call_args_list]
     calls = [(verb, call.kwargs) for (verb, _), several in mocked.requests.items() for call in several]
@@ -192,7 +192,7 @@ async def test_a_cancelled_edit_tells_its_reference_under_a_mock(mocked: aioresp
 
 
 async def test_an_edit_without_a_connection_is_surely_unsent_under_a_mock(mocked: aioresponses) -> None:
-    """An error whose class says that no connection came about is believed under a mock too, and the edit repeated."""
+    """An error whose class says that no connection came about makes an edit unsent under a mock, and repeated."""
     where = ConnectionKey("api.sellauth.com", 443, True, True, None, None, None)
     refused = aiohttp.ClientConnectorError(where, OSError(errno.ECONNREFUSED, "refused"))
     mocked.post(ANYWHERE, exception=refused, repeat=4)
@@ -206,7 +206,7 @@ async def test_an_edit_without_a_connection_is_surely_unsent_under_a_mock(mocked
 
 
 async def test_a_lost_edit_is_found_by_its_reference_under_a_mock(mocked: aioresponses) -> None:
-    """An edit that is lost under a mock is looked up in the ledger, whose requests differ by what passes by caches."""
+    """An edit that is lost under a mock is looked up in the ledger, past every cache."""
     ledger = re.compile(r".*/balance-transactions\?_=[0-9a-f]+$")
     line = {"id": 1, "amount": "5.00", "description": "[ref:order-1187]"}
     mocked.get(ledger, payload=[], response_class=MockedResponse)

@@ -50,7 +50,7 @@ def test_a_segment_stays_one_segment(segment: str | int) -> None:
 
 @pytest.mark.parametrize("segment", ["", " ", "\t", ".", "..", " .. ", "a\nb", "a\x00", "a\x7f", "\ud800", "\u200b"])
 def test_a_segment_that_a_server_reads_as_structure_is_refused(segment: str) -> None:
-    """An empty segment turns "get one" into "list all", and dots climb out of the resource."""
+    """A segment that is empty, all dots, or holds control characters is refused by name."""
     with pytest.raises(ValueError, match=r"^customer_id must not "):
         path_segment(segment, "customer_id")
 
@@ -238,7 +238,7 @@ def test_a_missing_key_is_asked_for_by_name(key: str) -> None:
 
 
 async def test_the_documented_headers_travel() -> None:
-    """Without JSON first in Accept, Laravel answers errors as redirects; without the type, it reads no body."""
+    """A list says that it takes and sends JSON, which Laravel needs, and has no cookie."""
     async with raw_server(answer(page_of([]))) as server, server.session() as session:
         await get_customers(session)
     headers = server.heard[0].headers
@@ -277,7 +277,7 @@ async def test_no_cookie_is_kept() -> None:
     ],
 )
 def test_the_text_of_a_query_value(value: object, expected: str) -> None:
-    """Laravel refuses "true", and yarl makes a 1 of Decimal("1.5")."""
+    """A boolean is 1 or 0 in a query, as Laravel takes it, and a Decimal is exact."""
     assert expected == query_value("x", value)
 
 
@@ -293,14 +293,14 @@ def test_a_query_says_exactly_what_was_given(params: dict[str, object]) -> None:
     """A query value arrives as it was given."""
     query = make_list_request(["x"], params, list_params="query").query
     assert query.isascii()
-    payload = parse_qsl(query, keep_blank_values=True)
-    assert list(params) == [name for name, _ in payload]
-    for value, (_, text) in zip(params.values(), payload, strict=True):
+    sent = parse_qsl(query, keep_blank_values=True)
+    assert list(params) == [name for name, _ in sent]
+    for value, (_, text) in zip(params.values(), sent, strict=True):
         assert str(value) == text or (isinstance(value, Decimal) and value == Decimal(text))
 
 
 def read_params(server: RawServer, mode: ListParams) -> list[dict[str, Any]]:
-    """What each request carried, checked to be where the mode says; in both places, both say the same."""
+    """The parameters of each request, from where the mode puts them; in both places they must be the same."""
     carried: list[dict[str, Any]] = []
     for heard in server.heard:
         query = dict(parse_qsl(urlsplit(heard.target).query, keep_blank_values=True, strict_parsing=True))
@@ -328,7 +328,7 @@ async def test_a_list_without_wishes_names_its_page_and_nothing_else(mode: ListP
 
 @pytest.mark.parametrize("mode", MODES)
 async def test_every_wish_of_a_list_travels_under_its_wire_name(mode: ListParams) -> None:
-    """A filter or an order under a wrong name is ignored by the server, which then lists everybody."""
+    """Every filter and order of a list travels under the vendor's name for it."""
     everything: dict[str, object] = {
         "id": "240",
         "email": "a+b@example.com",
@@ -368,7 +368,7 @@ async def test_every_wish_of_a_list_travels_under_its_wire_name(mode: ListParams
 
 @pytest.mark.parametrize("mode", MODES)
 async def test_a_walk_asks_by_id_and_counts_pages(mode: ListParams) -> None:
-    """Without an order the server's own runs downwards, and rows that arrive push others over the pages' edges."""
+    """A walk asks for ascending ids, page after page."""
     first, second = (
         page_of([CUSTOMER], last=2, per_page=1, total=2),
         page_of([CUSTOMER | {"id": 8}], 2, last=2, per_page=1, total=2),
@@ -400,7 +400,7 @@ async def test_a_decimal_in_any_list_is_exact(mode: ListParams) -> None:
 
 
 async def test_a_single_read_carries_no_body() -> None:
-    """Proxies and CDNs answer 400 or 403 to a GET with a body; only lists need one."""
+    """A read of one customer or ledger carries no body, since proxies refuse a GET with one."""
     ledger = answer([])
     async with raw_server(answer(CUSTOMER), ledger) as server, server.session() as session:
         await get_customer(session, 7)
@@ -425,7 +425,7 @@ async def test_an_edit_sends_its_amount_as_a_number_and_nothing_it_was_not_given
 
 
 async def test_a_code_is_cleared_by_an_explicit_null() -> None:
-    """A body without the field, or with an empty text, leaves to the server what is meant."""
+    """An affiliate code is cleared by an explicit null."""
     async with raw_server(answer({"message": "ok"})) as server, server.session() as session:
         await edit_customer_affiliate_code(session, 7, "ANNA10")
         await edit_customer_affiliate_code(session, 7, None)

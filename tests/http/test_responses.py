@@ -70,7 +70,7 @@ INCOMPLETE = {
 @pytest.mark.parametrize("call", READS)
 @pytest.mark.parametrize("body", INCOMPLETE)
 async def test_a_success_that_is_no_whole_json_is_asked_for_again(body: str, call: str) -> None:
-    """A read, and a write that sets a value, is repeated where the body of its success came empty, cut or as HTML."""
+    """A read, and a write that sets a value, is repeated if the body of its success is empty, cut or HTML."""
     make, good = READS[call]
     async with raw_server(answer(raw=INCOMPLETE[body]), answer(good)) as server:
         async with server.session(clock=InstantClock()) as session:
@@ -80,7 +80,7 @@ async def test_a_success_that_is_no_whole_json_is_asked_for_again(body: str, cal
 
 @pytest.mark.parametrize("call", READS)
 async def test_no_whole_json_after_all_attempts_is_a_decode_error(call: str) -> None:
-    """When every attempt came back as a page of a proxy's, the error says that no JSON came, after all attempts."""
+    """A success that is no JSON in every attempt is a DecodeError that says so."""
     make, _ = READS[call]
     async with raw_server(answer(raw=b"<html>")) as server, server.session(clock=InstantClock()) as session:
         with pytest.raises(DecodeError, match="it is not JSON") as caught:
@@ -113,7 +113,7 @@ async def test_what_cannot_be_read_is_not_asked_for_again(body: str, call: str) 
 
 @pytest.mark.parametrize("call", READS)
 async def test_a_byte_order_mark_is_skipped(call: str) -> None:
-    """A server, or a proxy, that writes a byte order mark before its JSON is read."""
+    """JSON behind a byte order mark is read."""
     make, good = READS[call]
     marked = answer(raw=b"\xef\xbb\xbf" + answer(good).partition(b"\r\n\r\n")[2])
     async with raw_server(marked) as server, server.session() as session:
@@ -122,7 +122,7 @@ async def test_a_byte_order_mark_is_skipped(call: str) -> None:
 
 
 async def test_a_byte_order_mark_hides_no_words_of_an_error_and_no_edit() -> None:
-    """The message of an error, and the answer to an edit, are read behind a byte order mark too."""
+    """The message of an error and the answer to an edit are read behind a byte order mark."""
     wrong = answer(raw=b'\xef\xbb\xbf{"message": "too much", "errors": {"amount": ["x"]}}', status=422)
     made = answer(raw=b'\xef\xbb\xbf{"message": "done"}')
     async with raw_server(wrong, made) as server, server.session() as session:
@@ -134,7 +134,7 @@ async def test_a_byte_order_mark_hides_no_words_of_an_error_and_no_edit() -> Non
 
 @pytest.mark.parametrize("body", [b"7", b'"text"', b"null", b"true", b" [] ", b"\n{}\n"])
 async def test_json_without_brackets_is_whole_too(body: bytes) -> None:
-    """JSON that is a single value is taken at its word."""
+    """JSON that is a single value is whole."""
     async with raw_server(answer(raw=body)) as server, server.session() as session:
         await session.request("GET", ["x"])
     assert 1 == len(server.heard)
@@ -143,7 +143,7 @@ async def test_json_without_brackets_is_whole_too(body: bytes) -> None:
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize("status", [204, 205])
 async def test_an_answer_without_a_body_by_nature_is_not_asked_for_again(status: int, method: str) -> None:
-    """A 204 has no body, and wants none."""
+    """A 204 to a repeatable request is a success, and is asked for once."""
     none = f"HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n".encode()
     async with raw_server(none) as server, server.session() as session:
         assert None is await session.request(method, ["x"])
@@ -151,7 +151,7 @@ async def test_an_answer_without_a_body_by_nature_is_not_asked_for_again(status:
 
 
 async def test_a_head_has_no_body_and_is_asked_for_once() -> None:
-    """The answer to a HEAD has no body, whatever length it tells."""
+    """The answer to a HEAD is a success without a body, whatever length it tells."""
     async with raw_server(b"HTTP/1.1 200 X\r\nContent-Length: 5\r\n\r\n") as server, server.session() as session:
         assert None is await session.request("HEAD", ["x"])
     assert 1 == len(server.heard)
@@ -162,7 +162,7 @@ async def test_a_head_has_no_body_and_is_asked_for_once() -> None:
 
 @pytest.mark.parametrize(("key", "told"), [("12345", True), ("12345|abc", False), ("abc", False)])
 async def test_a_401_to_a_key_of_digits_alone_names_the_shells_pipe(key: str, told: bool) -> None:
-    """A key whose part behind the | went into a pipe is digits alone, and the error says so."""
+    """A 401 to a key of digits alone says that a shell may have cut the key at a pipe."""
     async with raw_server(answer({"message": "Unauthenticated."}, 401)) as server:
         async with AsyncSession(key, shop_id=38, base_url=server.base_url) as session:
             with pytest.raises(AuthenticationError, match=r"Unauthenticated\.$") as caught:
@@ -174,7 +174,7 @@ async def test_a_401_to_a_key_of_digits_alone_names_the_shells_pipe(key: str, to
 @pytest.mark.parametrize("reference", [None, "r-1"])
 @pytest.mark.parametrize("status", [400, 403, 404, 422])
 async def test_a_refused_edit_carries_no_doubt(status: int, reference: str | None) -> None:
-    """An edit that the shop refused says nothing of one that may have been made."""
+    """An edit that the shop refused carries no note of doubt."""
 
     def behave(heard: Heard, wire: Wire) -> None:
         wire.send(answer([]) if heard.method == "GET" else answer({"message": "no"}, status))
@@ -188,7 +188,7 @@ async def test_a_refused_edit_carries_no_doubt(status: int, reference: str | Non
 
 @pytest.mark.parametrize("base_url", ["http://127.0.0.1:9/v1", "http://localhost/v1", "http://[::1]:8/v1"])
 def test_a_proxy_is_refused_where_it_would_see_the_key(base_url: str) -> None:
-    """A proxy before a plain http address reads the key; no session is made."""
+    """A proxy before a plain http base URL, which would see the key, is refused."""
     with pytest.raises(ValueError, match=r"^proxy goes with an https base_url"):
         AsyncSession("key", base_url=base_url, proxy="http://proxy.example:3128")
 
@@ -201,7 +201,7 @@ def unavailable(wait: str | None) -> bytes:
 
 
 async def test_a_503_that_says_for_how_long_holds_its_operation() -> None:
-    """None starts while a 503 of its operation asks for a wait; other operations go on."""
+    """No call of an operation starts while a 503 with a Retry-After blocks it; other operations go on."""
     told: list[Event] = []
     over = asyncio.Event()
     moment = 0.0
@@ -236,7 +236,7 @@ async def test_a_503_that_says_for_how_long_holds_its_operation() -> None:
 
 
 async def test_a_503_to_an_edit_holds_the_others_and_is_itself_in_doubt() -> None:
-    """An edit that was answered 503 is never sent again; the next edit waits for as long as the shop asks."""
+    """An edit that was answered 503 is not sent again; the next edit waits for as long as the shop asks."""
     clock = InstantClock()
     async with raw_server(unavailable("30"), answer({})) as server, server.session(clock=clock) as session:
         with pytest.raises(ServerError) as caught:
@@ -250,7 +250,7 @@ async def test_a_503_to_an_edit_holds_the_others_and_is_itself_in_doubt() -> Non
 
 @pytest.mark.parametrize("wait", [None, "nonsense", "100000"])
 async def test_a_503_without_a_bearable_wait_is_its_own_calls_alone(wait: str | None) -> None:
-    """A 503 that says no time, or one that nobody waits for, holds no other call."""
+    """A 503 without a Retry-After, or with one past retry_after_max, blocks no other call."""
     clock = InstantClock()
     told: list[Event] = []
     policy = RetryPolicy(attempts=1)
@@ -286,7 +286,7 @@ async def test_what_a_hold_refuses_is_an_error_of_what_held_it(
 
 
 async def test_a_call_with_less_time_than_a_503_that_is_waited_out_fails_as_one() -> None:
-    """While one call waits out a 503 to try again, another that has less time is refused by a 503 too."""
+    """A call that has less time than a 503 asks for is a ServerError, while another waits it out."""
     request = make_request("GET", ["shops", 38, "customers", 8], route="/shops/{shop_id}/customers/{customer_id}")
     over = asyncio.Event()
 
@@ -310,7 +310,7 @@ async def test_a_call_with_less_time_than_a_503_that_is_waited_out_fails_as_one(
 
 @pytest.mark.parametrize("reads", [True, False])
 async def test_a_search_that_could_not_look_does_not_say_that_it_did(reads: bool) -> None:
-    """Only where the ledger was read is a reference said not to stand in it."""
+    """The error of a lost edit says that its reference is not in the ledger only if the ledger was read."""
 
     def behave(heard: Heard, wire: Wire) -> None:
         if heard.method == "POST":
@@ -356,7 +356,7 @@ LEDGERS: dict[str, Any] = {
 
 @pytest.mark.parametrize("ledger", LEDGERS)
 async def test_the_search_after_a_lost_answer_ends_within_its_time(ledger: str) -> None:
-    """Within fifteen seconds of a lost answer the caller is told what is known, whatever the ledger does."""
+    """The caller of a lost edit gets an answer within fifteen seconds, whatever the ledger does."""
     clock = InstantClock()
 
     async def behave(heard: Heard, wire: Wire) -> None:
@@ -383,7 +383,7 @@ async def test_the_search_after_a_lost_answer_ends_within_its_time(ledger: str) 
 
 
 def test_no_pickler_takes_a_key() -> None:
-    """Neither pickle nor cloudpickle, copy nor deepcopy, takes a key, a session, or a function that holds either."""
+    """Neither pickle, cloudpickle, copy nor deepcopy takes a key, a session, or a function that holds either."""
     secret = Secret("hunter2")
     session = AsyncSession("hunter2", proxy="http://user:hunter2@proxy.example:3128")
 

@@ -79,8 +79,8 @@ def test_no_header_is_no_wait_asked_for() -> None:
 def test_a_skewed_clock_does_no_harm(skew: int, wait: int) -> None:
     """A date is compared with the answer's own Date."""
     theirs = NOON + timedelta(seconds=skew)
-    payload = seconds(retry_after=http_date(theirs + timedelta(seconds=wait)), date=http_date(theirs))
-    assert wait == payload
+    asked = seconds(retry_after=http_date(theirs + timedelta(seconds=wait)), date=http_date(theirs))
+    assert wait == asked
 
 
 @pytest.mark.parametrize("date", ["", "nonsense", "Sun, 99 Foo 2025 12:00:00 GMT"])
@@ -99,7 +99,7 @@ def test_the_reset_of_the_window_stands_in(absent: dict[str, str]) -> None:
 
 
 def test_retry_after_wins_over_the_reset() -> None:
-    """The two may differ, and Retry-After is the standard's word."""
+    """Retry-After, the standard's header, wins over X-RateLimit-Reset."""
     assert 3.0 == seconds(retry_after="3", x_ratelimit_reset=str(int(NOON.timestamp()) + 17))
 
 
@@ -133,9 +133,9 @@ HEADER = st.one_of(st.text(), DATES, st.text(st.sampled_from("0123456789.-+eE na
 @example("27 Jul 2025 12:00:00 +99999999999999999999", "", "")
 @example("0" * 301, "1 Jan 1 0:0:0 +2300", "9" * 300)
 def test_no_header_can_do_harm(text: str, date: str, reset: str) -> None:
-    """Any header gives a finite wait of at least 0 seconds, or none."""
-    payload = seconds(retry_after=text, date=date, x_ratelimit_reset=reset)
-    assert payload is None or (isfinite(payload) and payload >= 0)
+    """Any header gives a finite wait of at shortest 0 seconds, or none."""
+    asked = seconds(retry_after=text, date=date, x_ratelimit_reset=reset)
+    assert asked is None or (isfinite(asked) and asked >= 0)
 
 
 # --- what is repeated
@@ -181,7 +181,7 @@ def test_the_table_of_what_is_repeated(cls: type[ShopError]) -> None:
 
 @pytest.mark.parametrize("idempotent", [True, False])
 def test_a_certificate_that_does_not_hold_is_not_tried_again(idempotent: bool) -> None:
-    """It will not hold the next time either, and somebody may be in the middle."""
+    """An error that is marked as not repeatable is not repeated."""
     error = NotSentError()
     error.repeatable = False
     assert None is decide(error, 1, idempotent=idempotent, policy=RetryPolicy(), random=lambda: 0.5)
@@ -213,8 +213,8 @@ def test_a_backoff_stays_below_its_ceiling(
     assert wait is not None
     ceiling = min(policy.wait_max, policy.wait_initial * 2 ** (attempt - 1))
     if cls is RateLimitedError:  # waited out in full: the server said "too many", only not for how long
-        least = max(ceiling, 0.25)
-        assert min(least, policy.retry_after_max) <= wait <= min(least * 1.1, policy.retry_after_max)
+        shortest = max(ceiling, 0.25)
+        assert min(shortest, policy.retry_after_max) <= wait <= min(shortest * 1.1, policy.retry_after_max)
     else:
         assert 0 <= wait <= ceiling
         assert ceiling * chance == pytest.approx(wait)

@@ -87,7 +87,7 @@ REFUSALS: dict[str, tuple[Callable[[Heard, Wire], object], str, int]] = {
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("name", REFUSALS)
 async def test_what_a_proxy_does_to_connect_leaves_the_request_unsent(name: str, call: str) -> None:
-    """A request that found no tunnel was not sent; the proxy's status is told, and 407 is not repeated."""
+    """A request that got no tunnel was not sent; the error tells the proxy's status, and a 407 is not repeated."""
     refuse, words, attempts = REFUSALS[name]
     async with tunnel(refuse) as proxy:
         async with AsyncSession(
@@ -107,7 +107,7 @@ async def test_what_a_proxy_does_to_connect_leaves_the_request_unsent(name: str,
 async def test_time_that_ends_while_connecting_leaves_the_request_unsent(
     silent: str, timeout: Timeout, call: str
 ) -> None:
-    """Whichever timer ends it, an attempt that had no connection yet was not sent."""
+    """An attempt that ends before it has a connection was not sent, whichever timer ends it."""
 
     async def stay_silent(heard: Heard, wire: Wire) -> None:
         if silent == "the handshake":
@@ -132,7 +132,7 @@ async def test_time_that_ends_while_connecting_leaves_the_request_unsent(
 
 @pytest.mark.parametrize("call", CALLS)
 async def test_a_connectors_own_exception_is_not_sent(call: str) -> None:
-    """What a SOCKS connector raises of its own leaves the tree in no call, and says that nothing was sent."""
+    """A SOCKS connector's own exception becomes a NotSentError."""
 
     def serve(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"\x05\xff")  # SOCKS 5: none of the ways to log in is good enough
@@ -168,7 +168,7 @@ class Odd(aiohttp.TCPConnector):
     "error", [RuntimeError("hunter2"), KeyError("hunter2"), ValueError("hunter2"), asyncio.CancelledError("hunter2")]
 )
 async def test_whatever_a_connector_raises_ends_in_the_tree(error: BaseException, call: str) -> None:
-    """A connector's exception of any kind, a cancellation that nobody asked for included, is an error of the tree."""
+    """A connector's exception of any kind, and a cancellation that nobody asked for, is an error of the tree."""
     async with Odd(error) as connector:
         session = AsyncSession(
             "key", shop_id=38, base_url="http://127.0.0.1:9/v1", connector=connector, clock=InstantClock()
@@ -207,7 +207,7 @@ CERTIFICATES: dict[str, tuple[Callable[[], ssl.SSLContext], str]] = {
 @pytest.mark.parametrize("call", ["read", "post"])
 @pytest.mark.parametrize("name", CERTIFICATES)
 async def test_a_certificate_that_does_not_hold_says_why(name: str, call: str) -> None:
-    """What is wrong with a certificate is told in OpenSSL's words for it; nothing was sent, and nothing is repeated."""
+    """A bad certificate is named in OpenSSL's words; nothing is sent, and nothing is repeated."""
     make, words = CERTIFICATES[name]
     async with (
         listening(lambda _r, w: w.close(), ssl=make()) as server,
@@ -232,7 +232,7 @@ UNSENT: dict[str, BaseException] = {
 @pytest.mark.parametrize("where", ["on_request_headers_sent", "on_request_end", "on_response_chunk_received"])
 @pytest.mark.parametrize("name", UNSENT)
 async def test_an_error_that_speaks_of_connecting_makes_no_sent_edit_unsent(name: str, where: str, call: str) -> None:
-    """A hook whose own connection fails, once the edit was being written, leaves doubt, and nothing is sent again."""
+    """An edit stays in doubt and is sent once, though a hook's own connection fails once it is being written."""
 
     async def fail(*_: object) -> None:
         raise UNSENT[name]
@@ -248,7 +248,7 @@ async def test_an_error_that_speaks_of_connecting_makes_no_sent_edit_unsent(name
 
 @pytest.mark.parametrize("call", CALLS)
 async def test_a_cancellation_that_is_on_its_way_already_is_the_callers(call: str) -> None:
-    """A task that was cancelled just before it calls is cancelled, and sends nothing."""
+    """A task that is cancelled just before it calls is cancelled, and sends nothing."""
 
     async def work(session: AsyncSession) -> None:
         task = asyncio.current_task()
@@ -263,7 +263,7 @@ async def test_a_cancellation_that_is_on_its_way_already_is_the_callers(call: st
 
 
 async def test_a_cancellation_that_is_on_its_way_into_a_wait_is_the_callers() -> None:
-    """A task that is cancelled just before it waits for its next try is cancelled; no session is called closed."""
+    """A task that is cancelled just before its next attempt is cancelled, and gets no SessionStateError."""
 
     def on_event(event: object) -> None:
         if isinstance(event, RetryScheduled):
@@ -279,7 +279,7 @@ async def test_a_cancellation_that_is_on_its_way_into_a_wait_is_the_callers() ->
 
 @pytest.mark.parametrize("call", CALLS)
 async def test_a_hook_that_fails_over_a_cancellation_hides_it_from_nobody(call: str) -> None:
-    """A cancelled call stays cancelled though a trace hook fails meanwhile, with its note where there is doubt."""
+    """A cancelled call stays cancelled though a hook fails meanwhile, and has its note where there is doubt."""
     arrived = asyncio.Event()
 
     async def behave(heard: Heard, wire: Wire) -> None:
@@ -302,7 +302,7 @@ async def test_a_hook_that_fails_over_a_cancellation_hides_it_from_nobody(call: 
 
 
 async def test_traces_leave_nothing_in_the_callers_context() -> None:
-    """What a traced call needed to know is gone from the caller's context after it."""
+    """A traced call leaves no context variable behind."""
     async with raw_server(EDITED) as server, server.session(trace_configs=[aiohttp.TraceConfig()]) as session:
         before = dict(contextvars.copy_context())
         await edit_customer_balance(session, 7, 1)
@@ -312,7 +312,7 @@ async def test_traces_leave_nothing_in_the_callers_context() -> None:
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("status", [401, 404, 422])
 async def test_a_refusal_whose_body_is_cut_is_still_a_refusal(status: int, call: str) -> None:
-    """The status says that nothing was done, whatever becomes of the words behind it."""
+    """An edit with a status that refuses it was not made, though the body is cut."""
     cut = answer({"message": "no"}, status, headers={"Content-Length": "9999"})
     async with raw_server(close_after(cut)) as server, server.session(clock=InstantClock()) as session:
         with pytest.raises(ResponseError) as caught:
@@ -322,7 +322,7 @@ async def test_a_refusal_whose_body_is_cut_is_still_a_refusal(status: int, call:
 
 
 async def test_a_cancel_while_a_refusal_trickles_in_leaves_no_doubt() -> None:
-    """An edit that was refused carries no note of doubt, though it is cancelled before all was read."""
+    """An edit that was refused carries no note of doubt, though it is cancelled before the body was read."""
     arrived = asyncio.Event()
 
     async def behave(heard: Heard, wire: Wire) -> None:
@@ -347,7 +347,7 @@ async def test_a_cancel_while_a_refusal_trickles_in_leaves_no_doubt() -> None:
 
 
 async def test_a_read_gets_past_many_connections_that_hold_stray_answers() -> None:
-    """However many kept connections hold an answer that nobody asked for, the next try has a fresh one."""
+    """The next attempt of a read has a fresh connection, however many kept ones hold a stray answer."""
     stray: list[Wire] = []
     together = asyncio.Barrier(8)
 
@@ -379,7 +379,7 @@ def test_a_proxy_that_no_request_could_take_is_refused_at_once(proxy: str) -> No
 
 @pytest.mark.parametrize("call", CALLS)
 async def test_a_closed_connector_is_told_as_such(call: str) -> None:
-    """A borrowed connector that is closed is the session's state, not a failure of the shop, and nothing was sent."""
+    """A call over a borrowed connector that is closed is a SessionStateError, and is not sent."""
     async with raw_server(shop_or_edit) as server:
         connector = aiohttp.TCPConnector()
         async with server.session(connector=connector) as session:
@@ -393,7 +393,7 @@ async def test_a_closed_connector_is_told_as_such(call: str) -> None:
 
 @pytest.mark.parametrize("call", CALLS)
 async def test_a_connector_that_closes_under_a_waiting_request_is_told_as_such(call: str) -> None:
-    """What waits for a connection when its connector is closed was not sent."""
+    """A request that waits for a connection when its connector is closed was not sent."""
     arrived = asyncio.Event()
 
     async def behave(heard: Heard, wire: Wire) -> None:
@@ -423,7 +423,7 @@ async def test_a_connector_that_closes_under_a_waiting_request_is_told_as_such(c
     [("read", SessionStateError), ("post", UnknownOutcomeError), ("put", UnknownOutcomeError)],
 )
 async def test_a_connector_that_closes_under_a_sent_request_leaves_doubt(call: str, kind: type[ShopError]) -> None:
-    """An edit that was on its way when the connector was closed may have been made; a read cannot be tried again."""
+    """A sent edit whose connector is closed is in doubt; a read cannot be tried again."""
     arrived = asyncio.Event()
 
     async def behave(heard: Heard, wire: Wire) -> None:
@@ -443,7 +443,7 @@ async def test_a_connector_that_closes_under_a_sent_request_leaves_doubt(call: s
 
 @pytest.mark.parametrize("call", CALLS)
 async def test_a_session_that_closes_while_a_borrowed_connector_connects_sends_nothing(call: str) -> None:
-    """What was still connecting when its session was closed is not sent, and its connection is not lost."""
+    """A request that is connecting when its session closes is not sent, and its connection is not lost."""
     problems: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: problems.append(context))
     arrived, go_on = asyncio.Event(), asyncio.Event()
@@ -479,7 +479,7 @@ async def test_a_session_that_closes_while_a_borrowed_connector_connects_sends_n
 @pytest.mark.parametrize("call", ["post", "put", "code", "any change"])
 @pytest.mark.parametrize("where", ["connecting", "sent"])
 async def test_a_cancelled_change_has_a_note_only_where_it_may_have_been_made(where: str, call: str) -> None:
-    """A change that was cancelled before it was written carries no word of doubt; one that was, does."""
+    """A change that is cancelled has a note of doubt if it was written, and none otherwise."""
     arrived = asyncio.Event()
 
     async def behave(heard: Heard, wire: Wire) -> None:
@@ -504,7 +504,7 @@ async def test_a_cancelled_change_has_a_note_only_where_it_may_have_been_made(wh
 
 @pytest.mark.parametrize("reference", [None, "r-1"])
 async def test_a_change_that_is_cancelled_in_a_queue_has_no_note(reference: str | None) -> None:
-    """A change that never had its turn carries no word of doubt."""
+    """A change that is cancelled before its turn has no note of doubt."""
     arrived = asyncio.Event()
 
     async def behave(heard: Heard, wire: Wire) -> None:
@@ -527,7 +527,7 @@ async def test_a_change_that_is_cancelled_in_a_queue_has_no_note(reference: str 
 
 
 def and_hang_up(heard: Heard, wire: Wire) -> None:
-    """Answer, and close without having said so."""
+    """Answer, and close without announcing it."""
     shop_or_edit(heard, wire)
     wire.writer.close()
 
@@ -535,7 +535,7 @@ def and_hang_up(heard: Heard, wire: Wire) -> None:
 @pytest.mark.parametrize("borrowed", [False, True], ids=["own connector", "borrowed"])
 @pytest.mark.parametrize("reference", [False, True], ids=["plain", "with a reference"])
 async def test_an_edit_takes_no_connection_that_is_about_to_die(reference: bool, borrowed: bool) -> None:
-    """A server that hangs up behind each answer, without a word, loses no edit."""
+    """No edit is lost to a server that hangs up after each answer without announcing it."""
 
     def behave(heard: Heard, wire: Wire) -> None:
         if "transactions" in heard.target:
@@ -557,7 +557,7 @@ async def test_an_edit_takes_no_connection_that_is_about_to_die(reference: bool,
 
 @pytest.mark.parametrize("call", CALLS)
 async def test_an_answer_that_nobody_asked_for_is_nobodys(call: str) -> None:
-    """An answer that lies on an idle connection is not taken for that of the next request."""
+    """A stray answer on an idle connection is not taken for the answer to the next request."""
 
     def behave(heard: Heard, wire: Wire) -> None:
         shop_or_edit(heard, wire)
@@ -577,7 +577,7 @@ async def test_an_answer_that_nobody_asked_for_is_nobodys(call: str) -> None:
 
 @pytest.mark.parametrize("borrowed", [False, True], ids=["own connector", "borrowed"])
 async def test_each_edit_has_a_connection_of_its_own_and_leaves_none(borrowed: bool) -> None:
-    """Edits share no connection, close theirs, and keep to the connector's limit; reads and codes share one."""
+    """Each edit has a connection of its own, within the connector's limit, and closes it; other calls share one."""
     connector = aiohttp.TCPConnector(limit=3) if borrowed else None
     async with raw_server(shop_or_edit) as server:
         async with server.session(connector=connector, max_in_flight=3) as session:
@@ -599,7 +599,7 @@ async def test_each_edit_has_a_connection_of_its_own_and_leaves_none(borrowed: b
 
 
 async def test_edits_by_a_tunnel_are_sent_once_each_on_a_tunnel_of_their_own() -> None:
-    """Behind a proxy too an edit leaves on a connection of its own, and its CONNECT is not taken for it."""
+    """Each edit through a proxy has a tunnel of its own, and its CONNECT does not count as sent."""
     async with (
         tls_server(shop_or_edit) as server,
         tunnel() as proxy,
@@ -622,7 +622,7 @@ async def test_edits_by_a_tunnel_are_sent_once_each_on_a_tunnel_of_their_own() -
 
 @pytest.mark.parametrize("call", ["post", "put"])
 async def test_a_lost_edit_by_a_tunnel_stays_in_doubt_and_is_sent_once(call: str) -> None:
-    """Once the edit itself was written, through a tunnel as well, a lost answer is no proof of anything."""
+    """An edit whose answer is lost behind a tunnel is in doubt, and is sent once."""
     async with tls_server(b"") as server, tunnel() as proxy, aiohttp.TCPConnector(ssl=client_tls()) as connector:
         session = AsyncSession(
             "key", shop_id=38, base_url=f"https://localhost:{server.port}/v1", proxy=proxy.url, connector=connector
@@ -660,7 +660,7 @@ DECODE_ERRORS: dict[str, tuple[bytes, str]] = {
 @pytest.mark.parametrize("call", ["read", "post"])
 @pytest.mark.parametrize("name", DECODE_ERRORS)
 async def test_an_answer_that_cannot_be_read_says_why(name: str, call: str) -> None:
-    """The reason is named in words of ours, and nothing of the answer is quoted."""
+    """An unreadable answer is explained in our words, and nothing of it is quoted."""
     data, words = DECODE_ERRORS[name]
     async with raw_server(close_after(data)) as server:
         async with server.session(retry=RetryPolicy(attempts=1)) as session:
@@ -672,7 +672,7 @@ async def test_an_answer_that_cannot_be_read_says_why(name: str, call: str) -> N
 
 @pytest.mark.parametrize("size", [9_000, 60_000])
 async def test_long_header_lines_are_read(size: int) -> None:
-    """Header lines of up to 64 KiB are read: a Content-Security-Policy may be that long."""
+    """Header lines of up to 64 KiB, as a Content-Security-Policy may be, are read."""
     long = answer(CUSTOMER, headers={"Content-Security-Policy": "x" * size})
     async with raw_server(long) as server, server.session() as session:
         assert 7 == (await get_customer(session, 7)).id
@@ -683,7 +683,7 @@ async def test_long_header_lines_are_read(size: int) -> None:
 
 
 async def test_no_text_of_aiohttps_stands_in_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Aiohttp writes the URL, an e-mail address in it, into an OSError; the message has the system's own words."""
+    """A message has the system's words for an OSError, not aiohttp's, which may quote a URL with an e-mail address."""
     address = "someone@example.com"
 
     async def fail(self: aiohttp.ClientRequest, _conn: object) -> None:
@@ -712,7 +712,7 @@ async def test_no_text_of_aiohttps_stands_in_a_message(monkeypatch: pytest.Monke
 async def test_a_failure_is_described_by_number_or_class(
     error: Exception, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever text an exception brings along stays out of ours."""
+    """No text of an exception stands in the message of its error."""
 
     async def fail(*_: object) -> None:
         raise error
@@ -729,7 +729,7 @@ async def test_a_failure_is_described_by_number_or_class(
 
 
 async def test_a_walk_survives_a_server_that_hangs_up_behind_each_page() -> None:
-    """Reads may ride on a connection that is about to die: they are asked for again."""
+    """A walk repeats its reads against a server that hangs up after each page."""
 
     def behave(heard: Heard, wire: Wire) -> None:
         page = heard.json["page"]

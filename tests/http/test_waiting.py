@@ -84,7 +84,7 @@ async def test_none_starts_once_a_429_was_read() -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def test_a_429_is_heard_before_its_body() -> None:
+async def test_a_429_blocks_before_its_body() -> None:
     """A 429 blocks its operation before its body is read."""
     told = asyncio.Event()
 
@@ -125,7 +125,7 @@ async def test_another_operation_goes_on() -> None:
 
 
 def blocked_for_good() -> tuple[OperationLimiter, list[float]]:
-    """Make a gate that is closed for 10 seconds that never pass, and the list of the waits at it."""
+    """An operation that is blocked for 10 seconds that never pass, and the list of the waits for it."""
     waits: list[float] = []
 
     async def sleep(seconds: float) -> None:
@@ -174,7 +174,7 @@ async def test_a_timer_that_rings_early_costs_nobody_the_turn() -> None:
 
 
 async def test_an_operation_is_remembered_while_it_is_blocked() -> None:
-    """A block stays known among thousands of operations, one that came while a request was under way included."""
+    """A block is remembered among thousands of operations, though it came while a request was under way."""
     clock = InstantClock()
     limiter = limiter_of(clock, RateLimit(1000, 1))
     await limiter.acquire("under way", Deadline(limiter._clock, 100), 100)
@@ -188,7 +188,7 @@ async def test_an_operation_is_remembered_while_it_is_blocked() -> None:
 
 
 async def test_a_waiter_sees_a_new_block_of_an_operation_that_was_forgotten() -> None:
-    """Who waits for an operation that is forgotten meanwhile, and blocked anew, waits for the new block too."""
+    """A task that waits for an operation waits for a new block too, though the operation was forgotten meanwhile."""
     clock = InstantClock(chance=0.0)
     limiter = limiter_of(clock, None)
 
@@ -205,7 +205,7 @@ async def test_a_waiter_sees_a_new_block_of_an_operation_that_was_forgotten() ->
     assert clock.time == 50
 
 
-async def test_a_gate_that_closes_while_the_rate_limit_is_waited_for_holds() -> None:
+async def test_a_block_that_comes_while_the_rate_limit_is_waited_for_holds() -> None:
     """A block that comes while a task waits for the rate limit holds that task."""
     clock = InstantClock()
     limiter = limiter_of(clock, RateLimit(1, 0.01))
@@ -251,7 +251,7 @@ async def test_what_the_server_said_is_not_forgotten_over_the_rate_limit() -> No
     assert len(server.heard) == 1
 
 
-async def test_a_change_that_was_lost_stays_in_doubt_at_the_gate() -> None:
+async def test_a_change_that_was_lost_stays_in_doubt_while_blocked() -> None:
     """A change that may have been made stays so when a block holds its next attempt."""
     async with raw_server(b"") as server, server.session() as session:
         limiter = core_of(session).runtime()._limiter
@@ -266,7 +266,7 @@ async def test_a_change_that_was_lost_stays_in_doubt_at_the_gate() -> None:
     assert caught.value.attempts == 1
 
 
-def test_a_gate_never_opens_earlier_than_it_was_told() -> None:
+def test_a_block_never_ends_earlier_than_it_was_told() -> None:
     """A later answer with a shorter wait does not shorten a block."""
     clock = InstantClock()
     operation = OperationLimiter(clock, clock.sleep)
@@ -277,7 +277,7 @@ def test_a_gate_never_opens_earlier_than_it_was_told() -> None:
     assert operation.blocked_for == 3600
 
 
-async def test_a_gate_that_moves_is_waited_for_again() -> None:
+async def test_a_block_that_is_prolonged_is_waited_for_again() -> None:
     """A task that wakes while a block was prolonged waits for the rest."""
     clock = InstantClock(chance=0.0)
     operation = OperationLimiter(clock, clock.sleep)
@@ -298,7 +298,7 @@ def later(seconds: float) -> str:
 
 
 @pytest.mark.parametrize(
-    ("first", "least", "most"),
+    ("first", "minimum", "maximum"),
     [
         (limited("12"), 12, 13.3),
         (limited("1.5"), 1.5, 1.7),
@@ -318,12 +318,12 @@ def later(seconds: float) -> str:
         (limited("90"), 90, 90.1),
     ],
 )
-async def test_the_servers_wait_is_kept_and_stretched_only_upwards(first: bytes, least: float, most: float) -> None:
+async def test_the_servers_wait_is_kept_and_only_stretched(first: bytes, minimum: float, maximum: float) -> None:
     """The server's wait is kept, and only lengthened."""
     clock = InstantClock()
     async with raw_server(first, answer(CUSTOMER)) as server, server.session(clock=clock) as session:
         await get_customer(session, 7)
-    assert least <= sum(clock.slept) <= most
+    assert minimum <= sum(clock.slept) <= maximum
 
 
 @pytest.mark.parametrize("after", ["91", "86400", "9" * 30])
@@ -467,7 +467,7 @@ async def test_no_more_are_in_flight_than_allowed() -> None:
 
 
 class Agenda:
-    """A clock that moves when told to, to the next moment for which somebody sleeps; its timers may ring early."""
+    """A clock that moves, when told to, to the next moment for which somebody sleeps; its timers may ring early."""
 
     def __init__(self, early: float) -> None:
         self.time = 0.0
@@ -485,7 +485,7 @@ class Agenda:
             self._wakes.remove(wake)
 
     async def pass_to(self, moment: float) -> None:
-        """Let time pass, and everybody have their turn who wakes meanwhile."""
+        """Let time pass, and let everybody run who wakes meanwhile."""
         while True:
             for _ in range(10):
                 await asyncio.sleep(0)
@@ -498,7 +498,7 @@ class Agenda:
 
 
 async def started(calls: list[tuple[float, float, int]], limit: RateLimit, early: float = 0.0) -> list[float]:
-    """When calls start that come after so many seconds each, have so many for all of it, and cancel one before."""
+    """The times at which calls start that come after so many seconds each, have so long, and may be cancelled."""
 
     async def one(deadline: float) -> None:
         began = agenda.time
@@ -524,7 +524,7 @@ async def started(calls: list[tuple[float, float, int]], limit: RateLimit, early
 
 
 async def test_the_sessions_own_rate_limit_spaces_requests() -> None:
-    """Requests leave as far apart as the session's rate limit says, the first at once, and a lull saves up no burst."""
+    """The session's own rate limit spaces requests evenly; the first leaves at once, and a lull saves up no burst."""
     calls = [(0.0, 99.0, 0)] * 4 + [(100.0, 99.0, 0)] + [(0.0, 99.0, 0)] * 2
     assert [0, 0.1, 0.2, 0.3, 100, 100.1, 100.2] == pytest.approx(await started(calls, RateLimit(10, 1)))
 
@@ -544,7 +544,7 @@ def test_no_more_start_than_the_rate_limit_allows(
 
 
 async def test_a_turn_behind_the_deadline_is_told_at_once() -> None:
-    """A call whose turn by the session's own rate limit comes too late fails without having waited, or been sent."""
+    """A call whose turn by the session's own rate limit comes after its deadline fails at once, unsent."""
     clock = InstantClock()
     async with raw_server(answer(CUSTOMER)) as server:
         session = server.session(rate_limit=RateLimit(1, 60), timeout=Timeout(deadline=90), clock=clock)
@@ -563,7 +563,7 @@ async def test_a_turn_behind_the_deadline_is_told_at_once() -> None:
 
 
 async def test_a_turn_that_is_cancelled_is_given_back() -> None:
-    """Whoever leaves the end of the queue for the session's own rate limit costs nobody a turn."""
+    """A call that is cancelled at the end of the session's own rate limit's queue gives its turn back."""
     clock = InstantClock()
     limiter = limiter_of(clock, RateLimit(1, 60))
     limiter._slots = asyncio.Semaphore(9)
@@ -594,7 +594,7 @@ async def half_a_body(_heard: Heard, wire: Wire) -> None:
 
 
 @pytest.mark.parametrize("call", [in_a_wait, in_a_walk, in_an_edit])
-@pytest.mark.parametrize("behaviour", [LIMITED, silence, half_a_body], ids=["gate", "answer", "body"])
+@pytest.mark.parametrize("behaviour", [LIMITED, silence, half_a_body], ids=["blocked", "answer", "body"])
 async def test_cancellation_is_honoured(call: Callable[[AsyncSession], Awaitable[Any]], behaviour: Any) -> None:
     """A cancelled task ends at once, and frees its slot."""
     async with raw_server(behaviour) as server, server.session(max_in_flight=1) as session:
