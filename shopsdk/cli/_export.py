@@ -192,7 +192,7 @@ def export(
             " column shop_id.",
         ),
     ],
-    form: Annotated[
+    format: Annotated[
         Literal["ndjson", "csv", "parquet"] | None,
         typer.Option("--format", help="The format; absent, from the ending."),
     ] = None,
@@ -241,7 +241,7 @@ def export(
     _check_sandbox(sandbox=sandbox, customers=sandbox_customers, file=shop_ids_file)
     shops = _shops(shop_ids, shop_ids_file)
     options: dict[str, Any] = {
-        "format": form,
+        "format": format,
         "columns": None if columns is None else [name.strip() for name in columns.split(",")],
         "bom": bom,
         "concurrency": concurrency,
@@ -266,7 +266,7 @@ def export(
     # A list in a file gives the same kind of file and summary, however many shops it names today.
     many = len(shops) > 1 or (shop_ids_file is not None and out != STDOUT)
     run = Run(out=out, shops=shops, quiet=quiet, json_summary=json_summary, debug=debug, options=options | files)
-    reach = Runner(
+    runner = Runner(
         shop_id=shops[0] if shops else None,
         sandbox=sandbox,
         sandbox_customers=sandbox_customers,
@@ -276,9 +276,9 @@ def export(
     )
     with exit_with_code(debug=debug):
         if many:
-            run.tell_many(reach.run(run.many(shops_at_once)))
+            run.tell_many(runner.run(run.many(shops_at_once)))
         else:
-            run.tell_one(reach.run(run.one))
+            run.tell_one(runner.run(run.one))
 
 
 def _check_sandbox(*, sandbox: bool, customers: int | None, file: Path | None) -> None:

@@ -66,10 +66,8 @@ def rate_limit_of(text: str | None) -> RateLimit | None:
     try:
         return RateLimit(int(most), float(seconds or 1))
     except ValueError:
-        wrong = True
-    if wrong:
-        raise typer.BadParameter("it must be requests per seconds, such as 60/60 or 5", param_hint="--rate-limit")
-    return None
+        why = "it must be requests per seconds, such as 60/60 or 5"
+        raise typer.BadParameter(why, param_hint="--rate-limit") from None
 
 
 class Group(TyperGroup):

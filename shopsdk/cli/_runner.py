@@ -30,6 +30,17 @@ FAILED, USAGE, REFUSED, UNKNOWN, NO_READER = 1, 2, 3, 4, 141
 T = TypeVar("T")
 Work = Callable[[AsyncSession, int], Coroutine[Any, Any, T]]
 
+# How the library begins to refuse an argument: "amount must be ...", "bom is for ...", "columns: ...".
+_ARGUMENT = re.compile(r"(?P<name>[a-z_]+)(?:: (?P<why>.+)| (?P<what>(?:must|is) .+))", re.DOTALL)
+_OPTIONS = {
+    "amount": "AMOUNT",
+    "affiliate_code": "CODE",
+    "api_key": "SHOPSDK_API_KEY",
+    "base_url": "SHOPSDK_BASE_URL",
+}
+"""The arguments that are no options of the same name."""
+_WORDS = (("if_exists='replace'", "--force"), ("resume=True", "--resume"))
+
 
 class Quit(Exception):  # noqa: N818 - not an error: the word has been said already
     """End with this exit code; everything that was to be said has been said."""
@@ -40,11 +51,11 @@ class Quit(Exception):  # noqa: N818 - not an error: the word has been said alre
 
 
 class WrongCommandError(typer.BadParameter):
-    """The command makes no sense as a whole: there is no one value to be called invalid."""
+    """A wrong command: a value of it with ``param_hint``, else all of it."""
 
     def format_message(self) -> str:
-        """Say just what is wrong."""
-        return one_line(self.message)
+        """Say what is wrong, on one line of a terminal."""
+        return one_line(super().format_message() if self.param_hint else self.message)
 
 
 class Change(Protocol):
@@ -76,7 +87,6 @@ class Runner:
     list_params: Literal["both", "body", "query"] = "both"
     rate_limit: RateLimit | None = None
     max_in_flight: int = 16
-    needs_shop: bool = True
 
     def run(self, work: Work[T]) -> T:
         """Open a session, and do the work with it and the shop's id.
@@ -84,10 +94,14 @@ class Runner:
         Print data after it, not in it: while a write waits for a reader, a signal can end it only there.
         """
         if not self.sandbox:
+            key = os.environ.get("SHOPSDK_API_KEY")
+            if key is None or not key.strip():
+                state = "missing" if key is None else "empty"
+                raise ValueError(f"SHOPSDK_API_KEY is {state}: set it to the key of your account, or try --sandbox")
             session = AsyncSession(shop_id=self.shop_id, **self._settings())
-            if self.needs_shop and session.shop_id is None:
+            if session.shop_id is None:
                 raise ValueError("which shop? Give --shop-id, or set SHOPSDK_SHOP_ID")
-            return signals.run(_with(session, session.shop_id or 0, work))
+            return signals.run(_with(session, session.shop_id, work))
         if self.shop_id is not None:
             raise ValueError("--shop-id is for real shops: the sandbox has one of its own")
         from shopsdk.sandbox import Sandbox  # noqa: PLC0415 - a server that only this needs
@@ -185,6 +199,7 @@ def exit_with_code(*, debug: bool) -> Generator[None]:
 
     Raises:
         SystemExit: something went wrong.
+        WrongCommandError: the library refused an argument.
     """
     code = 0
     try:
@@ -202,6 +217,9 @@ def exit_with_code(*, debug: bool) -> Generator[None]:
     except (ShopError, OSError, ValueError, TypeError) as error:
         if debug:
             traceback.print_exc()
+        elif isinstance(error, ValueError | TypeError) and (found := _ARGUMENT.match(str(error))):
+            option = _OPTIONS.get(found["name"], f"--{found['name'].replace('_', '-')}")
+            raise WrongCommandError(found["why"] or f"it {found['what']}", param_hint=option) from None
         else:
             say(f"shopsdk: {format_error(error)}")
         for note in getattr(error, "__notes__", ()):
@@ -224,11 +242,11 @@ def exit_code(error: BaseException) -> int:
 def format_error(error: BaseException) -> str:
     """Say in one sentence what went wrong."""
     if isinstance(error, OSError) and error.strerror:
-        why = in_command_words(error.strerror)
+        why = _with_options(error.strerror)
         return f"{error.filename}: {why}" if error.filename else why
     page = getattr(error, "page", None)
     # What the shop says is left as it is, whatever words it has in it.
-    said = str(error) if isinstance(error, ResponseError) else in_command_words(str(error))
+    said = str(error) if isinstance(error, ResponseError) else _with_options(str(error))
     said = said or type(error).__name__
     if isinstance(error, AuthenticationError):
         said = f"{said.removesuffix('.')}; is SHOPSDK_API_KEY the key of this shop?"
@@ -246,32 +264,11 @@ def usage(message: str) -> NoReturn:
     raise WrongCommandError(message)
 
 
-_WORDS = (
-    ("if_exists='replace'", "--force"),
-    ("resume=True", "--resume"),
-    ("give format=", "give --format"),
-    ("give it open to stream into it", "to write to a stream, the name is -"),
-    ("bom is for", "--bom is for"),
-    ("columns must", "--columns must"),
-    ("columns: ", "--columns: "),
-    ("amount must", "AMOUNT must"),
-    ("description must", "--description must"),
-    ("reference must", "--reference must"),
-    ("affiliate_code must not be empty: None clears it", "CODE must not be empty: --clear takes the code away"),
-    ("affiliate_code must be at most", "CODE must be at most"),
-    ("base_url must", "SHOPSDK_BASE_URL must"),
-    ("api_key must", "SHOPSDK_API_KEY must"),
-    ("api_key is", "SHOPSDK_API_KEY is"),
-    ("give api_key= or set SHOPSDK_API_KEY", "set it to the key of your account, or try --sandbox"),
-)
-_FILTER = re.compile(r"^[a-z_]+(?= must not be empty: the server )")
-
-
-def in_command_words(text: str) -> str:
-    """Name options where the library names arguments."""
+def _with_options(text: str) -> str:
+    """Name options where the library names arguments and their values."""
     for argument, option in _WORDS:
         text = text.replace(argument, option)
-    return _FILTER.sub(lambda found: f"--{found[0].replace('_', '-')}", text)
+    return text
 
 
 def shell_line(*words: str) -> str:

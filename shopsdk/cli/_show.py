@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import cast
 
 from rich import box
 from rich.table import Table
@@ -65,11 +65,11 @@ def show_record(record: object) -> None:
     _print(table)
 
 
-def cell(value: Any) -> Text:
+def cell(value: object) -> Text:
     """Make text that carries neither markup nor characters that are not printable, each in one column's room."""
     if isinstance(value, dict):
-        value = " ".join(str(part) for part in value.values())  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-    text = "" if value is None else str(value)  # pyright: ignore[reportUnknownArgumentType]
+        value = " ".join(map(str, cast("dict[str, object]", value).values()))
+    text = "" if value is None else str(value)
     return Text("".join(c if printable(c) == c else "\N{REPLACEMENT CHARACTER}" for c in text))
 
 

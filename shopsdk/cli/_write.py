@@ -188,22 +188,18 @@ def balance(
         shop_id=shop_id,
         as_json=as_json,
     )
-    reach = Runner(shop_id=shop_id, sandbox=sandbox)
+    runner = Runner(shop_id=shop_id, sandbox=sandbox)
     with exit_with_code(debug=debug):
         if asks:
-            ask(reach.run(change.question))
-        reach.change(change)
+            ask(runner.run(change.question))
+        runner.change(change)
 
 
 def _check_amount(amount: str) -> None:
-    """A number that is none is a mistake in the command; its bounds are the library's to check."""
+    """Refuse what is no number; the library checks the bounds."""
     try:
         Decimal(amount)
     except ArithmeticError:
-        wrong = True
-    else:
-        wrong = False
-    if wrong:
         usage(f"AMOUNT must be a plain number such as 12.50 or -5, not {amount!r}")
 
 
@@ -255,6 +251,8 @@ def affiliate(
     """Set a customer's affiliate code, or clear it."""
     if (code is None) != clear:
         usage("give either a CODE or --clear" + (", not both" if clear else ""))
+    if code is not None and not code.strip():
+        usage("CODE must not be empty: --clear clears it")
     change = _CodeChange(customer_id=customer_id, code=code, shop_id=shop_id, as_json=as_json)
     with exit_with_code(debug=debug):
         Runner(shop_id=shop_id, sandbox=sandbox).change(change)

@@ -73,7 +73,7 @@ def reopen(path: Path) -> io.FileIO:
     return file
 
 
-def open_locked(path: Path, *, anew: bool = False) -> io.FileIO:
+def open_locked(path: Path, *, anew: bool) -> io.FileIO:
     """Open a file, created where there is none, that no other export can open so until it is closed by ``release``.
 
     Args:

@@ -11,12 +11,12 @@ from shopsdk import AsyncSession, CustomerFilters, OrderColumn, OrderDirection
 from shopsdk.export._checkpoint import Position, write_all
 from shopsdk.export._disk import state_of
 from shopsdk.export._file import Job, assemble, write_pages, write_part
-from shopsdk.export._part import IfExists, check_target, put_in_place, remove_leftovers
+from shopsdk.export._part import IfExists, check_if_exists, check_target, put_in_place, remove_leftovers
 from shopsdk.export._plan import Layout, Query, make_layout, target_of
 from shopsdk.export._report import Counters, Report, counting
 from shopsdk.export._rows import Format, customer_rows, plain_value
 from shopsdk.export._summary import CustomerSink, ExportSummary, OnProgress
-from shopsdk.export._worker import Worker, finished
+from shopsdk.export._worker import Worker
 
 Destination = str | os.PathLike[str] | BinaryIO | CustomerSink
 """Where an export can go."""
@@ -143,9 +143,7 @@ async def to_file(
     keep_checkpoint: bool = False,
 ) -> ExportSummary:
     """Export into a file of its own; with ``keep_checkpoint``, the checkpoint stays, to tell that it is finished."""
-    if_exists = plain_value(if_exists)
-    if if_exists not in ("refuse", "same", "replace"):  # pyright: ignore[reportUnnecessaryContains]
-        raise ValueError(f"if_exists must be 'refuse', 'same' or 'replace', not {if_exists!r}")
+    if_exists = check_if_exists(if_exists)
     target = target_of(destination, query.shop_id)
     encoder = await worker.run(layout.encoder, query.shop_id)  # may import pyarrow, which takes its time
     parameters = query.parameters() | layout.parameters()
@@ -167,10 +165,9 @@ async def to_file(
             opened.callback(part.close)  # until then no other export can begin it anew
             report.tell("assembling")
             file = await worker.run(assemble, [part], target, layout, None, opened)
-            put = worker.start(
+            size = await worker.run(
                 put_in_place, file, target, part, if_exists=if_exists, taken=taken, keep_checkpoint=keep_checkpoint
             )
-            size = await finished(put)
     else:  # by an earlier run, which did not live to clear up
         report.begin(done)
         size = target.stat().st_size

@@ -9,12 +9,13 @@ import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import attrs
 
 from shopsdk.export._checkpoint import Journal, Position, write_all
 from shopsdk.export._disk import create, holds_same, open_locked, path_of, place, remove, reopen, state_of, sync_folder
+from shopsdk.export._rows import plain_value
 from shopsdk.export._summary import CheckpointError
 
 IfExists = Literal["refuse", "same", "replace"]
@@ -24,6 +25,19 @@ _SYNC_SECONDS = 2.0
 """How much work a power loss may cost; a killed process loses one page at most."""
 _MAX_SHOWN = 200
 """Characters of a value, and 10 names, that a message shows of a checkpoint."""
+
+
+def check_if_exists(value: object) -> IfExists:
+    """Check ``if_exists``.
+
+    Raises:
+        ValueError: it is none of its values.
+    """
+    choices: tuple[IfExists, ...] = get_args(IfExists)
+    for known in choices:
+        if value == known:
+            return known
+    raise ValueError(f"if_exists must be 'refuse', 'same' or 'replace', not {plain_value(value)!r}")
 
 
 def part_path(target: Path) -> Path:
@@ -238,7 +252,7 @@ def check_target(target: Path, parameters: dict[str, object], *, resume: bool, i
     if there is not None and stat.S_ISDIR(there.st_mode):
         raise IsADirectoryError(errno.EISDIR, "it is a folder", str(target))
     if there is not None and not stat.S_ISREG(there.st_mode):
-        raise FileExistsError(errno.EEXIST, "it is no regular file; give it open to stream into it", str(target))
+        raise FileExistsError(errno.EEXIST, "it is no regular file; it can only be written as a stream", str(target))
     # What is to be begun anew is not read: it may be damaged, or not ours.
     earlier = _earlier(target) if resume or if_exists != "replace" else None
     if resume and earlier is not None:

@@ -128,7 +128,7 @@ def make_layout(
     if format is None:
         raise ValueError(
             f"cannot tell the format from the name {os.path.basename(name or '')!r}: it should end in .ndjson, .csv or"
-            " .parquet (the first two also with .gz or .zst behind); or give format="
+            " .parquet (the first two also with .gz or .zst behind); or give the format"
         )
     if format not in FORMATS:
         raise ValueError(f"format must be one of {', '.join(FORMATS)}, not {format!r}")

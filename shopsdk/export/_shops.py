@@ -17,6 +17,7 @@ from shopsdk.export._file import Job, assemble, write_part
 from shopsdk.export._part import (
     IfExists,
     PartFile,
+    check_if_exists,
     check_target,
     checkpoint_path,
     open_finished,
@@ -27,7 +28,7 @@ from shopsdk.export._plan import Layout, Query, make_layout, target_of
 from shopsdk.export._report import Report, counting
 from shopsdk.export._rows import Format, plain_value
 from shopsdk.export._summary import ExportSummary, OnProgress
-from shopsdk.export._worker import Worker, finished
+from shopsdk.export._worker import Worker
 
 R = TypeVar("R")
 
@@ -137,7 +138,7 @@ async def export_shops(
         name=name,
         layout=layout,
         resume=resume,
-        if_exists=plain_value(if_exists),
+        if_exists=check_if_exists(if_exists),
         on_progress=on_progress,
         at_once=shops_at_once,
     )
@@ -207,8 +208,7 @@ async def _one_file(queries: Mapping[int, Query], many: _Many) -> ShopsSummary:
     with Worker() as worker, ExitStack() as opened:
         parts = _finished_parts(queries, pieces, many)
         file = await worker.run(_assemble_one, parts, target, many, prefix, opened)
-        put = worker.start(put_in_place, file, target, if_exists=many.if_exists, taken=taken)
-        size = await finished(put)
+        size = await worker.run(put_in_place, file, target, if_exists=many.if_exists, taken=taken)
         for piece in pieces.values():
             await worker.run(remove_leftovers, piece)
     return ShopsSummary(path=target, bytes=size, shops=made, failed={})
