@@ -6,8 +6,8 @@ One line in the ``conftest.py`` at the root of the tests switches them on:
 pytest_plugins = ["shopsdk.testing"]
 ```
 
-There is no entry point, so nobody pays for them who does not ask. They need pytest alone. Asynchronous tests need a
-plugin that runs them: pytest-asyncio, at any loop scope, or anyio's. A test then reads:
+There is no entry point: suites without that line load none of this. The fixtures need pytest alone. Asynchronous tests
+need a plugin that runs them: pytest-asyncio, at any loop scope, or anyio's. A test then reads:
 
 ```python
 import pytest
@@ -24,10 +24,9 @@ async def test_a_lost_answer_is_looked_up(shop_sandbox, shop_session):
     assert [edit.transaction] == shop_sandbox.transactions(number)
 ```
 
-``shop_sandbox`` is a shop of the test's own, a real HTTP server on loopback. ``shop_session`` talks to it by the time
-of ``shop_clock``, where no wait between attempts takes any time, nor one for a session's own ``rate_limit``. What does
-not go by that clock stays real: the fault ``slow``, the sandbox's own ``rate_limit`` and ``latency``, and a session's
-request timeouts.
+``shop_sandbox`` is a shop of the test's own, a real HTTP server on loopback. ``shop_session`` is a session on it, on
+the clock ``shop_clock``: waits between attempts, and for the session's ``rate_limit``, take no time. The fault ``slow``,
+the sandbox's own ``rate_limit`` and ``latency``, and the session's timeouts of requests stay real.
 """
 
 import asyncio
@@ -45,16 +44,15 @@ if TYPE_CHECKING:
 __all__ = ["InstantClock", "pytest_configure", "shop_clock", "shop_sandbox", "shop_session"]
 
 _MARKER = """\
-shop(customers=0, seed=0, faults=(), ...): what the fixture shop_sandbox is made of; the arguments of \
-shopsdk.sandbox.Sandbox. A marker on the test goes before one on its class or module, argument by argument."""
+shop(customers=0, seed=0, faults=(), ...): the arguments of shopsdk.sandbox.Sandbox for the fixture shop_sandbox. \
+A marker on the test overrides one on its class or module, argument by argument."""
 
 
 @attrs.define(init=False, eq=False, repr=False)
 class InstantClock(Clock):
-    """A clock on which nobody waits: who sleeps wakes at once, and finds the time passed. Give it to an AsyncSession.
+    """A clock whose sleeps end at once and move its time. Give it to an AsyncSession.
 
-    Sleepers wake in the order of their times, so tasks that wait side by side do so as they would in earnest. For one
-    event loop at a time.
+    Tasks that sleep side by side wake in the order of their times, as on a real clock. For one event loop at a time.
 
     ```python
     from shopsdk.sandbox import Sandbox
@@ -68,17 +66,17 @@ class InstantClock(Clock):
     ```
 
     Args:
-        chance: what ``chance`` is at first.
+        chance: the first value of ``chance``.
     """
 
     slept: list[float] = attrs.field(init=False)
-    """What was slept, in seconds, in the order in which it began: each backoff and each Retry-After; may be cleared."""
+    """The sleeps so far, in seconds, in order: each backoff and each Retry-After; may be cleared."""
     time: float = attrs.field(init=False)
-    """Seconds that have passed; moves by itself when somebody sleeps, and may be set forward."""
+    """Seconds that have passed; each sleep moves it, and it may be set forward."""
     chance: float = attrs.field(init=False)
-    """What stands for every random number, from 0 up to, but not including, 1.
+    """The value of every random number, from 0 up to, but not including, 1.
 
-    A backoff is this share of its longest; a wait that the server asked for is stretched by a tenth of this share.
+    A backoff is this share of its longest; a Retry-After is lengthened by a tenth of this share.
     """
     _wakes: list[float] = attrs.field(init=False)
 
@@ -107,26 +105,26 @@ class InstantClock(Clock):
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Tell pytest of the marker ``shop``; pytest itself calls this.
+    """Register the marker ``shop``; pytest calls this.
 
     Args:
-        config: pytest's own.
+        config: pytest's configuration.
     """
     config.addinivalue_line("markers", _MARKER)
 
 
 @pytest.fixture
 def shop_clock() -> InstantClock:
-    """The time of ``shop_session``, for one test: ``slept`` tells what a real clock would have waited."""
+    """The clock of ``shop_session``, for one test; ``slept`` has the waits that a real clock would have made."""
     return InstantClock()
 
 
 @pytest.fixture
 def shop_sandbox(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> "Generator[Sandbox, None, None]":
-    """A running ``shopsdk.sandbox.Sandbox`` for one test, empty unless ``@pytest.mark.shop(customers=50)`` says more.
+    """A running ``shopsdk.sandbox.Sandbox`` for one test; empty by default, see ``@pytest.mark.shop(customers=50)``.
 
     ``shop_sandbox.fail_next("drop_after", method="POST")`` lets a request fail. While the test runs, the environment
-    names this shop, so that ``AsyncSession()`` in the code under test leads here, and never to a real one.
+    variables name this shop, so that ``AsyncSession()`` in the code under test uses it, and never a real shop.
     """
     from shopsdk.sandbox import Sandbox  # noqa: PLC0415 - a server that only this needs
 
@@ -144,14 +142,14 @@ def shop_sandbox(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 
 @pytest.fixture
 def shop_session(shop_sandbox: "Sandbox", shop_clock: InstantClock) -> Generator[AsyncSession, None, None]:
-    """An ``AsyncSession`` on ``shop_sandbox``, by the time of ``shop_clock``; closed at the end of the test.
+    """An ``AsyncSession`` on ``shop_sandbox`` with the clock ``shop_clock``; closed at the end of the test.
 
-    It is handed out unopened and opens in the event loop that uses it first, whichever plugin runs that loop.
+    It opens in the event loop that uses it first, whichever plugin runs that loop.
     """
     loops: set[asyncio.AbstractEventLoop] = set()
     session = shop_sandbox.session(clock=shop_clock)
     with session.subscribe(lambda _: loops.add(asyncio.get_running_loop())):
         yield session
     for loop in loops:
-        if not loop.is_closed() and not loop.is_running():  # what used a closed loop, the session let go by itself
+        if not loop.is_closed() and not loop.is_running():  # of a closed loop, the session has let go already
             loop.run_until_complete(session.close())

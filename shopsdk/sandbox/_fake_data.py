@@ -1,4 +1,4 @@
-"""Customers that look like customers: made from a seed, the same ones every time, at addresses nobody owns."""
+"""Made-up customers: the same for the same seed, at addresses that nobody owns."""
 
 import random
 from collections.abc import Iterator, Sequence
@@ -27,43 +27,43 @@ _LAST_NAMES = (
 _DOMAINS = ("example.com", "example.net", "example.org")
 _EPOCH = int(datetime(2025, 7, 27, 18, 4, 28, tzinfo=UTC).timestamp())
 _TWO_YEARS = 2 * 365 * 86_400
-_AFFILIATES_REMEMBERED = 500
+_MAX_REFERRERS = 500
 
 T = TypeVar("T")
 
 
 def fake_customers(count: int, seed: int) -> Iterator[Customer]:
-    """The customers of a made-up shop, by rising id, with the gaps that a few years of deletions leave."""
+    """Make the customers of a shop, by rising id, with gaps as deletions leave them."""
     rng = random.Random(seed)  # noqa: S311 - no secret
     affiliates: list[AffiliateReferrer] = []
     customer_id = FIRST_ID
     for _ in range(count):
-        customer = person(customer_id, rng, affiliates)
+        customer = _make_customer(customer_id, rng, affiliates)
         yield customer
-        if customer.affiliate_code is not None and len(affiliates) < _AFFILIATES_REMEMBERED:
+        if customer.affiliate_code is not None and len(affiliates) < _MAX_REFERRERS:
             affiliates.append(AffiliateReferrer(id=customer.id, email=customer.email))
         customer_id += 1 if rng.random() < 0.9 else 2 + int(rng.random() * 4)
 
 
 def fake_customer(customer_id: int, seed: int) -> Customer:
-    """One customer who comes later; the same for the same id and seed."""
-    return person(customer_id, random.Random(f"{seed}/{customer_id}"))  # noqa: S311 - no secret
+    """Make one more customer; the same for the same id and seed."""
+    return _make_customer(customer_id, random.Random(f"{seed}/{customer_id}"))  # noqa: S311 - no secret
 
 
 def check_count(count: int) -> int:
-    """Check how many customers are to be made up, and give it back."""
+    """Check and return the number of customers to make up."""
     if isinstance(count, bool) or count < 0:
         raise ValueError(f"customers must be 0 or more, not {count!r}")
     return plain_value(count)
 
 
-def person(customer_id: int, rng: random.Random, affiliates: Sequence[AffiliateReferrer] = ()) -> Customer:
-    """One customer; the id in the address keeps it unique."""
+def _make_customer(customer_id: int, rng: random.Random, affiliates: Sequence[AffiliateReferrer] = ()) -> Customer:
+    """Make a customer; the id in the address keeps the address unique."""
     chance = rng.random
-    first, last = _pick(rng, _FIRST_NAMES), _pick(rng, _LAST_NAMES)
+    first, last = _choose(rng, _FIRST_NAMES), _choose(rng, _LAST_NAMES)
     orders = 0 if chance() < 0.15 else 1 + int(chance() ** 3 * 40)
     on_discord = chance() < 0.35
-    referrer = _pick(rng, affiliates) if affiliates and chance() < 0.12 else None
+    referrer = _choose(rng, affiliates) if affiliates and chance() < 0.12 else None
     return Customer(
         id=customer_id,
         email=_email(rng, first.lower(), last.lower(), customer_id),
@@ -81,13 +81,13 @@ def person(customer_id: int, rng: random.Random, affiliates: Sequence[AffiliateR
 
 
 def _email(rng: random.Random, first: str, last: str, number: int) -> str:
-    local = _pick(rng, (f"{first}.{last}", f"{first}", f"{first[0]}{last}", f"{last}.{first}", f"{first}_{last}"))
-    return f"{local}{number}@{_pick(rng, _DOMAINS)}"
+    local = _choose(rng, (f"{first}.{last}", f"{first}", f"{first[0]}{last}", f"{last}.{first}", f"{first}_{last}"))
+    return f"{local}{number}@{_choose(rng, _DOMAINS)}"
 
 
-def _moment(back: float) -> datetime:
-    return datetime.fromtimestamp(_EPOCH - int(back * _TWO_YEARS), UTC)
+def _moment(share: float) -> datetime:
+    return datetime.fromtimestamp(_EPOCH - int(share * _TWO_YEARS), UTC)
 
 
-def _pick(rng: random.Random, among: Sequence[T]) -> T:
+def _choose(rng: random.Random, among: Sequence[T]) -> T:
     return among[int(rng.random() * len(among))]

@@ -52,7 +52,7 @@ class Fault:
     """
 
     kind: FaultKind = attrs.field(validator=_known)
-    """What happens.
+    """The kind of misbehaviour.
 
     - ``drop_before``: the connection is closed, and nothing was done.
     - ``drop_after``: the request is carried out, and the connection closed without an answer.
@@ -103,24 +103,24 @@ class Fault:
 
 
 class FaultPlan:
-    """Every fault with its count. Faults may be added from any thread while the shop runs."""
+    """All faults, each with its count of requests. Faults may be added from any thread while the shop runs."""
 
     def __init__(self, faults: Iterable[Fault]) -> None:
         self._lock = threading.Lock()
-        self._standing = [_Counted(fault) for fault in faults]
+        self._faults = [_Counted(fault) for fault in faults]
         self._queued: list[_Counted] = []
 
     def fail_next(self, kind: FaultKind, times: int, **where: Unpack[FaultFields]) -> None:
-        """Hit the next ``times`` requests; what was queued first hits first, and before all standing faults."""
+        """Queue a fault for the next ``times`` requests; queued faults hit first, in their order."""
         counted = _Counted(Fault(kind, first=times, **where))
         with self._lock:
             self._queued.append(counted)
 
     def next(self, method: str, path: str) -> Fault | None:
-        """The fault that hits this request, if any."""
+        """Find the fault that hits this request, and count the request."""
         with self._lock:
-            hit = next((c for c in (*self._queued, *self._standing) if c.hits(method, path)), None)
-            self._queued = [c for c in self._queued if not c.spent]
+            hit = next((c for c in (*self._queued, *self._faults) if c.hits(method, path)), None)
+            self._queued = [c for c in self._queued if not c.exhausted]
             return None if hit is None else hit.fault
 
 
@@ -130,11 +130,11 @@ class _Counted:
     seen: int = 0
 
     @property
-    def spent(self) -> bool:
+    def exhausted(self) -> bool:
         return self.fault.first is not None and self.seen >= self.fault.first
 
     def hits(self, method: str, path: str) -> bool:
-        if self.spent or not self.fault.could_hit(method, path):
+        if self.exhausted or not self.fault.could_hit(method, path):
             return False
         self.seen += 1
         return self.fault.first is not None or self.seen % (self.fault.every or 1) == 0

@@ -1,4 +1,4 @@
-"""The names of this machine, by which alone a sandbox is reached."""
+"""The names of this machine; a sandbox answers to no others."""
 
 import re
 from ipaddress import ip_address
@@ -18,14 +18,15 @@ def check_host(host: str) -> None:
 
 
 def is_own_host(authority: str) -> bool:
-    """Does a request's Host name this machine?
+    """Whether a request's ``Host`` names this machine.
 
-    Any port will do: a proxy or a tunnel on this machine has another, and passes it on.
+    Any port is taken: a proxy or a tunnel on this machine has another one, and passes it on.
     """
     match = _AUTHORITY.fullmatch(authority)
     return match is not None and _is_loopback((match[1] or match[2]).lower())
 
 
+# The library's own check of a base URL is private, and the sandbox uses public names alone.
 def _is_loopback(host: str) -> bool:
     if host == "localhost":
         return True

@@ -12,7 +12,7 @@ V = TypeVar("V")
 
 
 def plain_value(value: V) -> V:
-    """Reduce a subclass of str or int, such as an Enum, to its plain value: it may print as anything."""
+    """Reduce a subclass of str or int, such as an Enum, to its plain value; a subclass may print as anything."""
     reduced: object = value
     if isinstance(value, str):
         reduced = str.__str__(value)
@@ -21,13 +21,13 @@ def plain_value(value: V) -> V:
     return cast("V", reduced)
 
 
-def without_surrogates(text: str) -> str:
-    """Replace the lone surrogates that stand for bytes which are not UTF-8: no database and no answer takes them."""
+def replace_surrogates(text: str) -> str:
+    """Replace the lone surrogates that stand for bytes which are not UTF-8; SQLite and JSON take none."""
     return text.encode(errors="replace").decode()
 
 
 @attrs.frozen
-class Call:
+class Request:
     """One request, read whole."""
 
     method: str
@@ -56,8 +56,8 @@ class Call:
 
 
 @attrs.frozen
-class Answer:
-    """One answer, ready to be sent."""
+class Response:
+    """One answer, ready to send."""
 
     status: int
     body: bytes
@@ -66,7 +66,7 @@ class Answer:
 
 
 class HTTPError(Exception):
-    """Raised by a handler to answer with an error."""
+    """An error for an answer; handlers raise it."""
 
     def __init__(
         self,
@@ -83,34 +83,34 @@ class HTTPError(Exception):
         self.errors = errors
         self.headers: Mapping[str, str] = {} if headers is None else headers
         self.redirect = redirect
-        """Where a caller that did not put JSON first is sent instead."""
+        """The URL that a caller is sent to who did not put JSON first."""
 
 
-def json_answer(document: object, status: int = 200) -> Answer:
-    """An answer with a JSON body."""
-    return Answer(status, json.dumps(document).encode())
+def json_response(document: object, status: int = 200) -> Response:
+    """Make an answer with a JSON body."""
+    return Response(status, json.dumps(document).encode())
 
 
-def error_answer(call: Call, refusal: HTTPError) -> Answer:
-    """The answer to a refused call: JSON, or what a browser would get."""
-    if call.wants_json():
-        document: dict[str, object] = {"message": refusal.message}
-        if refusal.errors is not None:
-            document["errors"] = refusal.errors
-        return attrs.evolve(json_answer(document, refusal.status), headers=refusal.headers)
-    if refusal.redirect is not None:
-        page = _page(f"Redirecting to {refusal.redirect}")
-        return Answer(302, page, "text/html", {"Location": refusal.redirect, **refusal.headers})
-    return Answer(refusal.status, _page(f"{refusal.status} {refusal.message}"), "text/html", refusal.headers)
+def error_response(request: Request, error: HTTPError) -> Response:
+    """Make the answer of an error: JSON, or a page or redirect for a browser."""
+    if request.wants_json():
+        document: dict[str, object] = {"message": error.message}
+        if error.errors is not None:
+            document["errors"] = error.errors
+        return attrs.evolve(json_response(document, error.status), headers=error.headers)
+    if error.redirect is not None:
+        page = _html_page(f"Redirecting to {error.redirect}")
+        return Response(302, page, "text/html", {"Location": error.redirect, **error.headers})
+    return Response(error.status, _html_page(f"{error.status} {error.message}"), "text/html", error.headers)
 
 
-def bad_gateway() -> Answer:
-    """What a CDN shows when the shop behind it does not answer."""
-    page = _page("502 Bad Gateway", "<center><h1>502 Bad Gateway</h1></center><hr><center>cloudflare</center>")
-    return Answer(502, page, "text/html", {"Server": "cloudflare", "CF-Ray": "8f5a1c0d2b3e4a69-SBX"})
+def bad_gateway() -> Response:
+    """Make the page that a CDN shows if the shop behind it does not answer."""
+    page = _html_page("502 Bad Gateway", "<center><h1>502 Bad Gateway</h1></center><hr><center>cloudflare</center>")
+    return Response(502, page, "text/html", {"Server": "cloudflare", "CF-Ray": "8f5a1c0d2b3e4a69-SBX"})
 
 
-def _page(title: str, body: str = "") -> bytes:
+def _html_page(title: str, body: str = "") -> bytes:
     title = html.escape(title.strip())
     return f"<!DOCTYPE html>\n<html><head><title>{title}</title></head><body>{body or title}</body></html>\n".encode()
 
@@ -133,35 +133,35 @@ def _quality(text: str) -> float:
         return 0.0
 
 
-EDGES = (
+TRIMMED = (
     "\t\n\x0b\x0c\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
     "\u2028\u2029\u202f\u205f\u3000\ufeff"
 )
-"""What strings are trimmed of: white space, and the byte order mark."""
+"""The characters that Laravel trims strings of: white space, and the byte order mark."""
 
 
 def read_json(body: bytes) -> object:
-    """The body as JSON with exact numbers; None where it is not JSON, which Laravel treats as no body at all."""
+    """Read a body as JSON with exact numbers; None where it is no JSON, which Laravel treats as no body."""
     try:
-        return json.loads(body.decode(), parse_float=_exact, parse_constant=_refuse)
+        return json.loads(body.decode(), parse_float=_parse_decimal, parse_constant=_reject_constant)
     except (ValueError, RecursionError):
         return None
 
 
-def parameters(call: Call) -> dict[str, object]:
-    """All parameters of a call: those of its query, and over them those of its JSON body."""
-    given = dict(call.query)
-    document = call.document
-    if call.carries_json() and isinstance(document, dict):
+def parameters(request: Request) -> dict[str, object]:
+    """All parameters of a request: those of its query, overridden by those of its JSON body."""
+    given = dict(request.query)
+    document = request.document
+    if request.carries_json() and isinstance(document, dict):
         given |= cast("dict[str, object]", document)
     try:
-        return {name: _clean(value) for name, value in given.items()}
+        return {name: _trim(value) for name, value in given.items()}
     except (UnicodeEncodeError, RecursionError):  # a lone surrogate, or too deep: PHP refuses the whole document
-        return {name: _clean(value) for name, value in call.query.items()}
+        return {name: _trim(value) for name, value in request.query.items()}
 
 
 def query_parameters(pairs: Mapping[str, str]) -> dict[str, object]:
-    """The query as PHP reads it: the last of several wins, and ``name[]`` makes a list."""
+    """Read a query as PHP does: the last of several wins, and ``name[]`` makes a list."""
     given: dict[str, object] = {}
     for name, value in pairs.items():
         plain, bracket, _ = name.partition("[")
@@ -169,24 +169,24 @@ def query_parameters(pairs: Mapping[str, str]) -> dict[str, object]:
     return given
 
 
-def _clean(value: object) -> object:
+def _trim(value: object) -> object:
     """Laravel's TrimStrings and ConvertEmptyStringsToNull, which reach into lists and objects too."""
     if isinstance(value, str):
         value.encode()
-        return value.strip(EDGES) or None
+        return value.strip(TRIMMED) or None
     if isinstance(value, list):
-        return [_clean(item) for item in cast("list[object]", value)]
+        return [_trim(item) for item in cast("list[object]", value)]
     if isinstance(value, dict):
-        return {name: _clean(item) for name, item in cast("dict[str, object]", value).items()}
+        return {name: _trim(item) for name, item in cast("dict[str, object]", value).items()}
     return value
 
 
-def _exact(text: str) -> Decimal:
+def _parse_decimal(text: str) -> Decimal:
     try:
         return Decimal(text)
     except ArithmeticError:  # an exponent beyond what Decimal holds
         return Decimal(0) if "e-" in text.lower() else Decimal("Infinity")
 
 
-def _refuse(name: str) -> None:
+def _reject_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")

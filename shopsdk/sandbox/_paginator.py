@@ -1,4 +1,4 @@
-"""Laravel's length-aware paginator, down to its window of links."""
+"""Laravel's length-aware paginator, its window of links included."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -7,7 +7,7 @@ _ON_EACH_SIDE = 3
 
 
 def envelope(rows: Sequence[str], *, page: int, per_page: int, total: int, path: str) -> bytes:
-    """One page as the paginator writes it.
+    """Write one page as the paginator does.
 
     Args:
         rows: The page's rows, each already JSON.

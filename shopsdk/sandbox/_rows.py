@@ -1,4 +1,4 @@
-"""Between the library's models and the shop's table: money as integer cents, times as the text the API shows."""
+"""Conversion of customers to rows of the database and back: money as integer cents, times as the API's text."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -25,13 +25,13 @@ TABLE = """CREATE TABLE customers (
     id INTEGER PRIMARY KEY AUTOINCREMENT, email TEXT NOT NULL, discord_id TEXT, discord_username TEXT,
     balance INTEGER, total_completed INTEGER, total_spent_usd INTEGER, last_completed_at TEXT, newsletter_at TEXT,
     affiliate_code TEXT, affiliate_referrer_id INTEGER, referrer_id INTEGER, affiliate_referrer_email TEXT)"""
-"""The referrer is kept with the customer it referred, as it was given: it need not be a customer of this shop."""
+"""A referrer is kept with the customer that it referred, since it need not be a customer of this shop."""
 INSERT = "INSERT OR REPLACE INTO customers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-"""Takes what ``to_row`` gives."""
+"""Its values come from ``to_row``."""
 
 _MONEY = Context(prec=40, rounding=ROUND_HALF_UP)
 _CENT = Decimal("0.01")
-_MOST_DIGITS = 14
+_MAX_EXPONENT = 14
 
 
 def _sql_money(column: str) -> str:
@@ -50,12 +50,11 @@ def _sql_documents() -> str:
 
 
 DOCUMENTS = _sql_documents()
-"""A view of each row's JSON. Writing it inside SQLite takes half the time, and leaves the interpreter to the client
-under test."""
+"""A view of each row as JSON. SQLite writes it in half the time, and leaves the interpreter to the tested client."""
 
 
 def to_row(customer: Customer) -> tuple[object, ...]:
-    """A customer as a row of the table, in the order of its columns.
+    """Convert a customer to a row of the table, in the order of its columns.
 
     Raises:
         ValueError: Its money is not finite or too large to keep, or a time has no offset.
@@ -79,7 +78,7 @@ def to_row(customer: Customer) -> tuple[object, ...]:
 
 
 def to_customer(row: Sequence[Any]) -> Customer:
-    """A row of the table as a customer."""
+    """Convert a row of the table to a customer."""
     (
         *start,
         balance,
@@ -110,18 +109,18 @@ def to_customer(row: Sequence[Any]) -> Customer:
 
 
 def to_cents(amount: Decimal) -> int:
-    """Money as a column of two decimals keeps it: rounded half away from zero.
+    """Convert money to cents, rounded half away from zero, as a column of two decimals does.
 
     Raises:
         ValueError: It is not finite, or too large to keep.
     """
-    if not amount.is_finite() or amount.adjusted() > _MOST_DIGITS:
+    if not amount.is_finite() or amount.adjusted() > _MAX_EXPONENT:
         raise ValueError(f"the shop cannot keep {amount!r} as money")
     return int(amount.quantize(_CENT, context=_MONEY).scaleb(2, _MONEY))
 
 
 def to_money(cents: int) -> Decimal:
-    """Integer cents as money with two decimals."""
+    """Convert cents to money with two decimals."""
     return Decimal(cents).scaleb(-2, _MONEY)
 
 

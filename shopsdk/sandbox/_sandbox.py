@@ -34,6 +34,8 @@ from shopsdk.sandbox._store import Store
 from shopsdk.sandbox._thread import ServerThread, enter_in_thread, listen
 from shopsdk.sandbox._throttle import Throttle
 
+_NOT_RUNNING = "the sandbox is not running: enter it first, as in `with Sandbox() as shop:`"
+
 
 class SessionOptions(TypedDict, total=False):
     """The options of ``AsyncSession`` that ``Sandbox.session`` passes on."""
@@ -92,15 +94,15 @@ class CustomerFields(TypedDict, total=False):
 
 
 class Sandbox:
-    """A shop of one's own: a real HTTP server on loopback that answers as the Customers API does.
+    """A shop for tests: a real HTTP server on loopback that answers as the Customers API does.
 
     It is for made-up data on this machine. A request is answered 421 unless its ``Host`` is ``localhost`` or a loopback
     address, with any port or none. A body of more than 1 MiB is answered 413; the body of a request without a valid key
     is not read.
 
-    It runs while it is entered, with ``with`` or ``async with``, on a thread of its own, and can be entered again after
-    that. The shopkeeper's methods (``add_customer`` and so on) change the shop behind the API's back; they are
-    synchronous and may be called from any thread while the shop runs.
+    It runs on a thread of its own inside ``with`` or ``async with``, and can be entered again afterwards. Methods such as
+    ``add_customer`` change the shop behind the API's back; they are synchronous and may be called from any thread while
+    the shop runs.
 
     ```python
     with Sandbox([Customer(id=7, email="ada@example.com")]) as shop:
@@ -111,7 +113,7 @@ class Sandbox:
     ```
 
     Args:
-        customers: How many customers to make up, or the customers themselves. The ledgers start empty.
+        customers: The number of customers to make up, or the customers themselves. The ledgers start empty.
         shop_id: The shop's id; any other is a 404.
         api_key: The key; any other is a 401.
         rate_limit: Answer 429 beyond this many requests in a window.
@@ -132,8 +134,8 @@ class Sandbox:
     shop_id: int
     """The shop's id."""
     requests: list[RecordedRequest]
-    """What reached the shop, in order of arrival: the last 10,000 requests, and of these the last that take 64 MiB of
-    memory; may be cleared."""
+    """The requests that reached the shop, in order of arrival: the last 10,000, and of these the last that take 64 MiB
+    of memory. The list may be cleared."""
 
     def __init__(
         self,
@@ -170,7 +172,7 @@ class Sandbox:
 
     @property
     def base_url(self) -> str:
-        """Where the shop is, such as ``http://127.0.0.1:54321/v1``.
+        """The URL of the shop's API, such as ``http://127.0.0.1:54321/v1``.
 
         Raises:
             RuntimeError: The sandbox is not running.
@@ -180,7 +182,7 @@ class Sandbox:
         return self._base_url
 
     def session(self, **options: Unpack[SessionOptions]) -> AsyncSession:
-        """A session that talks to this shop.
+        """Make a session on this shop.
 
         Args:
             options: Options of ``AsyncSession``.
@@ -208,7 +210,7 @@ class Sandbox:
                 store = undo.enter_context(closing(Store(self._database, made)))
                 listener = undo.enter_context(listen(*self._address))
                 port = listener.getsockname()[1]
-                undo.enter_context(ServerThread(listener, lambda: self._front(store)))
+                undo.enter_context(ServerThread(listener, lambda: self._make_server(store)))
                 self._base_url = f"http://{url_host(self._address[0])}:{port}/v1"
                 self._running_store = store
                 self._running = undo.pop_all()
@@ -235,11 +237,11 @@ class Sandbox:
         await asyncio.to_thread(self.close)
 
     def fail_next(self, kind: FaultKind, times: int = 1, **where: Unpack[FaultFields]) -> None:
-        """Let the next requests run into a fault, before any of the faults given at the start.
+        """Let a fault hit the next requests, before any of the faults given at the start.
 
         Args:
-            kind: What happens, as in ``Fault``.
-            times: How many requests it hits.
+            kind: The kind, as in ``Fault``.
+            times: The number of requests that it hits.
             where: Fields of ``Fault`` but ``every`` and ``first``, such as ``method`` and ``path``.
 
         Raises:
@@ -252,7 +254,7 @@ class Sandbox:
 
         Args:
             customer: The customer; None makes one up, with an id that no customer has had.
-            fields: Fields to set on it, whether given or made up.
+            fields: Fields to set on the customer.
 
         Returns:
             The customer as the shop keeps it: money rounded to cents, times to whole seconds.
@@ -269,11 +271,11 @@ class Sandbox:
             return store.add(attrs.evolve(customer, **fields))
 
     def update_customer(self, customer_id: int, **fields: Unpack[CustomerFields]) -> Customer:
-        """Change a customer's fields. Its ledger stays, and so does what customers that it referred say of it.
+        """Change a customer's fields. Its ledger stays, and so does the referrer of customers that it referred.
 
         Args:
-            customer_id: Whose.
-            fields: What to set; the id cannot be changed.
+            customer_id: The customer's id.
+            fields: Fields to set; the id cannot be changed.
 
         Returns:
             The customer as the shop keeps it now.
@@ -289,10 +291,10 @@ class Sandbox:
             return store.replace(attrs.evolve(store.customer(customer_id), **fields))
 
     def remove_customer(self, customer_id: int) -> None:
-        """Remove a customer and its ledger; customers that it referred keep its name.
+        """Remove a customer and its ledger; customers that it referred keep it as their referrer.
 
         Args:
-            customer_id: Whom.
+            customer_id: The customer's id.
 
         Raises:
             KeyError: There is no such customer.
@@ -307,7 +309,7 @@ class Sandbox:
         """A customer's balance transactions, newest first.
 
         Args:
-            customer_id: Whose.
+            customer_id: The customer's id.
 
         Raises:
             KeyError: There is no such customer.
@@ -319,10 +321,7 @@ class Sandbox:
             raise RuntimeError(_NOT_RUNNING)
         return self._running_store
 
-    def _front(self, store: Store) -> Server:
+    def _make_server(self, store: Store) -> Server:
         throttle = None if self._rate_limit is None else Throttle(self._rate_limit)
         shop = Shop(store, shop_id=self.shop_id, api_key=self.api_key, throttle=throttle)
         return Server(shop, self._plan, self.requests, latency=self._latency)
-
-
-_NOT_RUNNING = "the sandbox is not running: enter it first, as in `with Sandbox() as shop:`"

@@ -1,7 +1,7 @@
-"""The shop: one call in, one answer out, in the order in which Laravel goes about it.
+"""The shop: it answers requests in the order in which Laravel goes about it.
 
-Key, route, rate limit, shop and customer, parameters. It knows no sockets and no time, so a request has done
-all that it does before anything can happen to its answer.
+That order is: key, route, rate limit, shop and customer, parameters. The shop knows no sockets and no time, so all that
+a request changes is changed before anything can happen to its answer.
 """
 
 import hmac
@@ -10,38 +10,38 @@ from collections.abc import Callable, Mapping
 
 import attrs
 
-from shopsdk.sandbox._message import Answer, Call, HTTPError, error_answer, json_answer, parameters
+from shopsdk.sandbox._message import HTTPError, Request, Response, error_response, json_response, parameters
 from shopsdk.sandbox._paginator import envelope
 from shopsdk.sandbox._store import Store
 from shopsdk.sandbox._throttle import Throttle
 from shopsdk.sandbox._validation import check_affiliate_code, check_edit, check_listing
 
-Handler = Callable[[Store, Call, int], Answer]
+Handler = Callable[[Store, Request, int], Response]
 
 
-def _customers(store: Store, call: Call, _: int) -> Answer:
-    listing = check_listing(call, parameters(call))
+def _customers(store: Store, request: Request, _: int) -> Response:
+    listing = check_listing(request, parameters(request))
     rows, total = store.page(listing)
-    return Answer(200, envelope(rows, page=listing.page, per_page=listing.per_page, total=total, path=call.url))
+    return Response(200, envelope(rows, page=listing.page, per_page=listing.per_page, total=total, path=request.url))
 
 
-def _customer(store: Store, _: Call, customer_id: int) -> Answer:
-    return Answer(200, store.document(customer_id).encode())
+def _customer(store: Store, _: Request, customer_id: int) -> Response:
+    return Response(200, store.document(customer_id).encode())
 
 
-def _transactions(store: Store, _: Call, customer_id: int) -> Answer:
-    return json_answer(store.ledger(customer_id))
+def _transactions(store: Store, _: Request, customer_id: int) -> Response:
+    return json_response(store.ledger(customer_id))
 
 
-def _balance(store: Store, call: Call, customer_id: int) -> Answer:
-    edit = check_edit(call, parameters(call))
-    store.credit(customer_id, edit.amount, edit.description)
-    return json_answer({"message": "Customer balance updated successfully."})
+def _balance(store: Store, request: Request, customer_id: int) -> Response:
+    edit = check_edit(request, parameters(request))
+    store.edit_balance(customer_id, edit.amount, edit.description)
+    return json_response({"message": "Customer balance updated successfully."})
 
 
-def _affiliate_code(store: Store, call: Call, customer_id: int) -> Answer:
-    store.set_affiliate_code(customer_id, check_affiliate_code(call, parameters(call)))
-    return json_answer({"message": "Affiliate code updated successfully."})
+def _affiliate_code(store: Store, request: Request, customer_id: int) -> Response:
+    store.set_affiliate_code(customer_id, check_affiliate_code(request, parameters(request)))
+    return json_response({"message": "Affiliate code updated successfully."})
 
 
 _ROUTES: dict[str, dict[str, Handler]] = {
@@ -56,24 +56,24 @@ _PATTERNS = {route: re.compile("/v1" + _PARAMETER.sub(r"(?P<\1>[^/]+)", route) +
 
 
 @attrs.frozen
-class Target:
-    """Where a path leads."""
+class RouteMatch:
+    """The route of a path, and the ids in it."""
 
     route: str
     shop: str
     customer: str | None
 
 
-def resolve(path: str) -> Target | None:
-    """The route that a path falls on, if any."""
+def match_route(path: str) -> RouteMatch | None:
+    """Find the route of a path; None where there is none."""
     for route, pattern in _PATTERNS.items():
         if match := pattern.fullmatch(path):
-            return Target(route, match["shop"], match.groupdict().get("customer"))
+            return RouteMatch(route, match["shop"], match.groupdict().get("customer"))
     return None
 
 
 class Shop:
-    """Answers calls from its books; used from the server's loop alone."""
+    """Answers requests from its database; used from the server's loop alone."""
 
     def __init__(self, store: Store, *, shop_id: int, api_key: str, throttle: Throttle | None) -> None:
         self._store = store
@@ -81,42 +81,42 @@ class Shop:
         self._api_key = api_key.encode()
         self._throttle = throttle
 
-    def answer(self, call: Call, target: Target | None) -> Answer:
-        """Carry out a call."""
+    def respond(self, request: Request, match: RouteMatch | None) -> Response:
+        """Carry out a request."""
         try:
-            answer = self._carry_out(call, target)
-        except HTTPError as refusal:
-            answer = error_answer(call, refusal)
-        return self.mark(answer)
+            response = self._carry_out(request, match)
+        except HTTPError as error:
+            response = error_response(request, error)
+        return self.add_rate_limit(response)
 
-    def mark(self, answer: Answer) -> Answer:
-        """Put the rate limit's state on an answer, while there is a limit."""
+    def add_rate_limit(self, response: Response) -> Response:
+        """Add the rate limit's headers to an answer, if there is a limit."""
         if self._throttle is None:
-            return answer
-        return attrs.evolve(answer, headers={**self._throttle.headers(), **answer.headers})
+            return response
+        return attrs.evolve(response, headers={**self._throttle.headers(), **response.headers})
 
-    def knows(self, headers: Mapping[str, str]) -> bool:
-        """Do these headers hold the key?"""
+    def is_authenticated(self, headers: Mapping[str, str]) -> bool:
+        """Whether these headers hold the key."""
         scheme, _, key = headers.get("Authorization", "").partition(" ")
         return scheme == "Bearer" and hmac.compare_digest(key.encode(errors="replace"), self._api_key)
 
-    def _carry_out(self, call: Call, target: Target | None) -> Answer:
-        if not self.knows(call.headers):
+    def _carry_out(self, request: Request, match: RouteMatch | None) -> Response:
+        if not self.is_authenticated(request.headers):
             raise HTTPError(401, "Unauthenticated.", redirect="/login")
-        if target is None:
+        if match is None:
             raise HTTPError(404, "")
-        handlers = _ROUTES[target.route]
-        if call.method not in handlers:
-            raise _not_allowed(call.method, ", ".join(handlers))
+        handlers = _ROUTES[match.route]
+        if request.method not in handlers:
+            raise _not_allowed(request.method, ", ".join(handlers))
         if self._throttle is not None:
             self._throttle.hit()
-        if target.shop != self._shop_id:
-            raise HTTPError(404, f"No query results for model [Shop] {target.shop}")
+        if match.shop != self._shop_id:
+            raise HTTPError(404, f"No query results for model [Shop] {match.shop}")
         with self._store.lock:  # a customer that was found is still there when it is edited
-            customer_id = 0 if target.customer is None else self._store.find(target.customer)
+            customer_id = 0 if match.customer is None else self._store.find(match.customer)
             if customer_id is None:
-                raise HTTPError(404, f"No query results for model [Customer] {target.customer}")
-            return handlers[call.method](self._store, call, customer_id)
+                raise HTTPError(404, f"No query results for model [Customer] {match.customer}")
+            return handlers[request.method](self._store, request, customer_id)
 
 
 def _not_allowed(method: str, supported: str) -> HTTPError:

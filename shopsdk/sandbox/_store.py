@@ -1,7 +1,7 @@
-"""The shop's books: two tables in sqlite3, and the order of every list that was asked for lately.
+"""The shop's database: two tables in sqlite3, and the ids of the lists that were read last.
 
-A page deep in a long list costs SQLite a step for each row before it. So the ids of a list are read once, in order, and
-kept until something changes that could reorder them: any page is then a slice, and the total is a length.
+SQLite takes a step for each row before a page. So the ids of a list are read once, in order, and kept until a change
+could reorder them: a page is then a slice, and the total is a length.
 """
 
 import json
@@ -27,24 +27,34 @@ from shopsdk.sandbox._validation import Listing
 _MAX_LISTS = 8
 _MAX_PATTERN = 40_000
 """Bytes of a filter's text; SQLite refuses patterns somewhat longer. No column holds as much."""
+_VERSION = 0x53484F01  # "SHO" and the version: other programs number theirs 1, 2, 3 too
+_OTHERS_WRITE = 0o022
+_SCHEMA = (
+    TABLE,
+    """CREATE TABLE transactions (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, customer_id INTEGER NOT NULL, amount INTEGER NOT NULL, description TEXT,
+        created_at TEXT NOT NULL)""",
+    "CREATE INDEX ledger ON transactions (customer_id, id)",
+    f"PRAGMA user_version = {_VERSION}",
+)
 
 
 class Store:
-    """The books. Every method may be called from any thread."""
+    """The database. Every method may be called from any thread."""
 
     def __init__(self, database: str | os.PathLike[str], customers: Iterable[Customer]) -> None:
-        """Open the books, or make them and enter the customers.
+        """Open the database, or make it and enter the customers.
 
         Raises:
-            ValueError: As ``open_books`` says.
+            ValueError: As in ``open_database``.
         """
         self.lock = threading.RLock()
-        self._edited: Counter[str] = Counter()
+        self._versions: Counter[str] = Counter()
         self._ids = lru_cache(maxsize=_MAX_LISTS)(self._read_ids)
         self._db = open_database(database, customers)
 
     def close(self) -> None:
-        """Close the books; a file keeps them."""
+        """Close the database; one in a file lasts."""
         with self.lock:
             self._db.close()
 
@@ -52,7 +62,7 @@ class Store:
         """The rows of one page, each as JSON, and the number of rows in the whole list."""
         clauses, values = _conditions(listing)
         with self.lock:
-            versions = tuple(self._edited[name] for name in ("rows", listing.column, *listing.filters))
+            versions = tuple(self._versions[name] for name in ("rows", listing.column, *listing.filters))
             ids = self._ids(versions, clauses, values, listing.column, listing.direction)
             start = (listing.page - 1) * listing.per_page
             wanted = json.dumps(ids[start : start + listing.per_page].tolist())
@@ -70,14 +80,14 @@ class Store:
         Raises:
             KeyError: There is no such customer.
         """
-        row = self._one("SELECT document FROM documents WHERE id = ?", customer_id)
+        row = self._fetch_one("SELECT document FROM documents WHERE id = ?", customer_id)
         if row is None:
             raise KeyError(customer_id)
         return str(row[0])
 
     def find(self, customer_id: str) -> int | None:
-        """The id of the row that this text names, compared as databases compare text with numbers."""
-        row = self._one("SELECT id FROM customers WHERE id = ?", customer_id)
+        """Find the id that this text names, compared as a database compares text with numbers."""
+        row = self._fetch_one("SELECT id FROM customers WHERE id = ?", customer_id)
         return None if row is None else row[0]
 
     def ledger(self, customer_id: int) -> list[dict[str, object]]:
@@ -99,8 +109,8 @@ class Store:
             for number, owner, cents, text, when in rows
         ]
 
-    def credit(self, customer_id: int, amount: Decimal, description: str | None) -> None:
-        """Book a transaction and move the balance, both or neither."""
+    def edit_balance(self, customer_id: int, amount: Decimal, description: str | None) -> None:
+        """Add a transaction and change the balance, both or neither."""
         cents = to_cents(amount)
         now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
         with self._change("balance"):
@@ -119,24 +129,24 @@ class Store:
 
     def next_id(self) -> int:
         """An id that no customer has ever had."""
-        row = self._one("SELECT seq + 1 FROM sqlite_sequence WHERE name = 'customers'")
+        row = self._fetch_one("SELECT seq + 1 FROM sqlite_sequence WHERE name = 'customers'")
         return FIRST_ID if row is None else row[0]
 
     def add(self, customer: Customer) -> Customer:
-        """Enter a customer; the answer is what the books hold of it.
+        """Add a customer, and return it as the database holds it.
 
         Raises:
             ValueError: The id is taken, or a value cannot be kept.
         """
         row = to_row(customer)
         with self._change("rows"):
-            if self._one("SELECT 1 FROM customers WHERE id = ?", customer.id):
+            if self._fetch_one("SELECT 1 FROM customers WHERE id = ?", customer.id):
                 raise ValueError(f"there is a customer {customer.id} already")
             self._db.execute(INSERT, row)
             return self.customer(customer.id)
 
     def replace(self, customer: Customer) -> Customer:
-        """Overwrite a customer; the answer is what the books hold of it.
+        """Overwrite a customer, and return it as the database holds it.
 
         Raises:
             KeyError: There is no such customer.
@@ -149,7 +159,7 @@ class Store:
             return self.customer(customer.id)
 
     def remove(self, customer_id: int) -> None:
-        """Strike out a customer and its transactions.
+        """Remove a customer and its transactions.
 
         Raises:
             KeyError: There is no such customer.
@@ -165,7 +175,7 @@ class Store:
         Raises:
             KeyError: There is no such customer.
         """
-        row = self._one("SELECT * FROM customers WHERE id = ?", customer_id)
+        row = self._fetch_one("SELECT * FROM customers WHERE id = ?", customer_id)
         if row is None:
             raise KeyError(customer_id)
         return to_customer(row)
@@ -196,12 +206,12 @@ class Store:
 
     @contextmanager
     def _change(self, what: str) -> Generator[None]:
-        """One transaction; lists that depend on what it changes are read anew."""
+        """Run the block as one transaction; lists that depend on what it changes are read again."""
         with self.lock, transaction(self._db):
             yield
-            self._edited[what] += 1
+            self._versions[what] += 1
 
-    def _one(self, sql: str, *values: object) -> tuple[Any, ...] | None:
+    def _fetch_one(self, sql: str, *values: object) -> tuple[Any, ...] | None:
         with self.lock:
             row: tuple[Any, ...] | None = self._db.execute(sql, values).fetchone()
             return row
@@ -230,20 +240,8 @@ def _conditions(listing: Listing) -> tuple[str, tuple[str, ...]]:
     return f"WHERE {' AND '.join(clauses)}" if clauses else "", tuple(values)
 
 
-_VERSION = 0x53484F01  # "SHO" and the version: other programs number theirs 1, 2, 3 too
-_OTHERS_WRITE = 0o022
-_SCHEMA = (
-    TABLE,
-    """CREATE TABLE transactions (
-        id INTEGER PRIMARY KEY AUTOINCREMENT, customer_id INTEGER NOT NULL, amount INTEGER NOT NULL, description TEXT,
-        created_at TEXT NOT NULL)""",
-    "CREATE INDEX ledger ON transactions (customer_id, id)",
-    f"PRAGMA user_version = {_VERSION}",
-)
-
-
 def open_database(database: str | os.PathLike[str], customers: Iterable[Customer]) -> sqlite3.Connection:
-    """Open the books, or make them and enter the customers, all or none.
+    """Open the database, or make it and enter the customers, all or none.
 
     Raises:
         ValueError: The file is in use, cannot be made, holds something else or is somebody else's, or a customer cannot
@@ -253,8 +251,8 @@ def open_database(database: str | os.PathLike[str], customers: Iterable[Customer
     try:
         with ExitStack() as leftovers, ExitStack() as undo:
             if name not in {"", ":memory:"}:
-                name = _resolved(name)
-                _claim(name, leftovers, undo)
+                name = _resolve(name)
+                _create_files(name, leftovers, undo)
             connection = sqlite3.connect(name, timeout=0.2, isolation_level=None, check_same_thread=False)
             undo.callback(connection.close)
             # The lists that the store keeps are right only as long as nobody else writes to the file.
@@ -272,7 +270,7 @@ def open_database(database: str | os.PathLike[str], customers: Iterable[Customer
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Generator[None]:
-    """All that happens in the block, or nothing of it."""
+    """Commit all that the block changes, or nothing of it."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -294,8 +292,8 @@ def _fill(connection: sqlite3.Connection, customers: Iterable[Customer]) -> None
     connection.execute(DOCUMENTS)
 
 
-def _resolved(path: str) -> str:
-    """Give the absolute path that a name means, links followed; SQLite could take a relative one for a URI.
+def _resolve(path: str) -> str:
+    """Resolve a name to its absolute path, links followed; SQLite could take a relative one for a URI.
 
     Raises:
         DatabaseError: A link on the way is somebody else's.
@@ -308,7 +306,7 @@ def _resolved(path: str) -> str:
 
 
 def _check_links(path: Path) -> None:
-    """Refuse the links of others, on the way to a path or on the way to where a link leads."""
+    """Refuse links of other users on the way to a path, and on the way to where its links lead."""
     for step in (*reversed(path.parents), path):
         if step.is_symlink():
             if os.lstat(step).st_uid not in {0, _user()} and os.stat(step.parent).st_mode & _OTHERS_WRITE:
@@ -316,11 +314,11 @@ def _check_links(path: Path) -> None:
             _check_links(step.parent / os.readlink(step))
 
 
-def _claim(path: str, leftovers: ExitStack, undo: ExitStack) -> None:
-    """Make the file, and those that SQLite looks for beside it, or find them to be ours.
+def _create_files(path: str, leftovers: ExitStack, undo: ExitStack) -> None:
+    """Make the file and those that SQLite opens beside it, or check that they are this user's alone.
 
     Raises:
-        DatabaseError: One is not ours.
+        DatabaseError: One is not this user's alone.
         OSError: One cannot be made.
     """
     owners = {_user()}
@@ -346,7 +344,7 @@ def _remove(name: str) -> None:
         os.unlink(name)
 
 
-# What Windows lacks is looked up here, when it is needed. It shows 0 as the owner of every file.
+# Windows lacks these two calls, and shows 0 as the owner of every file.
 
 
 def _user() -> int:

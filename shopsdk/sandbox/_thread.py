@@ -1,4 +1,4 @@
-"""A thread with a loop of its own: the server answers while the test's loop is busy, blocked or not there at all."""
+"""A thread with an event loop of its own, so that the server answers while the test's loop is busy or absent."""
 
 import asyncio
 import logging
@@ -13,10 +13,10 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from shopsdk.sandbox._server import Server
 
-_TURNS = 5
-"""Turns of the loop in which a connection that was just accepted comes to be one that the server knows to close.
+_ACCEPT_TURNS = 5
+"""Turns of the loop until the server knows a connection that was just accepted, and so will close it.
 
-Nobody is accepted any more meanwhile; a listener that is closed before them leaves such a connection open for ever.
+No connection is accepted meanwhile. If the listener is closed before, such a connection stays open for ever.
 """
 
 
@@ -32,11 +32,11 @@ _logger.addFilter(_keep_short)
 
 
 class ServerThread:
-    """Serves a listening socket while it is entered."""
+    """Serves a listening socket while the context is entered."""
 
-    def __init__(self, listener: socket.socket, make_front: Callable[[], Server]) -> None:
+    def __init__(self, listener: socket.socket, make_server: Callable[[], Server]) -> None:
         self._listener = listener
-        self._make_front = make_front
+        self._make_server = make_server
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="shopsdk-sandbox", daemon=True)
         self._undo = ExitStack()
@@ -44,7 +44,7 @@ class ServerThread:
     def __enter__(self) -> Self:
         with ExitStack() as undo:
             self._thread.start()
-            undo.callback(self._halt)
+            undo.callback(self._stop_loop)
             server, runner = self._run(self._open())
             undo.callback(lambda: self._run(self._close(server, runner)))
             self._undo = undo.pop_all()
@@ -54,7 +54,7 @@ class ServerThread:
         self._undo.close()
 
     async def _open(self) -> tuple[Server, web.ServerRunner]:
-        server = self._make_front()
+        server = self._make_server()
         runner = web.ServerRunner(web.Server(server.handle, access_log=None, logger=_logger), shutdown_timeout=1.0)
         await runner.setup()
         await web.SockSite(runner, self._listener).start()
@@ -64,7 +64,7 @@ class ServerThread:
         server.close()
         with suppress(NotImplementedError):  # a proactor's loop
             self._loop.remove_reader(self._listener)
-        for _ in range(_TURNS):
+        for _ in range(_ACCEPT_TURNS):
             await asyncio.sleep(0)
         await runner.cleanup()
         left = asyncio.all_tasks() - {asyncio.current_task()}  # of connections that were lost just now
@@ -75,14 +75,14 @@ class ServerThread:
     def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
-    def _halt(self) -> None:
+    def _stop_loop(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket on a loopback address.
+    """Open a listening socket on a loopback address.
 
     Raises:
         OSError: The port is taken.

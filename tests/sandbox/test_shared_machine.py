@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from shopsdk import AsyncSession, Customer, edit_customer_balance, get_customer, get_customers
 from shopsdk.sandbox import Sandbox
 from shopsdk.sandbox._host import is_own_host
-from shopsdk.sandbox._message import EDGES, Call, HTTPError, parameters, read_json
+from shopsdk.sandbox._message import TRIMMED, HTTPError, Request, parameters, read_json
 from shopsdk.sandbox._validation import check_affiliate_code, check_edit, check_listing
 
 ADA = Customer(id=7, email="ada@example.com")
@@ -238,12 +238,12 @@ def test_a_megabyte_costs_no_more_than_its_length(shape: str) -> None:
     read_json(text.encode())
     headers = {"Content-Type": "application/json", "Accept": "application/json"}
     for name in ("amount", "description", "affiliate_code", "page", "perPage", "email", "id", "subscribed"):
-        call = Call("PUT", "/", "", {}, headers, {name: f"{text}"})
+        call = Request("PUT", "/", "", {}, headers, {name: f"{text}"})
         for check in (check_edit, check_affiliate_code, check_listing):
-            refusal_or_value(check, call)
+            error_or_value(check, call)
 
 
-def refusal_or_value(check: Callable[[Call, dict[str, object]], object], call: Call) -> None:
+def error_or_value(check: Callable[[Request, dict[str, object]], object], call: Request) -> None:
     with suppress(HTTPError):
         check(call, parameters(call))
 
@@ -302,7 +302,7 @@ async def test_a_body_that_cannot_be_read_is_the_callers_fault() -> None:
 
 def test_strings_are_trimmed_of_white_space_and_byte_order_marks() -> None:
     """The characters that are trimmed are those that Unicode calls white space, and the byte order mark."""
-    assert {chr(code) for code in range(0x110000) if chr(code).isspace()} | {"\ufeff"} == set(EDGES)
+    assert {chr(code) for code in range(0x110000) if chr(code).isspace()} | {"\ufeff"} == set(TRIMMED)
 
 
 # --- files
