@@ -1,23 +1,25 @@
 """Checks of arguments. Each takes any object, and returns the plain value of the type that it must have.
 
-A ``(str, Enum)``, an ``IntEnum`` and other subclasses may print as anything: since Python 3.11 the first prints as
-``Class.MEMBER``. So each check returns the plain value, and that is sent.
+Subclasses of ``str`` and ``int``, enums among them, may print as anything: since Python 3.11 a ``(str, Enum)`` prints
+as ``Class.MEMBER``. Each check therefore returns the plain value, which is what is sent.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 from urllib.parse import quote
 
 import attrs
 
+T = TypeVar("T")
+
 _PLAIN_SEGMENT = re.compile(r"[A-Za-z0-9_-]+")
-"""Segments that need no quoting and have no structure: nearly all."""
+"""A segment that needs no quoting, as nearly all do."""
 
 
 def plain_text(name: str, value: object) -> str:
-    """Check that it is text, and reduce it to a plain str."""
+    """Check text, and reduce it to a plain str."""
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a str, not {type(value).__name__}")
     return str.__str__(value)
@@ -42,7 +44,7 @@ def check_int(name: str, value: object, minimum: int) -> int:
 
 
 def check_choice(name: str, value: object, choices: Sequence[str]) -> str:
-    """Check that it is one of the choices."""
+    """Check that a text is one of the choices."""
     text = str.__str__(value) if isinstance(value, str) else None
     if text is None or text not in choices:
         raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
@@ -50,7 +52,7 @@ def check_choice(name: str, value: object, choices: Sequence[str]) -> str:
 
 
 def check_page(page: object, per_page: object) -> tuple[int, int]:
-    """Check what every list takes: pages from 1, and 1 to 100 rows a page."""
+    """Check the page of a list, from 1, and its size, from 1 to 100 rows."""
     number, size = check_int("page", page, 1), check_int("per_page", per_page, 1)
     if size > 100:
         raise ValueError(f"per_page must be 1 to 100, not {size}")
@@ -58,7 +60,7 @@ def check_page(page: object, per_page: object) -> tuple[int, int]:
 
 
 def path_segment(segment: object, name: str = "a path segment") -> str:
-    """Quote one path segment; refuse one that a server would read as structure."""
+    """Quote a path segment; refuse one that a server would read as structure."""
     if isinstance(segment, bool) or not isinstance(segment, int | str):
         raise TypeError(f"{name} must be a str or an int, not {type(segment).__name__}")
     if isinstance(segment, int):
@@ -76,7 +78,7 @@ def path_segment(segment: object, name: str = "a path segment") -> str:
 
 
 def check_params(params: object) -> dict[str, object]:
-    """Check the names of parameters; their values are checked where they are written."""
+    """Check the names of parameters; ``query_value`` and ``plain_json`` check the values."""
     if not isinstance(params, Mapping):
         raise TypeError(f"params must be a mapping, not {type(params).__name__}")
     given = cast("Mapping[object, object]", params)
@@ -86,13 +88,13 @@ def check_params(params: object) -> dict[str, object]:
     return named
 
 
-def whole_number(_instance: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
+def validate_int(_instance: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
     """Validate an attrs field: an int, and no boolean."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{attribute.name} must be an int, not {type(value).__name__}")
 
 
-def finite_number(_instance: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
+def validate_seconds(_instance: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
     """Validate an attrs field: a finite number of seconds."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{attribute.name} must be a number of seconds, not {type(value).__name__}")
@@ -100,10 +102,15 @@ def finite_number(_instance: object, attribute: "attrs.Attribute[Any]", value: o
         raise ValueError(f"{attribute.name} must be finite, not {value}")
 
 
-def check_kinds(named: Mapping[str, tuple[object, type[object]]], on_event: object) -> None:
-    """Check the types of objects by their names, and that the callback for events can be called."""
-    for name, (value, kind) in named.items():
-        if not isinstance(value, kind):
-            raise TypeError(f"{name} must be a {kind.__name__}, not {type(value).__name__}")
-    if on_event is not None and not callable(on_event):
-        raise TypeError(f"on_event must be callable, not {type(on_event).__name__}")
+def check_instance(name: str, value: object, kind: type[T]) -> T:
+    """Check that an object is of a type."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} must be a {kind.__name__}, not {type(value).__name__}")
+    return value
+
+
+def check_callable(name: str, value: object) -> Callable[..., object]:
+    """Check that an object can be called."""
+    if not callable(value):
+        raise TypeError(f"{name} must be callable, not {type(value).__name__}")
+    return value

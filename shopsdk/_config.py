@@ -1,4 +1,4 @@
-"""The settings of a session, checked when it is made. Secrets are echoed nowhere, not even by a traceback's locals."""
+"""The settings of a session, and their checks. No message and no local variable in a traceback shows a secret."""
 
 import asyncio
 import os
@@ -16,7 +16,7 @@ import attrs
 from attrs.validators import ge, gt
 from yarl import URL
 
-from shopsdk._checks import check_choice, finite_number, whole_number
+from shopsdk._checks import check_choice, validate_int, validate_seconds
 
 _SEPARATORS = re.compile(
     r"%(?:(?:25)++(?:[0-9A-Fa-f]{2})?|u[0-9A-Fa-f]{4}|[0-9A-Fa-f]{2})"  # of a URL, quoted once or more
@@ -28,110 +28,112 @@ _SEPARATORS = re.compile(
 """Everything but letters and digits, escapes included. Escaping leaves letters and digits as they are."""
 _NO_LETTERS = re.compile("[^A-Za-z0-9]+")
 _HOST_NAME = re.compile(r"[A-Za-z0-9_.-]+")
-_BLOT = "[secret]"
-_RUN = 16
-"""Consecutive letters and digits of a key that are redacted wherever they stand."""
-_SHORTEST = 8
+_REDACTED = "[secret]"
+_PIECE_CHARS = 16
+"""The length of a piece of a key, in letters and digits, that is redacted wherever it stands."""
+_MIN_CHARS = 8
 """The shortest key, or beginning of a key at the end of a text, that is redacted."""
 
 ListParams = Literal["both", "body", "query"]
 """Where the parameters of a list travel: in the GET's JSON body, as documented, in its query string, or in both."""
 
 Pause = Callable[[float], Awaitable[object]]
-"""Waits so many seconds; an exception ends the call."""
+"""A function that waits so many seconds; its exception ends the call."""
 
 
 @attrs.frozen
 class Timeout:
     """How long to wait for the server, in seconds, each above 0."""
 
-    connect: float = attrs.field(default=10, validator=[finite_number, gt(0)])
-    """For a connection: DNS, TCP, TLS, and a proxy's tunnel."""
-    total: float = attrs.field(default=30, validator=[finite_number, gt(0)])
+    connect: float = attrs.field(default=10, validator=[validate_seconds, gt(0)])
+    """For a connection: DNS, TCP, TLS and a proxy's tunnel."""
+    total: float = attrs.field(default=30, validator=[validate_seconds, gt(0)])
     """For one attempt, from its start to the last byte of the answer."""
-    deadline: float = attrs.field(default=180, validator=[finite_number, gt(0)])
-    """For one call with all its attempts and the waits between them, from the moment it has its slot."""
+    deadline: float = attrs.field(default=180, validator=[validate_seconds, gt(0)])
+    """For one call with all its attempts and the waits between them, from its first slot on."""
 
 
 @attrs.frozen
 class RetryPolicy:
     """How often to try, and how long to wait between tries, in seconds."""
 
-    attempts: int = attrs.field(default=4, validator=[whole_number, ge(1)])
-    """Requests to a call, the first included, at least 1."""
-    wait_initial: float = attrs.field(default=0.5, validator=[finite_number, ge(0)])
+    attempts: int = attrs.field(default=4, validator=[validate_int, ge(1)])
+    """Requests of one call, the first included, at least 1."""
+    wait_initial: float = attrs.field(default=0.5, validator=[validate_seconds, ge(0)])
     """The longest wait after the first failure; it doubles with each, and the actual wait is random below it."""
-    wait_max: float = attrs.field(default=8, validator=[finite_number, ge(0)])
-    """Where the doubling ends."""
-    retry_after_max: float = attrs.field(default=90, validator=[finite_number, ge(0)])
-    """A server that asks for a longer wait gets none: the error is raised at once, with its ``retry_after``."""
+    wait_max: float = attrs.field(default=8, validator=[validate_seconds, ge(0)])
+    """The longest wait that the doubling leads to."""
+    retry_after_max: float = attrs.field(default=90, validator=[validate_seconds, ge(0)])
+    """The longest wait that a server may ask for. If it asks for more, the error is raised at once, with its
+    ``retry_after``."""
 
 
 @attrs.frozen
 class RateLimit:
     """At most this many requests in that many seconds, spaced evenly, without bursts."""
 
-    max_requests: int = attrs.field(validator=[whole_number, ge(1)])
+    max_requests: int = attrs.field(validator=[validate_int, ge(1)])
     """Requests, at least 1."""
-    per_seconds: float = attrs.field(default=1.0, validator=[finite_number, gt(0)])
+    per_seconds: float = attrs.field(default=1.0, validator=[validate_seconds, gt(0)])
     """Seconds, above 0."""
 
 
 @attrs.define(eq=False, repr=False)
 class Clock:
-    """Time and chance, one for each session, so that a test can put its own in their place.
+    """The time and the randomness of a session, which a test can replace.
 
-    It rules the waits: backoff, Retry-After, the session's own rate limit, deadlines. Timeouts of requests are the
-    event loop's own.
+    They decide the waits: backoff, Retry-After, the session's own rate limit, deadlines. The timeouts of requests go by
+    the event loop's time.
     """
 
     now: Callable[[], float] = time.monotonic
-    """Seconds since any moment, never running back."""
+    """Seconds since any moment; they never decrease."""
     sleep: Pause = asyncio.sleep
-    """Waits so many seconds; an exception ends the call."""
+    """Waits so many seconds; its exception ends the call."""
     random: Callable[[], float] = random
     """A number from 0 up to, but not including, 1."""
 
 
 class Secret:
-    """A string that nothing prints."""
+    """A string that no repr, traceback or pickle shows."""
 
     __slots__ = ("reveal",)
 
     reveal: Callable[[], str]
 
     def __init__(self, value: str) -> None:
-        # In C, and so without a frame in which a signal handler's exception would leave the value for a traceback.
+        # In C, and so without a frame: a signal handler's exception would leave the value there for a traceback.
         self.reveal = repeat(value).__next__
 
     def redact(self, text: str) -> str:
-        """Redact it in text from a server: whole, in pieces, and as JSON, URLs and HTML may write it.
+        """Redact the secret in text from a server: whole, in pieces, and escaped as in JSON, URLs and HTML.
 
-        Encodings on purpose, such as base64, are not covered.
+        Other encodings, such as base64, are not recognised.
         """
         try:
             return _redact(self.reveal(), text)
-        except BaseException as error:  # noqa: BLE001 - a signal handler's, say: the frame within holds the secret
+        except BaseException as error:  # noqa: BLE001 - a signal handler's, say; the inner frame holds the secret
             raise error.with_traceback(None) from None
 
     def __repr__(self) -> str:
         return "<secret>"
 
     def __reduce__(self) -> str:
-        # Of every pickler: cloudpickle would take the function apart that holds the value.
+        # For every pickler: cloudpickle would pickle the function that holds the value.
         raise TypeError("a key cannot be pickled or copied: make the session where it is used")
 
 
 def _redact(secret: str, text: str) -> str:
-    text = text.replace(secret, _BLOT)
-    # The first for a key that holds what looks like an escape, quoted once more. A space: it is not cut short.
+    text = text.replace(secret, _REDACTED)
+    # Two forms of a secret that holds what looks like an escape: the text may have escaped that once more, or not. The
+    # space keeps the end of the secret from being read as an escape that is cut short.
     forms = {_NO_LETTERS.sub("", secret).lower(), _SEPARATORS.sub("", f"{secret} ").lower()}
     letters = _SEPARATORS.sub("", text).lower()
-    size = min(_RUN, *map(len, forms))
+    size = min(_PIECE_CHARS, *map(len, forms))
     pieces = {wanted[at : at + size] for wanted in forms for at in range(len(wanted) - size + 1)}
-    ends = {wanted[:end] for wanted in forms for end in range(_SHORTEST, len(wanted) + 1)}
+    ends = {wanted[:end] for wanted in forms for end in range(_MIN_CHARS, len(wanted) + 1)}
     tail = max((len(end) for end in ends if letters.endswith(end)), default=0)
-    if size < _SHORTEST or not (tail or any(piece in letters for piece in pieces)):
+    if size < _MIN_CHARS or not (tail or any(piece in letters for piece in pieces)):
         return text
     secret_at = bytearray(len(letters))
     secret_at[len(letters) - tail :] = bytes([1]) * tail
@@ -145,13 +147,13 @@ def _redact(secret: str, text: str) -> str:
     for hidden, run in groupby(zip(secret_at, places, strict=True), key=itemgetter(0)):
         if hidden:
             stretch = [place for _, place in run]
-            shown += text[behind : stretch[0]] + _BLOT
+            shown += text[behind : stretch[0]] + _REDACTED
             behind = stretch[-1] + 1
     return shown + text[behind:]
 
 
 def check_base_url(url: Secret) -> str:
-    """Normalise a base URL; refuse one that would leak the key or lose the path. The URL itself is never echoed."""
+    """Normalise a base URL; refuse one that would leak the key or lose the path. No message quotes it."""
     text = Secret(_text("base_url", url.reveal).reveal().strip().rstrip("/"))
     if not text.reveal().isprintable() or not set(" \\@?#").isdisjoint(text.reveal()):
         raise ValueError("base_url must hold no userinfo, query, fragment, backslash, space or control character")
@@ -166,32 +168,34 @@ def check_base_url(url: Secret) -> str:
 
 
 def check_proxy(proxy: Secret, base_url: str) -> Secret:
-    """Check a proxy's URL, which may hold a password, and that the proxy will not see the key."""
+    """Check a proxy's URL, which may hold a password; refuse a proxy that would see the key."""
     plain = _text("proxy", proxy.reveal)
     if "\\" in plain.reveal() or ":" in (_parsed("proxy", plain, "http://proxy.example:3128").user or ""):
-        raise ValueError("proxy must hold no backslash, and no colon in the user's name")  # aiohttp would, at each call
+        raise ValueError(
+            "proxy must hold no backslash, and no colon in the user's name"
+        )  # aiohttp refuses it at each call
     if base_url.lower().startswith("http:"):
         raise ValueError("proxy goes with an https base_url: over plain http the proxy would see the key")
     return plain
 
 
 def _text(name: str, reveal: Callable[[], object]) -> Secret:
-    """Check that a secret is text, and reduce it to a plain str. No local variable may hold it."""
+    """Check that a secret is text, and reduce it to a plain str that no local variable holds."""
     if not isinstance(reveal(), str):
         raise TypeError(f"{name} must be a str")
     return Secret(str.__str__(cast("str", reveal())))
 
 
 def _parsed(name: str, text: Secret, example: str, *, encoded: bool = False) -> URL:
-    """Parse a URL by the parser that will use it: another parser may see another host in it."""
+    """Parse a URL with yarl, as aiohttp does: another parser may see another host in it."""
     try:
         url = URL(text.reveal(), encoded=encoded)
         host = url.raw_host or ""
         is_name = _HOST_NAME.fullmatch(host) and "[" not in url.raw_authority
         if url.scheme in {"http", "https"} and url.port != 0 and (is_name or _is_address(host)):
-            host.encode("idna")  # the resolver will, and refuses an empty label or one of 64 letters
+            host.encode("idna")  # as the resolver does, which refuses an empty label or one of 64 letters
             return url
-    except ValueError:  # its message quotes the URL, so ours must not have it as its context
+    except ValueError:  # it quotes the URL, so it must not become the context of ours
         pass
     raise ValueError(f"{name} must be like {example}")
 
@@ -242,7 +246,7 @@ def check_list_params(value: object) -> ListParams:
 
 @attrs.frozen(eq=False, repr=False)
 class Options:
-    """The settings that connections and requests go by."""
+    """The settings of connections and requests."""
 
     base_url: str
     key: Secret

@@ -13,12 +13,12 @@ logger = logging.getLogger("shopsdk")
 
 @attrs.frozen(kw_only=True)
 class RequestStarted:
-    """A call of an operation begins; one call may take several attempts."""
+    """A call of an operation begins; it may take several attempts."""
 
     operation: str
     """Verb and route template."""
     call: int
-    """The call's number, unique within the session; all events of one call have it."""
+    """The call's number, unique within the session, which all events of the call have."""
 
 
 @attrs.frozen(kw_only=True)
@@ -30,7 +30,7 @@ class AttemptStarted:
     call: int
     """The call's number."""
     attempt: int
-    """Which attempt of the call this is, from 1."""
+    """The number of the attempt, from 1."""
 
 
 @attrs.frozen(kw_only=True)
@@ -42,28 +42,28 @@ class RetryScheduled:
     call: int
     """The call's number."""
     attempt: int
-    """Which attempt failed, from 1."""
+    """The number of the attempt that failed, from 1."""
     reason: str
     """The name of the error's class."""
     wait: float
-    """Seconds until the next attempt at least."""
+    """The shortest time until the next attempt, in seconds."""
 
 
 @attrs.frozen(kw_only=True)
 class RateLimitPaused:
-    """The shop asked for a wait: all calls of this operation are held."""
+    """The shop asked for a wait; all calls of this operation are paused."""
 
     operation: str
     """Verb and route template."""
     seconds: float
-    """Seconds that they wait at least."""
+    """The shortest pause, in seconds."""
     status: int = 429
-    """The status of that answer: 429 for the shop's rate limit, or 503 with a ``Retry-After``."""
+    """The status of the answer: 429 for the shop's rate limit, or 503 with a ``Retry-After``."""
 
 
 @attrs.frozen(kw_only=True)
 class RateLimitResumed:
-    """The wait is over, and the first call that waited leaves."""
+    """The pause is over, and the first call that waited is sent."""
 
     operation: str
     """Verb and route template."""
@@ -78,11 +78,11 @@ class RequestFinished:
     call: int
     """The call's number."""
     attempts: int
-    """How many attempts it took."""
+    """The number of its attempts."""
     elapsed: float
     """Seconds since its first slot, waits included."""
     status: int | None
-    """The HTTP status it ended with; None if there was none."""
+    """The HTTP status that it ended with, or None."""
     received: int
     """Bytes of the answer's body, after decompression; 0 if it failed."""
     error: str | None
@@ -90,7 +90,7 @@ class RequestFinished:
 
 
 Event = RequestStarted | AttemptStarted | RetryScheduled | RateLimitPaused | RateLimitResumed | RequestFinished
-"""Any event that ``on_event`` is called with."""
+"""Any event; ``on_event`` is called with it."""
 
 
 class Hook:

@@ -1,4 +1,4 @@
-"""One call: its attempts, the waits between them, and what is known of it so far."""
+"""One call: its attempts, the waits between them, and what is known so far."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -32,7 +32,7 @@ from shopsdk._events import (
 from shopsdk._http.limits import Deadline, Limiter
 from shopsdk._http.request import Request
 from shopsdk._http.response import Response, response_error
-from shopsdk._http.retry import decide, holds_operation, repeatable, retry_after
+from shopsdk._http.retry import blocks_operation, decide, repeatable, retry_after
 from shopsdk._http.transport import Transport
 
 logger = logging.getLogger("shopsdk")
@@ -50,12 +50,12 @@ class Call:
     body: bytes | None
     deadline: Deadline
     attempts: int = 0
-    last: ShopError | None = None
+    last_error: ShopError | None = None
     maybe_applied: bool = False
     """Whether an earlier attempt may have been carried out; no later failure can undo that."""
 
     def with_context(self, error: ShopError) -> ShopError:
-        """Add what the call knows to an error: attempts, time, and whether any attempt may have been carried out."""
+        """Add the call's attempts and time to an error, and whether any attempt may have been carried out."""
         self.maybe_applied = self.maybe_applied or error.maybe_applied
         if self.maybe_applied and isinstance(error, NotSentError):
             error = UnknownOutcomeError(f"{error}, after an attempt that may have been carried out")
@@ -66,8 +66,8 @@ class Call:
             error.method, error.path, error.attempts = self.request.method, self.request.path, self.attempts
         return error
 
-    def done(self, status: int | None, received: int, error: str | None) -> RequestFinished:
-        """Make the event of its end."""
+    def finished(self, status: int | None, received: int, error: str | None) -> RequestFinished:
+        """Make the event of the call's end."""
         return RequestFinished(
             operation=self.request.operation,
             call=self.number,
@@ -81,7 +81,7 @@ class Call:
 
 @attrs.define(eq=False, repr=False)
 class Caller:
-    """Makes the calls of one session on one event loop."""
+    """The calls of one session on one event loop."""
 
     options: Options
     retry: RetryPolicy
@@ -100,7 +100,7 @@ class Caller:
         Args:
             request: what to send; its body is written once, and every attempt sends the same bytes.
             within: the deadline of the search that this is a part of.
-            doubt: the note on a cancellation of a change that may have been made; default: one that says so.
+            doubt: the note on a cancellation of a change that may have been made; default: a note that says so.
         """
         call = Call(
             number=next(self._numbers),
@@ -116,10 +116,10 @@ class Caller:
             if call.maybe_applied and not isinstance(error, ShopError):
                 error.add_note(doubt or f"shopsdk: {request.label} was under way and may have been carried out")
             if self.hooks:
-                self._tell(call.done(getattr(error, "status", None), 0, type(error).__name__))
+                self._tell(call.finished(getattr(error, "status", None), 0, type(error).__name__))
             raise
         if self.hooks:
-            self._tell(call.done(response.status, len(response.body), None))
+            self._tell(call.finished(response.status, len(response.body), None))
         return response
 
     def _tell(self, event: Event) -> None:
@@ -131,7 +131,7 @@ class Caller:
             outcome = await self._attempt(call)
             if isinstance(outcome, Response):
                 return outcome
-            call.last = outcome
+            call.last_error = outcome
             idempotent = call.request.idempotent
             wait = decide(outcome, call.attempts, idempotent=idempotent, policy=self.retry, random=self.clock.random)
             if wait is None or wait >= call.deadline.remaining:
@@ -151,10 +151,9 @@ class Caller:
                     operation=operation, call=call.number, attempt=call.attempts, reason=reason, wait=seconds
                 )
             )
-        if isinstance(error, ResponseError) and holds_operation(error.status, error.retry_after, self.retry):
-            self.limiter.of(operation).block_for(
-                seconds, error.status
-            )  # the next attempt waits it out with all others of the operation
+        if isinstance(error, ResponseError) and blocks_operation(error.status, error.retry_after, self.retry):
+            # The next attempt waits it out with all other calls of the operation.
+            self.limiter.of(operation).block_for(seconds, error.status)
             return
         try:
             await self.pause(seconds)
@@ -162,11 +161,11 @@ class Caller:
             raise call.with_context(closed) from None
 
     async def _attempt(self, call: Call) -> Response | ShopError:
-        """Try once; return the answer if it is a success, else the error with the call's context."""
+        """Make one attempt; return the answer of a success, else the error with the call's context."""
         try:
             await self.limiter.acquire(call.request.operation, call.deadline, self.retry.retry_after_max)
         except NotSentError as error:
-            raise call.with_context(call.last or error) from None
+            raise call.with_context(call.last_error or error) from None
         except (RateLimitedError, ServerError, SessionStateError) as error:
             raise call.with_context(error) from None
         try:
@@ -180,7 +179,7 @@ class Caller:
 
     async def _try_once(self, call: Call) -> Response | ShopError:
         seconds = self._begin_attempt(call)
-        attempt = self.transport.attempt(call.request, call.body, fresh=isinstance(call.last, TransportError))
+        attempt = self.transport.attempt(call.request, call.body, fresh=isinstance(call.last_error, TransportError))
         try:
             response = await attempt.send(seconds, partial(self._on_response_headers, call))
         except ShopError:
@@ -194,19 +193,19 @@ class Caller:
 
     @staticmethod
     def _read(call: Call, response: Response) -> Response | ShopError:
-        """Take a success; one without whole JSON is an error where the request may be repeated."""
+        """Read a success; one without whole JSON is an error if the request may be repeated."""
         request = call.request
         if not request.idempotent or request.method == "HEAD" or response.status in {204, 205}:
             return response
         return incomplete(response.body, label=request.label, changes=request.changes) or response
 
     def _begin_attempt(self, call: Call) -> float:
-        """Count an attempt and return the seconds it may take: always above 0, which aiohttp would read as no limit."""
+        """Count an attempt, and return the seconds it may take: more than 0, which aiohttp takes for no limit."""
         if self.is_closing():
             raise SessionStateError("the session was closed while this call was under way")
         remaining = call.deadline.remaining
         if remaining <= 0:
-            raise call.last or NotSentError("not sent: the deadline passed before there was a turn for it")
+            raise call.last_error or NotSentError("not sent: the deadline passed before there was a turn for it")
         call.attempts += 1
         if self.hooks:
             operation = call.request.operation
@@ -218,11 +217,11 @@ class Caller:
         return min(self.options.timeout.total, remaining)
 
     def _on_response_headers(self, call: Call, status: int, headers: Mapping[str, str]) -> None:
-        """Block the operation, if the answer asks for that, before its body is read."""
+        """Block the operation, if the answer asks for it, before the body is read."""
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug("%s: %d after %.3f s", call.request.operation, status, call.deadline.elapsed)
         asked = retry_after(headers) if status in {429, 503} else None
-        if holds_operation(status, asked, self.retry):
+        if blocks_operation(status, asked, self.retry):
             minimum = min(self.retry.wait_initial, self.retry.retry_after_max)
             operation = call.request.operation
             limiter = self.limiter.of(operation)

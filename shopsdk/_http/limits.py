@@ -1,9 +1,8 @@
-"""Who may send, and when: slots for requests in flight, the session's own rate limit, and a limiter for each operation.
+"""Limits on sending: slots for requests in flight, the session's own rate limit, and a limiter for each operation.
 
-A 429 to one task concerns all that do the same, and so does a 503 that says for how long. It blocks the operation:
-nobody of it starts until the server's wait is over, and then they leave one after the other. Limits vary by endpoint,
-so other operations go on. The operation's limiter is asked last, and again on waking, since it may have been blocked
-meanwhile.
+A 429 blocks its operation for all calls, and so does a 503 that says for how long. No call of the operation starts
+until the server's wait is over; then they start one after the other. Other operations go on, since limits vary by
+endpoint. A call asks the operation's limiter last, and again on waking, since it may have been blocked meanwhile.
 """
 
 import asyncio
@@ -16,18 +15,18 @@ from shopsdk._config import Clock, Pause, RateLimit
 from shopsdk._errors import NotSentError, RateLimitedError, ResponseError, ServerError
 
 _MAX_BLOCK = 3600.0
-"""Seconds after which a server that asked for more is asked again."""
+"""The longest block, in seconds, even if the server asks for more."""
 _MAX_LIMITERS = 1000
-"""Limiter that a session remembers before it forgets the open ones."""
+"""Limiters that a session keeps before it forgets the free ones."""
 _EPSILON = 0.001
-"""Seconds below which two times count as the same."""
+"""Seconds within which two times count as equal."""
 _SPACING = 0.05
-"""Seconds, on the average, between two tasks that leave an operation's queue."""
+"""Seconds on average between two calls that leave an operation's queue."""
 
 
 @attrs.define(eq=False, repr=False)
 class OperationLimiter:
-    """One operation: free, or blocked until a moment."""
+    """The limiter of one operation, which is free, or blocked until a moment."""
 
     clock: Clock
     pause: Pause
@@ -37,8 +36,8 @@ class OperationLimiter:
     _next_leave: float = 0.0
     _status: int = 429
 
-    def block_for(self, seconds: float, status: int = 429) -> None:
-        """Block it for at least this long, by an answer of this status; an earlier, longer block stays."""
+    def block_for(self, seconds: float, status: int) -> None:
+        """Block it for at least so many seconds, because of an answer of this status; a longer block stays."""
         until = self.clock.now() + min(seconds, _MAX_BLOCK)
         if until > self.blocked_until:
             self.blocked_until = self._next_leave = until
@@ -49,8 +48,8 @@ class OperationLimiter:
         """Seconds until it is free; 0 or less if it is."""
         return self.blocked_until - self.clock.now()
 
-    async def wait(self, longest: float = inf, remaining: Callable[[], float] = lambda: inf) -> None:
-        """Wait until it is free; each waiter leaves a little after the one before.
+    async def wait(self, longest: float, remaining: Callable[[], float]) -> None:
+        """Wait until it is free; each call leaves a little after the one before.
 
         Raises:
             RateLimitedError: it is blocked for more than ``longest`` seconds, or the turn comes after ``remaining()``.
@@ -64,10 +63,10 @@ class OperationLimiter:
             self._next_leave += step
             try:
                 await self.pause(turn)
-                while self.blocked_until == until and self.blocked_for > 0:  # a timer may ring early: the turn is kept
+                while self.blocked_until == until and self.blocked_for > 0:  # a timer may ring early; the turn is kept
                     await self.pause(self.blocked_for)
             except BaseException:
-                if self.blocked_until == until:  # later waiters need not wait for one that has left the queue
+                if self.blocked_until == until:  # give the place in the queue back
                     self._next_leave -= step
                 raise
 
@@ -84,7 +83,7 @@ class Deadline:
     _queue_time: float = 0.0
 
     def exclude_queue_time(self, seconds: float) -> None:
-        """Count on from a slot that was taken after so many seconds in the queue."""
+        """Exclude a wait for a slot that has just been taken; the first slot starts the time."""
         if self.within is not None:
             self.within.exclude_queue_time(seconds)
         if self.started is None:
@@ -122,16 +121,16 @@ class Limiter:
         self._operations: dict[str, OperationLimiter] = {}
 
     def of(self, operation: str) -> OperationLimiter:
-        """Find the limiter of an operation (verb and route template). Do not keep it: one that is free is forgotten."""
+        """Find the limiter of an operation (verb and route template). Ask each time: a free one may be forgotten."""
         limiter = self._operations.get(operation)
         if limiter is None:
-            if len(self._operations) >= _MAX_LIMITERS:  # routes with names in them
+            if len(self._operations) >= _MAX_LIMITERS:  # routes may hold names
                 self._operations = {name: kept for name, kept in self._operations.items() if kept.blocked_for > 0}
             limiter = self._operations[operation] = OperationLimiter(self._clock, self._pause)
         return limiter
 
     async def acquire(self, operation: str, deadline: Deadline, longest: float) -> None:
-        """Take a slot, a turn by the rate limit, and one of the operation; ``release`` gives the slot back.
+        """Wait for a slot, a turn by the session's own rate limit, and the operation; ``release`` gives the slot back.
 
         The slot is given back while the operation is blocked, so that others can use it. A block of more than
         ``longest`` seconds, or than the deadline leaves, raises at once.
@@ -158,7 +157,7 @@ class Limiter:
             await limiter.wait(longest, lambda: deadline.remaining)
 
     async def _take_turn(self, deadline: Deadline) -> None:
-        """Wait for a turn by the session's own rate limit; turns are ``_spacing`` apart, with no burst after a lull."""
+        """Wait for a turn by the session's own rate limit. Turns are ``_spacing`` apart, also after a lull."""
         if not self._spacing:
             return
         turn = max(self._clock.now(), self._next_turn)
@@ -169,7 +168,7 @@ class Limiter:
             while (wait := turn - self._clock.now()) > 0:
                 await self._pause(wait)
         except BaseException:
-            if self._next_turn == following:  # nobody has queued behind: the turn can be given back
+            if self._next_turn == following:  # the last in the queue: give the turn back
                 self._next_turn = turn
             raise
 

@@ -63,8 +63,8 @@ def repeatable(error: ShopError, *, idempotent: bool) -> bool:
             return False
 
 
-def holds_operation(status: int, asked: float | None, policy: RetryPolicy) -> bool:
-    """Whether an answer holds all calls of its operation.
+def blocks_operation(status: int, asked: float | None, policy: RetryPolicy) -> bool:
+    """Whether an answer blocks all calls of its operation.
 
     A 429 does. A 503 does if it says for how long, and for no longer than the policy allows: nginx answers one when its
     ``limit_req`` is exceeded. Without a figure, it is the failure of one call, as any 5xx.

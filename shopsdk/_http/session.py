@@ -7,7 +7,7 @@ from typing import Any, Self, TypeVar, final, overload
 
 import aiohttp
 
-from shopsdk._checks import check_int, check_kinds
+from shopsdk._checks import check_callable, check_instance, check_int
 from shopsdk._codec.json import parse
 from shopsdk._config import (
     Clock,
@@ -101,31 +101,26 @@ class AsyncSession:
         place = None if proxy is None else Secret(proxy)
         root = Secret(os.environ.get("SHOPSDK_BASE_URL") or _BASE_URL if base_url is None else base_url)
         api_key = proxy = base_url = None
-        named: dict[str, tuple[object, type[object]]] = {"timeout": (timeout, Timeout), "retry": (retry, RetryPolicy)}
-        named |= {} if rate_limit is None else {"rate_limit": (rate_limit, RateLimit)}
-        named |= {} if connector is None else {"connector": (connector, aiohttp.BaseConnector)}
-        named |= {} if clock is None else {"clock": (clock, Clock)}
-        for each in trace_configs:
-            check_kinds({"trace_configs": (each, aiohttp.TraceConfig)}, None)
-        check_kinds(named, on_event)
         url = check_base_url(root)
         self._core = Core(
             options=Options(
                 base_url=url,
                 key=check_api_key(key, missing=missing),
-                timeout=timeout,
+                timeout=check_instance("timeout", timeout, Timeout),
                 max_in_flight=check_int("max_in_flight", max_in_flight, 1),
                 max_response_bytes=check_int("max_response_bytes", max_response_bytes, 1),
                 proxy=None if place is None else check_proxy(place, url),
-                connector=connector,
-                trace_configs=tuple(trace_configs),
+                connector=None if connector is None else check_instance("connector", connector, aiohttp.BaseConnector),
+                trace_configs=tuple(
+                    check_instance("trace_configs", each, aiohttp.TraceConfig) for each in trace_configs
+                ),
             ),
             shop_id=shop_id_from_environment() if shop_id is None else check_int("shop_id", shop_id, 1),
-            retry=retry,
-            rate_limit=rate_limit,
+            retry=check_instance("retry", retry, RetryPolicy),
+            rate_limit=None if rate_limit is None else check_instance("rate_limit", rate_limit, RateLimit),
             list_params=check_list_params(list_params),
-            hooks=[] if on_event is None else [Hook(on_event)],
-            clock=Clock() if clock is None else clock,
+            hooks=[] if on_event is None else [Hook(check_callable("on_event", on_event))],
+            clock=Clock() if clock is None else check_instance("clock", clock, Clock),
         )
 
     def __repr__(self) -> str:
@@ -179,8 +174,7 @@ class AsyncSession:
         Raises:
             TypeError: it cannot be called.
         """
-        check_kinds({}, on_event)
-        hook = Hook(on_event)
+        hook = Hook(check_callable("on_event", on_event))
         self._core.hooks.append(hook)
         try:
             yield

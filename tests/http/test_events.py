@@ -140,7 +140,7 @@ async def test_a_deadline_that_passes_before_the_first_turn_is_surely_unsent() -
             await sleep(9)
 
         clock.sleep = oversleep
-        core_of(session).runtime()._limiter.of(OPERATION).block_for(5)
+        core_of(session).runtime()._limiter.of(OPERATION).block_for(5, 429)
         with pytest.raises(NotSentError) as caught:
             await get_customer(session, 8)
     assert (False, 0) == (caught.value.maybe_applied, caught.value.attempts)

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from itertools import pairwise
+from math import inf
 from typing import Any
 
 import pytest
@@ -133,14 +134,14 @@ def blocked_for_good() -> tuple[OperationLimiter, list[float]]:
         await asyncio.Event().wait()
 
     operation = OperationLimiter(Clock(now=lambda: 0.0, random=lambda: 0.5), sleep)
-    operation.block_for(10)
+    operation.block_for(10, 429)
     return operation, waits
 
 
 async def test_who_waited_leaves_one_after_the_other() -> None:
     """Tasks that waited for a block leave one after the other."""
     operation, waits = blocked_for_good()
-    waiting = [asyncio.create_task(operation.wait()) for _ in range(5)]
+    waiting = [asyncio.create_task(operation.wait(inf, lambda: inf)) for _ in range(5)]
     await asyncio.sleep(0)
     for task in waiting:
         task.cancel()
@@ -152,7 +153,7 @@ async def test_who_gave_up_waiting_leaves_the_queue() -> None:
     """A task that gives up waiting leaves its place to those behind it."""
     operation, waits = blocked_for_good()
     for _ in range(100):
-        task = asyncio.create_task(operation.wait())
+        task = asyncio.create_task(operation.wait(inf, lambda: inf))
         await asyncio.sleep(0)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -167,8 +168,8 @@ async def test_a_timer_that_rings_early_costs_nobody_the_turn() -> None:
         await clock.sleep(seconds - 0.0005 if seconds > 1 else seconds)
 
     operation = OperationLimiter(clock, early)
-    operation.block_for(10)
-    await operation.wait()
+    operation.block_for(10, 429)
+    await operation.wait(inf, lambda: inf)
     assert clock.time == pytest.approx(10)
     assert clock.slept == pytest.approx([10, 0.0005], abs=0.001)
 
@@ -178,10 +179,10 @@ async def test_an_operation_is_remembered_while_it_is_blocked() -> None:
     clock = InstantClock()
     limiter = limiter_of(clock, RateLimit(1000, 1))
     await limiter.acquire("under way", Deadline(limiter._clock, 100), 100)
-    limiter.of("blocked").block_for(10)
+    limiter.of("blocked").block_for(10, 429)
     for number in range(2000):
         limiter.of(str(number))
-    limiter.of("under way").block_for(10)
+    limiter.of("under way").block_for(10, 429)
     limiter.release()
     assert (limiter.of("under way").blocked_for, limiter.of("blocked").blocked_for) == (10, 10)
     assert len(limiter._operations) < 2000
@@ -197,10 +198,10 @@ async def test_a_waiter_sees_a_new_block_of_an_operation_that_was_forgotten() ->
         if clock.time == 10:  # the first block is over
             for number in range(2000):
                 limiter.of(str(number))
-            limiter.of("a").block_for(40)
+            limiter.of("a").block_for(40, 429)
 
     limiter._pause = pause
-    limiter.of("a").block_for(10)
+    limiter.of("a").block_for(10, 429)
     await limiter.acquire("a", Deadline(limiter._clock, 100), 100)
     assert clock.time == 50
 
@@ -214,7 +215,7 @@ async def test_a_block_that_comes_while_the_rate_limit_is_waited_for_holds() -> 
     limiter.release()
     waiting = asyncio.create_task(limiter.acquire("a", Deadline(limiter._clock, 100), 100))
     await asyncio.sleep(0)
-    operation.block_for(50)
+    operation.block_for(50, 429)
     await waiting
     assert clock.time >= 50
 
@@ -257,7 +258,7 @@ async def test_a_change_that_was_lost_stays_in_doubt_while_blocked() -> None:
         limiter = core_of(session).runtime()._limiter
 
         async def sleep(_seconds: float) -> None:
-            limiter.of("PUT /shops/{shop_id}/customers/{customer_id}/affiliate-code").block_for(1000)
+            limiter.of("PUT /shops/{shop_id}/customers/{customer_id}/affiliate-code").block_for(1000, 429)
 
         core_of(session).clock.sleep = sleep
         with pytest.raises(RateLimitedError, match="not sent") as caught:
@@ -270,10 +271,10 @@ def test_a_block_never_ends_earlier_than_it_was_told() -> None:
     """A later answer with a shorter wait does not shorten a block."""
     clock = InstantClock()
     operation = OperationLimiter(clock, clock.sleep)
-    operation.block_for(10)
-    operation.block_for(3)
+    operation.block_for(10, 429)
+    operation.block_for(3, 429)
     assert operation.blocked_for == 10
-    operation.block_for(1e9)
+    operation.block_for(1e9, 429)
     assert operation.blocked_for == 3600
 
 
@@ -284,12 +285,12 @@ async def test_a_block_that_is_prolonged_is_waited_for_again() -> None:
 
     async def sleep(seconds: float) -> None:
         if len(clock.slept) == 0:
-            operation.block_for(50)
+            operation.block_for(50, 429)
         await clock.sleep(seconds)
 
     operation.pause = sleep
-    operation.block_for(10)
-    await operation.wait()
+    operation.block_for(10, 429)
+    await operation.wait(inf, lambda: inf)
     assert clock.time >= 50
 
 
@@ -401,7 +402,7 @@ async def test_a_turn_that_comes_after_the_deadline_is_not_waited_for() -> None:
     """A turn that comes after the deadline is not waited for."""
     clock = InstantClock()
     operation = OperationLimiter(clock, clock.sleep)
-    operation.block_for(1.0)
+    operation.block_for(1.0, 429)
     for _ in range(10):
         operation._next_leave += 0.1
     with pytest.raises(RateLimitedError) as caught:
