@@ -1,4 +1,4 @@
-"""Pages on their way to a walk: started early, delivered in order, cancelled when the walk ends. Knows no HTTP."""
+"""Requests for the next pages of a walk, in tasks: started early, delivered in order, cancelled when it ends."""
 
 import asyncio
 from asyncio import Task
@@ -17,11 +17,11 @@ Read = Callable[[int], Task[Any]]
 """Start to read one page, by its number, in a task that ends with the session."""
 
 _TURNS_TO_THE_WIRE = 2
-"""Turns of the event loop from a new task to its request's last byte: aiohttp writes a body in a task of its own."""
+"""Turns of the event loop from a new task to the last byte of its request: aiohttp writes a body in another task."""
 
 
 class Prefetcher(Generic[T]):
-    """Pages on their way, at most ``concurrency`` of them. They are delivered in order, but decoded as they come."""
+    """The next pages, at most ``concurrency`` of them in flight. Delivered in order, decoded in order of arrival."""
 
     def __init__(
         self, read: Read, decode: Callable[[Any], Page[T]], concurrency: int, total: int | None = None
@@ -32,29 +32,29 @@ class Prefetcher(Generic[T]):
         self._total = total
         self._total_deleted = 0
         self._tasks: deque[tuple[int, Task[Any]]] = deque()
-        self._came: deque[tuple[int, Task[Any]]] = deque()  # in the order in which they came, not decoded yet
+        self._arrived: deque[tuple[int, Task[Any]]] = deque()  # in order of arrival, not decoded yet
         self._decoded: dict[int, Arrival[T] | Exception] = {}
 
     async def prefetch(self, first: int, last: int) -> None:
-        """Ask for the next pages, up to page ``last``, and let the requests leave before anything else is done."""
+        """Request the next pages, up to page ``last``, and return when the requests have left."""
         if self._start(first, last):
             for _ in range(_TURNS_TO_THE_WIRE):
                 await asyncio.sleep(0)
 
     def _start(self, first: int, last: int) -> bool:
-        """Start to read, unless a page has failed; return whether anything was started."""
+        """Start to read, unless a page has failed; return whether a task was started."""
         following = self._tasks[-1][0] + 1 if self._tasks else first
         end = min(last, first + self._concurrency - 1) + 1
         if following >= end or any(task.done() and (task.cancelled() or task.exception()) for _, task in self._tasks):
             return False
         for number in range(following, end):
             task = self._read(number)
-            task.add_done_callback(partial(self._note, number))
+            task.add_done_callback(partial(self._mark_arrived, number))
             self._tasks.append((number, task))
         return True
 
-    def _note(self, number: int, task: Task[Any]) -> None:
-        self._came.append((number, task))
+    def _mark_arrived(self, number: int, task: Task[Any]) -> None:
+        self._arrived.append((number, task))
 
     async def get(self, number: int, last: int) -> Arrival[T]:
         """Wait for the next page; the requests behind it, up to page ``last``, leave before it is decoded.
@@ -84,19 +84,19 @@ class Prefetcher(Generic[T]):
 
     async def _decode_up_to(self, number: int) -> None:
         while True:
-            if self._came:
-                self._decode_one(*self._came.popleft())
+            if self._arrived:
+                self._decode_one(*self._arrived.popleft())
             if number in self._decoded:
                 return
-            await asyncio.sleep(0)  # other tasks have their turn between two pages
+            await asyncio.sleep(0)  # let other tasks run between two pages
 
     def _decode_one(self, number: int, task: Task[Any]) -> None:
-        """Decode an answer, and note whether the total has fallen since the one before; errors wait for their turn."""
+        """Decode an answer, and add the fall of the total since the one before; keep an error for ``get``."""
         if task.cancelled() or task.exception() is not None:
             return
         try:
             page = self._decode(task.result())
-        except Exception as error:  # noqa: BLE001 - raised in its turn
+        except Exception as error:  # noqa: BLE001 - ``get`` raises it
             self._decoded[number] = error
             return
         if self._total is not None:
@@ -105,10 +105,10 @@ class Prefetcher(Generic[T]):
         self._decoded[number] = Arrival(number, page, self._total_deleted)
 
     async def rewind(self) -> None:
-        """Cancel all that is in flight and drop all that waits, but count what its totals tell."""
+        """Cancel what is in flight and drop what has arrived, but count the deletions that its totals show."""
         await self.cancel()
-        while self._came:
-            self._decode_one(*self._came.popleft())
+        while self._arrived:
+            self._decode_one(*self._arrived.popleft())
             await asyncio.sleep(0)
         self._decoded.clear()
 

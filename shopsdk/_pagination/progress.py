@@ -34,7 +34,7 @@ def check_page_answer(page: Page[Any], asked: int, per_page: int, cause: str) ->
         if len(page.data) <= per_page:
             return
         raise _pagination_error(
-            f"page {asked} with {per_page} rows a page", f"{len(page.data)} rows", "a bug there", asked
+            f"page {asked} with {per_page} rows a page", f"{len(page.data)} rows", "a bug of the server", asked
         )
     raise _pagination_error(
         f"page {asked} with {per_page} rows a page",
@@ -77,7 +77,7 @@ class Frontier:
 
 
 class _Repeats(Protocol[T]):
-    """Tells new rows from those that were delivered before."""
+    """The rule by which rows that were delivered before are dropped."""
 
     def new_rows(self, rows: list[T], number: int, /) -> list[T]:
         """The rows of page ``number`` that were not delivered before."""
@@ -88,7 +88,7 @@ class _Repeats(Protocol[T]):
         ...
 
     def moved_on(self, rows: list[T], /) -> bool:
-        """Whether rows begin behind the beginning of the page before: pushed on, not sent again."""
+        """Whether rows begin behind the first row of the page before, so that the server moved on."""
         ...
 
 
@@ -108,7 +108,7 @@ class _OrderedKeys(Generic[T]):
         keys: list[Any] = list(map(self._key, rows))
         if not all(map(before, keys, keys[1:])):
             asked = f"page {number} ordered by id, {self._order}"
-            raise _pagination_error(asked, "rows in another order", self._cause, number)
+            raise _pagination_error(asked, "rows out of order", self._cause, number)
         if last is None or not rows or before(last, keys[0]):
             return rows
         return rows[next((i for i, key in enumerate(keys) if before(last, key)), len(keys)) :]
@@ -142,7 +142,7 @@ class _KnownKeys(Generic[T]):
 
 
 class _PreviousPage(Generic[T]):
-    """Notices only a page that equals the one before, where rows have no key."""
+    """Drops a page that equals the one before; nothing else can be known where rows have no key."""
 
     def __init__(self) -> None:
         self._rows: list[T] = []
@@ -179,7 +179,7 @@ class Progress(Generic[T]):
         else:
             self._repeats = _OrderedKeys(key, order, cause)
         self._frontier: Frontier | None = None
-        self._furthest = 0  # rows covered at most: below it, repeats are normal
+        self._furthest = 0  # the most rows ever covered; pages before it may repeat rows
         self._least_total: float = inf
         self._stalled_pages = [0, 0]  # unexplained, explained
         self._expected_repeats = 0  # delivered rows that insertions push onto the pages ahead
@@ -260,7 +260,7 @@ class Progress(Generic[T]):
         unexplained = more_expected and not explained and not self._repeats.moved_on(page.data)
         self._sent_again = self._sent_again or unexplained
         if not self._has_key and page.data and more_expected:
-            raise _pagination_error(f"page {number}", "the very rows of the page before", _NO_KEY, number)
+            raise _pagination_error(f"page {number}", "the same rows as on the page before", _NO_KEY, number)
 
     def _advance(self, arrival: Arrival[T]) -> None:
         page, covered = arrival.page, arrival.number * self._per_page

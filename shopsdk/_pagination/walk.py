@@ -36,7 +36,7 @@ from shopsdk._pagination.progress import UNKNOWN_CAUSE, Arrival, Progress, check
 T = TypeVar("T")
 
 
-def _as_it_came(page: Any) -> Any:
+def _unchanged(page: Any) -> Any:
     return page
 
 
@@ -45,7 +45,7 @@ class Walk(Generic[T]):
     """What to walk, and how."""
 
     read: Read
-    decode: Callable[[Any], Page[T]] = _as_it_came
+    decode: Callable[[Any], Page[T]] = _unchanged
     """Make a page of what was read; called once the requests for the next pages have left."""
     per_page: int
     start_page: int = 1
@@ -73,28 +73,25 @@ class Walker(Generic[T]):
         self._prefetcher = Prefetcher(plan.read, plan.decode, plan.concurrency, None if after is None else after.total)
         self._number = plan.start_page if after is None else after.current_page + 1
         self._held_pages: list[Arrival[T]] = []  # until the pages before them have been read again
-        self._ended = False
 
     async def next_page(self) -> Page[T] | None:
-        """Find the next page with a new row, with its new rows only; None at the end.
+        """Find the next page with a new row, with its new rows only; None at the end, and then it is not called again.
 
         Raises:
             PaginationError: rows may be missing: the server ignored what was asked, or contradicts itself.
             ShopError: reading it failed; ``page`` is set, and every page before it was delivered.
         """
-        while not self._ended:
+        while not self._progress.ended:
             arrival = await self._next_arrival()
             if arrival is None:
-                break
+                return None
             rows = self._progress.accept(arrival)
             self._number += 1
-            self._ended = self._progress.ended
-            if not self._ended:
+            if not self._progress.ended:
                 await self._prefetcher.prefetch(self._number, self._last_wanted())
             if rows:
                 page = arrival.page
                 return page if len(rows) == len(page.data) else attrs.evolve(page, data=rows)
-        self._ended = True
         return None
 
     async def close(self) -> None:

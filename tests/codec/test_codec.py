@@ -1,4 +1,4 @@
-"""What comes in: the two roads agree, PHP's habits are read, and what cannot be read says where it stands."""
+"""Decoding: the fast and the strict path agree, PHP's habits are read, and errors say where they stand."""
 
 import copy
 import decimal
@@ -51,7 +51,7 @@ ROW = {
 
 
 def both(document: object, as_type: type[T]) -> tuple[object, object]:
-    """Read by ``decode``, which prefers the fast road, and by the exact road alone; a refusal counts as its path."""
+    """Decode by ``decode``, which prefers the fast path, and by the strict path alone; a refusal counts as its path."""
     body = document if isinstance(document, bytes) else json.dumps(document).encode()
     return read_or_path(lambda: decode(body, as_type)), read_or_path(lambda: structure(parse(body), as_type))
 
@@ -67,7 +67,7 @@ def customer(**fields: object) -> Customer:
     return decode(json.dumps({"id": 7, "email": "a@b"} | fields).encode(), Customer)
 
 
-# --- the two roads
+# --- the two paths
 
 MONEY = st.one_of(
     st.decimals(-(10**9), 10**9, places=2).map(str),
@@ -130,7 +130,7 @@ ODD = st.one_of(
 
 @st.composite
 def mutated_pages(draw: st.DrawFn) -> bytes:
-    """A page in its documented shape, with some of its values put askew, or written as no encoder writes them."""
+    """A page in its documented form, with some values that are wrong, or written as no encoder writes them."""
     page = copy.deepcopy(draw(PAGES))
     rows: list[dict[str, Any]] = page["data"]  # type: ignore[assignment]
     for _ in range(draw(st.integers(0, 3))):
@@ -151,8 +151,8 @@ def mutated_pages(draw: st.DrawFn) -> bytes:
 
 @given(PAGES)
 @example(page_of([ROW]))
-def test_the_roads_agree_on_documented_pages(page: dict[str, object]) -> None:
-    """A customer would differ between two pages, only because one of them held a PHP habit."""
+def test_both_paths_agree_on_documented_pages(page: dict[str, object]) -> None:
+    """Both paths make the same values of a documented page."""
     fast, slow = both(page, Page[Customer])
     assert isinstance(fast, Page)
     assert fast == slow
@@ -160,15 +160,15 @@ def test_the_roads_agree_on_documented_pages(page: dict[str, object]) -> None:
 
 
 @given(mutated_pages())
-def test_the_roads_agree_on_odd_pages(body: bytes) -> None:
-    """The fast road would take what must be refused, or lose a page that can be read."""
+def test_both_paths_agree_on_odd_pages(body: bytes) -> None:
+    """Both paths make the same values of an odd page, or refuse it at the same place."""
     fast, slow = both(body, Page[Customer])
     assert repr(slow) == repr(fast)
 
 
 @given(mutated_pages())
 def test_whatever_is_read_holds_what_the_types_say(body: bytes) -> None:
-    """A float, an infinity or a time without a zone would come out of a typed API."""
+    """Every decoded value is of the type of its field: no float, no infinity, no time without a zone."""
     try:
         page = decode(body, Page[Customer])
     except DecodeError:
@@ -187,7 +187,7 @@ def test_whatever_is_read_holds_what_the_types_say(body: bytes) -> None:
 @example(b'{"id":1,"email":"a","balance":1e99999999999999999999}')
 @example(b'{"id":' + b"1" * 5000 + b',"email":"a"}')
 def test_whatever_comes_ends_in_a_value_or_a_decode_error(body: bytes) -> None:
-    """A parser's own exception would come out, which nobody catches."""
+    """Any bytes end in a value or in a DecodeError."""
     for as_type in (Customer, Page[Customer], list[BalanceTransaction], Ledger):
         assert read_or_path(lambda kind=as_type: decode(body, kind)) is not None  # type: ignore[misc]
 
@@ -196,7 +196,7 @@ def test_whatever_comes_ends_in_a_value_or_a_decode_error(body: bytes) -> None:
 
 
 def test_the_vendors_example() -> None:
-    """The documented answer itself would not be read."""
+    """The documented answer is read."""
     expected = Customer(
         id=240,
         email="my@customer.com",
@@ -223,7 +223,7 @@ HABITS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
 
 @pytest.mark.parametrize("habit", list(HABITS))
 def test_every_habit_of_an_envelope_is_read(habit: str) -> None:
-    """The walk would end in an error on the page where PHP's array got a gap."""
+    """Every form of an envelope that PHP and Laravel write is read."""
     page = page_of([{"id": 1, "email": "a"}, {"id": 2, "email": "b"}], 3, last=9, per_page=50, total=450)
     expected = Page(
         data=[Customer(id=1, email="a"), Customer(id=2, email="b")], current_page=3, last_page=9, per_page=50, total=450
@@ -234,7 +234,7 @@ def test_every_habit_of_an_envelope_is_read(habit: str) -> None:
 
 
 def test_an_empty_php_array_is_an_empty_list() -> None:
-    """The page past the last one would be an error instead of the end."""
+    """An empty PHP array is an empty list."""
     for empty in ("[]", "{}"):
         body = json.dumps(page_of([])).replace("[]", empty)
         assert [] == decode(body.encode(), Page[Customer]).data
@@ -259,7 +259,7 @@ def test_an_empty_php_array_is_an_empty_list() -> None:
     ],
 )
 def test_money_is_read_to_the_last_digit(wire: str, expected: str) -> None:
-    """Through a float, 0.1 would be 0.1000000000000000055 and large balances lose their cents."""
+    """Money is exact, whether it is sent as text or as a number."""
     body = b'{"id":7,"email":"a","balance":%s}' % wire.encode()
     for value in (decode(body, Customer), structure(parse(body), Customer)):
         assert expected == str(value.balance)
@@ -333,7 +333,7 @@ def test_money_is_checked_under_any_decimal_context(wire: str, traps: list[Any],
 
 @pytest.mark.parametrize("wire", ["1e9999999", "1e-9999999", "0e9999999", "-1.5e9999999"])
 def test_a_huge_exponent_costs_nothing(wire: str) -> None:
-    """A few bytes would be written out as ten million digits, and with another digit in the exponent as gigabytes."""
+    """A number with a huge exponent is refused without writing out its digits."""
     body = b'{"id":7,"email":"a","balance":%s}' % wire.encode()
     tracemalloc.start()
     try:
@@ -359,7 +359,7 @@ def test_a_huge_exponent_costs_nothing(wire: str) -> None:
     ],
 )
 def test_every_way_to_write_a_time(wire: str | None, expected: datetime | None) -> None:
-    """A time would be hours off, without a zone, or MySQL's "never" an error."""
+    """A time in any documented form is aware UTC; MySQL's zero time is None."""
     body = json.dumps({"id": 7, "email": "a", "newsletter_at": wire}).encode()
     for value in (decode(body, Customer), structure(parse(body), Customer)):
         assert expected == value.newsletter_at
@@ -368,7 +368,7 @@ def test_every_way_to_write_a_time(wire: str | None, expected: datetime | None) 
 
 @given(MOMENTS, st.integers(-23 * 60 - 59, 23 * 60 + 59))
 def test_an_offset_is_taken_off(moment: datetime, minutes: int) -> None:
-    """A customer's last order would move by hours."""
+    """A time with an offset is the same moment in UTC."""
     sign = "-" if minutes < 0 else "+"
     text = f"{moment:%Y-%m-%dT%H:%M:%S}{sign}{abs(minutes) // 60:02}:{abs(minutes) % 60:02}"
     read = customer(last_completed_at=text).last_completed_at
@@ -412,7 +412,7 @@ REFUSALS: list[tuple[dict[str, Any], str, str]] = [
 @pytest.mark.parametrize(("wrong", "where", "reason"), REFUSALS)
 @pytest.mark.parametrize("shape", ["list", "object"])
 async def test_a_bad_value_is_named_by_row_and_id(wrong: dict[str, Any], where: str, reason: str, shape: str) -> None:
-    """One bad row among 100,000 could not be found, or would be read as 'None', True or a truncated number."""
+    """The error of a bad value names its path, and the id of its row."""
     rows: Any = [{"id": 4, "email": "a"}, {"id": 5, "email": "secret@example.com"} | wrong]
     if shape == "object":
         rows = {"0": rows[0], "7": rows[1]}
@@ -426,7 +426,7 @@ async def test_a_bad_value_is_named_by_row_and_id(wrong: dict[str, Any], where: 
 
 @pytest.mark.parametrize("name", ["data", "current_page", "last_page", "per_page", "total"])
 def test_an_envelope_names_what_it_lacks(name: str) -> None:
-    """A simple or a cursor paginator, which counts nothing, would be taken for a whole list."""
+    """The error of an envelope without page numbers names the missing field."""
     page = {key: value for key, value in page_of([]).items() if key != name}
     with pytest.raises(DecodeError, match=rf"at \$\.{name}: it is missing$") as caught:
         decode(json.dumps(page).encode(), Page[Customer])
@@ -435,14 +435,14 @@ def test_an_envelope_names_what_it_lacks(name: str) -> None:
 
 @pytest.mark.parametrize("data", [None, 5, "x", {"a": {}}, {"0": {}, "x": {}}])
 def test_rows_that_are_no_list_are_refused(data: object) -> None:
-    """An object's keys would be read as rows."""
+    """``data`` that is neither a list nor a PHP list is refused."""
     with pytest.raises(DecodeError, match=r"^cannot read the answer to x at \$\.data: expected a list, got "):
         decode(json.dumps(page_of([]) | {"data": data}).encode(), Page[Customer], label="x")
 
 
 @pytest.mark.parametrize("body", [b"[]", b"null", b"5", b'"x"', b"true"])
 def test_a_document_that_is_no_object_is_refused(body: bytes) -> None:
-    """An attribute error would come out of the reading of it."""
+    """JSON that is no object is refused where a page is expected."""
     with pytest.raises(DecodeError, match=r"at \$: expected an object, got ") as caught:
         decode(body, Page[Customer])
     assert "$" == caught.value.path
@@ -466,7 +466,7 @@ NOT_JSON: dict[str, bytes] = {
 
 @pytest.mark.parametrize("name", list(NOT_JSON))
 def test_what_is_not_json_is_a_decode_error(name: str) -> None:
-    """A RecursionError, UnicodeDecodeError or ValueError of the parser would come out."""
+    """A body that is not JSON is a DecodeError."""
     for read in (
         lambda body: decode(body, Customer, label="GET /x", changes=True),
         lambda b: parse(b, label="GET /x", changes=True),
@@ -479,13 +479,13 @@ def test_what_is_not_json_is_a_decode_error(name: str) -> None:
 
 @pytest.mark.parametrize("body", [b"", b" ", b"\n"])
 def test_an_empty_answer_says_so(body: bytes) -> None:
-    """The message would speak of proxies where the shop merely said nothing."""
+    """The error of an empty body says that it is empty."""
     with pytest.raises(DecodeError, match=r"^cannot read the answer to GET /x: it is empty$"):
         decode(body, Customer, label="GET /x")
 
 
 def test_a_document_may_be_as_deep_as_anyone_would_write_it() -> None:
-    """A field that nobody reads would refuse the page."""
+    """An unknown field may be nested deeply."""
     nested = b"[" * 300 + b"]" * 300
     assert 7 == decode(b'{"id":7,"email":"a","x":%s,"balance":1e0}' % nested, Customer).id
 
@@ -495,7 +495,7 @@ def test_a_document_may_be_as_deep_as_anyone_would_write_it() -> None:
 
 @pytest.mark.parametrize("paging", ["flat", "meta", "m\\u0065ta"])
 async def test_a_ledger_of_several_pages_is_read_to_its_end_whatever_its_shape(paging: str) -> None:
-    """A refund on the second page would not be found, and be paid again."""
+    """A ledger of several pages is read to its end in each form of its envelope."""
 
     def page(number: int) -> bytes:
         numbers = {"current_page": number, "last_page": 2, "per_page": 1, "total": 2}
@@ -643,7 +643,7 @@ OWN_TYPES: list[tuple[Any, Any, Any]] = [
 
 @pytest.mark.parametrize(("as_type", "wire", "expected"), OWN_TYPES)
 async def test_a_callers_own_type_is_read(as_type: Any, wire: object, expected: object) -> None:
-    """A time deep inside would lack its zone, a decimal be a float, or a class that holds itself never end."""
+    """A type of the caller's is read with exact decimals and aware times at any depth."""
     async with raw_server(answer(wire)) as server, server.session() as session:
         read = await session.request("GET", ["x"], as_type=as_type)
     assert repr(expected) == repr(read)
@@ -652,7 +652,7 @@ async def test_a_callers_own_type_is_read(as_type: Any, wire: object, expected: 
 
 @attrs.frozen
 class Loose:
-    """Only kinds that the fast road takes."""
+    """A class with only those fields that the fast path takes."""
 
     share: float
     extra: Any = None
@@ -660,8 +660,8 @@ class Loose:
 
 
 @pytest.mark.parametrize("extra", ["1.5", "[1.5]", '{"x":1.50}', "1", '"x"'])
-def test_what_has_no_type_is_read_alike_on_both_roads(extra: str) -> None:
-    """A price in a field of any type would be a float on one page, and a Decimal on the next."""
+def test_what_has_no_type_is_read_alike_on_both_paths(extra: str) -> None:
+    """A field of any type holds the same value on both paths."""
     body = b'{"share":1.5,"colour":"red","extra":%s}' % extra.encode()
     fast, slow = both(body, Loose)
     assert isinstance(fast, Loose)
@@ -712,20 +712,20 @@ BAD_OWN: list[tuple[Any, str, str]] = [
 
 @pytest.mark.parametrize(("as_type", "wire", "path"), BAD_OWN)
 def test_a_callers_own_type_refuses_what_is_no_value_of_it(as_type: Any, wire: str, path: str) -> None:
-    """Left alone, msgspec and cattrs let NaN, "false" as True or a time without its day through."""
+    """A value that is not of the field's type is refused with its path."""
     with pytest.raises(DecodeError) as caught:
         decode(wire.encode(), as_type, label="x")
     assert caught.value.path.startswith(path)
 
 
 def test_a_bad_row_of_a_bare_list_is_named() -> None:
-    """One bad line of a ledger could not be found."""
+    """The error of a bad row in a bare list names its place and id."""
     with pytest.raises(DecodeError, match=r"at \$\[1\]\.amount \(id 9\): it is missing$"):
         decode(b'[{"id":8,"amount":"1"},{"id":9}]', list[BalanceTransaction], label="x")
 
 
 def test_a_very_deep_tree_is_refused_and_does_not_kill() -> None:
-    """A class that holds itself would overflow the stack of the process."""
+    """A very deep tree of a class that holds itself is a DecodeError."""
     body = b'{"children":[' * 5000 + b"]}" * 5000
     with pytest.raises(DecodeError):
         decode(body, Tree)
@@ -754,7 +754,7 @@ class Sum:
     ],
 )
 def test_a_number_that_json_cannot_say_is_refused(bad: str, kind: Any, around: Callable[[object], object]) -> None:
-    """Left alone, msgspec makes null of it, and a null amount may mean anything to the server."""
+    """A number that is not finite is refused before it is sent."""
     with pytest.raises(ValueError, match=r"^json must hold finite numbers only$"):
         encode(around(kind(bad)))
 
@@ -763,7 +763,7 @@ def test_a_number_that_json_cannot_say_is_refused(bad: str, kind: Any, around: C
 @example(Decimal("1E+999"))
 @example(Decimal("-0.00"))
 def test_a_decimal_is_written_exactly_and_as_a_number(value: Decimal) -> None:
-    """An amount would be rounded by a float on its way out, or quoted."""
+    """A Decimal is written exactly, as a JSON number."""
     assert value == json.loads(encode([value]), parse_float=Decimal, parse_int=Decimal)[0]
 
 
@@ -774,10 +774,10 @@ def test_a_decimal_is_written_exactly_and_as_a_number(value: Decimal) -> None:
     )
 )
 def test_json_goes_out_as_it_was_given(value: object) -> None:
-    """A caller's own request would say something else."""
+    """JSON is written as it was given."""
     assert value == json.loads(encode(value))
 
 
 def test_a_number_as_a_key_and_a_tuple_have_a_form_in_json() -> None:
-    """A table by price would be refused for no reason."""
+    """Numbers as keys, and tuples, are written."""
     assert b'{"1.5":[1,2.0],"3":null}' == encode({1.5: (1, 2.0), 3: None})

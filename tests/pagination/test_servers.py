@@ -1,4 +1,4 @@
-"""Servers that answer oddly: the right rows, or a PaginationError that says asked and got; never a loop."""
+"""Servers that answer oddly: a walk delivers the right rows, or raises a PaginationError that says asked and got."""
 
 import asyncio
 from collections.abc import Callable
@@ -77,7 +77,7 @@ WRONG: dict[str, Server] = {
 
 @pytest.mark.parametrize("name", WRONG)
 async def test_a_server_that_cannot_be_trusted_is_named(name: str) -> None:
-    """Rows would be missing without a word, or the walk would never end."""
+    """Answers that contradict what was asked end the walk with an error that names the contradiction."""
     with pytest.raises(PaginationError) as caught:
         await walked(WRONG[name])
     assert caught.value.asked
@@ -97,25 +97,25 @@ RIGHT: dict[str, Server] = {
 
 @pytest.mark.parametrize("name", RIGHT)
 async def test_a_server_that_is_merely_odd_gives_its_rows(name: str) -> None:
-    """A walk that stops at the first oddity would lose customers that were there to be read."""
+    """Odd answers end no walk: every row that the pages show is delivered."""
     lost = {8, 9, 10} if "short page" in name else {6, 7, 8, 9, 10} if "empty page" in name else set[int]()
     assert sorted(set(range(1, 16)) - lost) == await walked(RIGHT[name])
 
 
 async def test_oddities_with_new_rows_in_between_do_not_add_up() -> None:
-    """A long walk would be ended by the fiftieth oddity of a server that always went on to show the rest."""
+    """A new row resets the count of pages without one."""
     got = await walked(lambda n: page([] if n % 2 else honest(n, 700), n, last=140, total=700))
     assert got == [i for i in range(1, 701) if (i - 1) // 5 % 2]
 
 
 async def test_without_keys_a_page_that_comes_twice_is_noticed() -> None:
-    """With nothing to tell rows apart, a server that ignores the page would be believed for ever."""
+    """A page that equals the one before is an error where rows have no key."""
     with pytest.raises(PaginationError):
         await walked(WRONG["answers page 1 to every question, and claims otherwise"], keyed=False)
 
 
 async def test_without_keys_no_page_is_dropped_in_silence() -> None:
-    """Rows that are equal by nature would be taken for repeats, and be lost without a word."""
+    """Equal pages of rows without a key are an error that names ``key=``; none is dropped silently."""
     equal = [Row(1)] * 5
 
     def server(number: int) -> Page[Row]:
@@ -126,7 +126,7 @@ async def test_without_keys_no_page_is_dropped_in_silence() -> None:
 
 
 async def test_a_list_that_shrinks_all_the_while_is_read_to_its_end() -> None:
-    """A purge that deletes at every request would be taken for a server that miscounts, and end the export."""
+    """A list from which rows are deleted at every request is read to its end."""
     left = list(range(1, 401))
 
     def server(number: int) -> Page[Row]:
@@ -142,7 +142,7 @@ async def test_a_list_that_shrinks_all_the_while_is_read_to_its_end() -> None:
 
 
 async def test_a_list_that_shrinks_at_every_answer_is_walked_meanwhile() -> None:
-    """A purge of a million rows, one by one, would hold the walk where it is for as long as it lasts."""
+    """A walk makes progress while every answer has a smaller total."""
     reads: list[int] = []
 
     def server(number: int) -> Page[Row]:
@@ -160,20 +160,20 @@ async def test_a_list_that_shrinks_at_every_answer_is_walked_meanwhile() -> None
 
 
 async def test_totals_that_fall_for_ever_end_the_walk() -> None:
-    """A server that counts one less at every answer, and shows nothing new, would be asked for ever."""
+    """Totals that fall for ever, without a new row, end the walk with an error."""
     with pytest.raises(PaginationError):
         await walked(lambda n: page(honest(min(n, 3)), n, last=n + 1, total=10**9 - next(TURNS)))
 
 
 async def test_a_row_pushed_on_by_a_change_nobody_saw_is_no_alarm() -> None:
-    """One signs up and one is deleted between two pages: an honest shop would be called broken, its list refused."""
+    """A repeat that an insertion hidden by a deletion explains is accepted."""
     ids = {1: [6, 5, 4, 3, 2], 2: [2]}
     got = await walked(lambda n: page(ids.get(n, []), n, last=2, total=6), order="desc")
     assert got == [6, 5, 4, 3, 2]
 
 
 async def test_a_walk_that_begins_past_the_end_is_empty() -> None:
-    """A job that starts too far would loop, or fail, where there is simply nothing."""
+    """A walk that starts behind the last page delivers nothing."""
     reads: list[int] = []
 
     async def fetch(number: int) -> Page[Row]:
@@ -200,7 +200,7 @@ async def test_a_proxy_that_drops_bodies_is_noticed() -> None:
 
 
 async def test_the_default_page_size_does_not_excuse_a_dropped_body() -> None:
-    """Page 1 with the size that was asked by chance is right; with another size it is not what was asked."""
+    """Page 1 is accepted if its size is the one that was asked for, and refused otherwise."""
     with Sandbox(faults=[Fault("ignore_body")]) as shop:
         async with shop.session(list_params="body") as session:
             assert len((await get_customers(session, per_page=10)).data) == 10
@@ -233,13 +233,13 @@ def as_text(envelope: dict[str, Any]) -> object:
 
 @pytest.mark.parametrize("shape", [as_object, under_meta, as_text])
 async def test_every_shape_of_the_envelope_is_walked(shape: Callable[[dict[str, Any]], object]) -> None:
-    """PHP turns a list into an object, and Laravel has two envelopes: half of all pages would not be read."""
+    """Both envelopes of Laravel are walked, with rows as a list or as an object."""
     async with raw_server(in_pages(25, 10, shape)) as server, server.session() as session:
         assert list(range(1, 26)) == [c.id async for c in iter_customers(session, per_page=10)]
 
 
 async def test_a_failing_page_tells_where_to_go_on(shop: Sandbox) -> None:
-    """After a failure in the middle everything would have to be read again from the start."""
+    """An error carries its page, and the walk goes on from there."""
     async with shop.session(retry=RetryPolicy(attempts=1)) as session:
         got: list[int] = []
         last: Page[Any] | None = None
@@ -259,7 +259,7 @@ async def test_a_failing_page_tells_where_to_go_on(shop: Sandbox) -> None:
 
 
 async def test_after_wants_the_same_page_size(session: AsyncSession) -> None:
-    """A frontier counted in other pages would put the walk in the wrong place, in silence."""
+    """``after`` with another page size is refused."""
     first = await get_customers(session, per_page=20, order_column="id", order_direction="asc")
     with pytest.raises(ValueError, match="after"):
         iter_customer_pages(session, per_page=50, after=first)
@@ -268,7 +268,7 @@ async def test_after_wants_the_same_page_size(session: AsyncSession) -> None:
 
 
 async def test_get_customers_refuses_another_page() -> None:
-    """Somebody would credit the customers of a page that was not asked for."""
+    """``get_customers`` raises where the server answers another page."""
     async with raw_server(answer(page_of([CUSTOMER], 1))) as server, server.session() as session:
         with pytest.raises(PaginationError) as caught:
             await get_customers(session, page=2)
@@ -276,5 +276,5 @@ async def test_get_customers_refuses_another_page() -> None:
 
 
 def test_raw_server_is_what_it_says() -> None:
-    """A base URL that no server answers on would make every test here pass for the wrong reason."""
+    """The base URL of the raw server answers."""
     assert RawServer([], port=5).base_url.endswith(":5/v1")

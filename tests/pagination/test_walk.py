@@ -1,4 +1,4 @@
-"""The walk's promise, as properties: rows move while pages are read, and nobody is lost, repeated or out of order."""
+"""The promise of the walk as properties: rows move while pages are read, and each is delivered once, in order."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine
@@ -89,7 +89,7 @@ async def ids_of(pages: AsyncGenerator[Page[Row], None]) -> list[int]:
 
 
 def delete(numbers: list[int]) -> Change:
-    """Delete the rows at these places, by whatever length the list has then."""
+    """Delete the rows at these positions, modulo the length that the list has then."""
 
     def change(shelf: Shelf) -> None:
         for number in numbers:
@@ -100,7 +100,7 @@ def delete(numbers: list[int]) -> Change:
 
 
 def insert(count: int) -> Change:
-    """Insert rows with ids that were never used, as a shop that gains customers does."""
+    """Insert rows with ids that were never used, as a shop does that gains customers."""
 
     def change(shelf: Shelf) -> None:
         for _ in range(count):
@@ -129,7 +129,7 @@ def check(shelf: Shelf, got: list[int]) -> None:
 def test_deletions_lose_nobody(
     size: int, per_page: int, concurrency: int, falling: bool, script: list[tuple[int, Change]]
 ) -> None:
-    """Rows that slipped onto pages already read would be lost, as every plain loop over pages loses them."""
+    """Rows that slip onto pages already read are delivered."""
     shelf = Shelf(list(range(1, size + 1)), per_page, falling, script)
     check(shelf, asyncio.run(ids_of(walk(shelf.plan(concurrency=concurrency)))))
 
@@ -139,7 +139,7 @@ def test_deletions_lose_nobody(
 def test_insertions_repeat_nobody(
     size: int, per_page: int, concurrency: int, falling: bool, script: list[tuple[int, Change]]
 ) -> None:
-    """Rows pushed onto the next page would be delivered twice, or, read out of turn, not at all."""
+    """Rows that are pushed onto the next page are delivered once."""
     shelf = Shelf(list(range(1, size + 1)), per_page, falling, script)
     check(shelf, asyncio.run(ids_of(walk(shelf.plan(concurrency=concurrency)))))
 
@@ -156,7 +156,7 @@ def test_insertions_repeat_nobody(
 def test_deletions_and_insertions_together_lose_and_repeat_nobody(
     size: int, per_page: int, concurrency: int, falling: bool, ordered: bool, script: list[tuple[int, Change]]
 ) -> None:
-    """A deletion seen only by a page further on would go unnoticed, or an honest shop be taken for a broken one.
+    """Deletions and insertions in any sequence lose and repeat no row.
 
     Between two answers rows are deleted or inserted, never both: that is what a total can show.
     """
@@ -168,7 +168,7 @@ def test_deletions_and_insertions_together_lose_and_repeat_nobody(
 
 
 async def test_a_deletion_that_only_a_later_page_shows_is_heard() -> None:
-    """Two sign up, two are deleted: by the totals of the pages in order nothing moved, and two customers are lost."""
+    """Deletions that insertions hide from the pages in order are seen in the total of a page that came early."""
     nothing = delete([])
     shelf = Shelf(list(range(1, 21)), 5, script=[(0, nothing), (9, delete([0, 1])), (0, insert(2))])
     got = await ids_of(walk(shelf.plan(concurrency=2)))
@@ -180,7 +180,7 @@ async def test_a_deletion_that_only_a_later_page_shows_is_heard() -> None:
 def test_without_an_order_by_key_nobody_is_repeated_or_lost(
     size: int, per_page: int, concurrency: int, script: list[tuple[int, Change]]
 ) -> None:
-    """The set of keys, which stands in where rows are not ordered by id, would not drop repeats."""
+    """A set of keys drops repeats where rows are not ordered by id."""
     shelf = Shelf(list(range(1, size + 1)), per_page, False, script)
     got = asyncio.run(ids_of(walk(shelf.plan(concurrency=concurrency, order=False))))
     assert len(set(got)) == len(got)
@@ -192,7 +192,7 @@ def test_without_an_order_by_key_nobody_is_repeated_or_lost(
 def test_a_walk_taken_up_again_loses_nobody(
     size: int, per_page: int, concurrency: int, falling: bool, script: list[tuple[int, Change]], stop: int
 ) -> None:
-    """A resumed export would miss the rows that slipped in front of its place while it was away."""
+    """A walk that goes on after its last page delivers the rows that slipped back while it was stopped."""
     shelf = Shelf(list(range(1, size + 1)), per_page, falling, script)
 
     async def both() -> list[int]:
@@ -211,21 +211,21 @@ def test_a_walk_taken_up_again_loses_nobody(
 
 @pytest.mark.parametrize("turns", range(10))
 async def test_what_the_totals_of_dropped_answers_tell_is_kept(turns: int) -> None:
-    """On the way back, deletions would be missed that only an answer nobody waits for any more lets one count."""
+    """Totals of answers that are dropped on a step back count as deletions."""
     script = [(0, delete([])), (0, delete([])), (4, delete([0])), (turns, insert(6)), (0, delete([0] * 6))]
     shelf = Shelf(list(range(1, 41)), 5, script=script)
     check(shelf, await ids_of(walk(shelf.plan(concurrency=2))))
 
 
 async def test_a_walk_taken_up_again_counts_from_where_it_stopped() -> None:
-    """The first deletions after a stop would not count once the walk had gone back because of them."""
+    """The first deletions after a stop are counted, though the walk steps back for them."""
     shelf = Shelf(list(range(1, 41)), 5, script=[(0, delete([0] * 3)), (0, delete([0] * 3))])
     got = await ids_of(walk(shelf.plan(after=shelf.page(2))))
     assert got == list(range(11, 41))
 
 
 async def test_a_burst_larger_than_several_pages_is_found_again() -> None:
-    """A mass deletion would leave the walk behind the end of the list, taking that for the end of the walk."""
+    """A mass deletion ends no walk before its end: every row that stays is delivered."""
     shelf = Shelf(list(range(1, 1001)), 10, script=[(0, lambda _shelf: None)] * 30 + [(0, delete([0] * 250))])
     got = await ids_of(walk(shelf.plan()))
     check(shelf, got)
@@ -233,34 +233,34 @@ async def test_a_burst_larger_than_several_pages_is_found_again() -> None:
 
 
 async def test_deletions_at_the_far_end_only_cost_a_second_look() -> None:
-    """Pages read again, all known, would be taken for a server that repeats itself."""
+    """Pages that are read again after deletions are no sign of a server that repeats itself."""
     shelf = Shelf(list(range(1, 1001)), 5, script=[(0, lambda _shelf: None)] * 100 + [(0, delete([-1] * 400))])
     got = await ids_of(walk(shelf.plan()))
     check(shelf, got)
 
 
 async def test_a_purge_faster_than_the_walk_is_waited_out() -> None:
-    """Going back again and again, all explained by a total that falls, would be taken for a server gone mad."""
+    """A walk may step back as often as a falling total explains."""
     shelf = Shelf(list(range(1, 10_001)), 5, script=[(0, delete([]))] * 300 + [(0, delete([-1] * 20))] * 400)
     check(shelf, await ids_of(walk(shelf.plan())))
 
 
 async def test_a_list_that_grows_as_fast_as_it_is_read_is_read_to_its_end() -> None:
-    """Newest first, in a busy hour, every page repeats the last: an honest shop would be taken for a broken one."""
+    """Pages that repeat the one before are accepted where a growing total explains them."""
     shelf = Shelf(list(range(1, 31)), 5, falling=True, script=[(0, insert(5))] * 80)
     check(shelf, await ids_of(walk(shelf.plan())))
 
 
 @pytest.mark.parametrize("concurrency", [1, 2, 8])
 async def test_no_more_pages_are_in_flight_than_asked(concurrency: int) -> None:
-    """The shop's limits would be hit, or, with fewer than asked, the link would idle."""
+    """Exactly ``concurrency`` pages are in flight."""
     shelf = Shelf(list(range(1, 200)), 5, script=[(3, lambda _shelf: None)] * 50)
     assert len(await ids_of(walk(shelf.plan(concurrency=concurrency)))) == 199
     assert concurrency == shelf.most_in_flight
 
 
 async def test_the_next_page_is_on_its_way_while_the_caller_works() -> None:
-    """At concurrency 1 the link would idle while the caller works on a page."""
+    """At concurrency 1, the next page is requested before the caller works on this one."""
     shelf = Shelf(list(range(1, 31)), 10)
     async with aclosing(walk(shelf.plan())) as pages:
         await anext(pages)
@@ -270,7 +270,7 @@ async def test_the_next_page_is_on_its_way_while_the_caller_works() -> None:
 
 
 async def test_leaving_early_leaves_no_task() -> None:
-    """A read-ahead would live on after the caller has left, with its connection."""
+    """Leaving the block cancels every prefetch and frees its connection."""
     before = asyncio.all_tasks()
     shelf = Shelf(list(range(1, 100)), 5, script=[(9, lambda _shelf: None)] * 20)
     async with aclosing(walk(shelf.plan(concurrency=8))) as pages:
@@ -282,7 +282,7 @@ async def test_leaving_early_leaves_no_task() -> None:
 
 @pytest.mark.parametrize("concurrency", [1, 4])
 async def test_a_failing_page_is_raised_in_its_turn(concurrency: int) -> None:
-    """Pages before the failure would be lost with it, and nobody would know where to go on."""
+    """Every page before a failed one is delivered, and the error carries the number of its page."""
     shelf = Shelf(list(range(1, 51)), 10)
 
     async def failing(number: int) -> Page[Row]:
@@ -301,7 +301,7 @@ async def test_a_failing_page_is_raised_in_its_turn(concurrency: int) -> None:
 
 @pytest.mark.parametrize("error", [DecodeError("cut"), RuntimeError("a converter of the caller's")], ids=repr)
 async def test_a_page_that_cannot_be_read_is_raised_in_its_turn(error: Exception) -> None:
-    """Page 2, which is slow, would be lost because page 3 was there before it and cannot be read."""
+    """Every page before an unreadable one is delivered, though it came later."""
     shelf = Shelf(list(range(1, 51)), 10, script=[(0, delete([])), (9, delete([]))])
 
     def decode(page: Page[Row]) -> Page[Row]:
@@ -319,7 +319,7 @@ async def test_a_page_that_cannot_be_read_is_raised_in_its_turn(error: Exception
 
 
 async def test_nothing_more_is_asked_once_a_page_has_failed() -> None:
-    """A server in trouble would be asked for page after page whose answers nobody will see."""
+    """No page is requested after one has failed."""
     asked: list[int] = []
     shelf = Shelf(list(range(1, 1001)), 10)
 
@@ -336,7 +336,7 @@ async def test_nothing_more_is_asked_once_a_page_has_failed() -> None:
 
 
 async def test_a_cancelled_walk_leaves_no_task() -> None:
-    """Cancelling the consumer would orphan the pages in flight."""
+    """Cancelling the consumer cancels the pages in flight."""
     before = asyncio.all_tasks()
     shelf = Shelf(list(range(1, 100)), 5, script=[(50, lambda _shelf: None)] * 20)
     task = asyncio.create_task(ids_of(walk(shelf.plan(concurrency=3))))
@@ -351,14 +351,14 @@ async def test_a_cancelled_walk_leaves_no_task() -> None:
 
 @pytest.mark.parametrize(("size", "reads"), [(0, [1]), (9, [1]), (10, [1, 2]), (25, [1, 2, 3]), (30, [1, 2, 3, 4])])
 async def test_a_full_last_page_is_followed_by_one_more_read(size: int, reads: list[int]) -> None:
-    """A count that lags behind would cut the list short; more reads than that would be waste."""
+    """A full last page is followed by exactly one more read."""
     shelf = Shelf(list(range(1, size + 1)), 10)
     assert size == len(await ids_of(walk(shelf.plan())))
     assert reads == shelf.reads
 
 
 async def test_rows_out_of_order_are_refused() -> None:
-    """A server that ignores the order would have most of its rows dropped as repeats, in silence."""
+    """Rows out of order within a page are an error."""
     shelf = Shelf(list(range(1, 30)), 10, falling=True)
     plan = attrs.evolve(shelf.plan(), order="asc")
     with pytest.raises(PaginationError, match="order"):
@@ -366,7 +366,7 @@ async def test_rows_out_of_order_are_refused() -> None:
 
 
 async def test_rows_out_of_order_are_refused_one_row_a_page() -> None:
-    """Within a page of one row there is no order to check; the walk would end happily with one row."""
+    """Rows out of order are an error where each page has one row."""
     shelf = Shelf(list(range(1, 30)), 1, falling=True)
     plan = attrs.evolve(shelf.plan(), order="asc")
     with pytest.raises(PaginationError):
