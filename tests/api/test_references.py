@@ -504,6 +504,7 @@ async def test_an_edit_that_was_just_sent_is_not_called_a_duplicate(shop: Sandbo
 amounts = st.integers(-500, 500).map(lambda cents: Decimal(cents) / 100)
 
 
+@pytest.mark.slow
 @settings(max_examples=3)
 @given(st.lists(amounts, min_size=150, max_size=250), st.randoms(use_true_random=False))
 def test_jobs_retried_until_they_succeed_leave_each_edit_exactly_once(jobs: list[Decimal], random: Any) -> None:

@@ -189,6 +189,7 @@ def test_one_shop_in_its_own_name(shell: Shell) -> None:
     assert os.listdir(shell.folder) == ["c-38.csv"]
 
 
+@pytest.mark.slow
 def test_it_loads_pyarrow_and_the_sandbox_only_when_needed(shell: Shell) -> None:
     """A command that takes a second to start for what it does not use."""
     import subprocess

@@ -228,6 +228,7 @@ def test_an_export_to_a_terminal_is_printable(form: str, text: str, hostile: Hos
         assert len(list(csv.reader(io.StringIO(out)))) == 2
 
 
+@pytest.mark.slow
 @fast
 @given(text=sent)
 @example(text=EVERYTHING)
@@ -254,6 +255,7 @@ def test_a_file_s_name_forges_no_line(hostile: HostileShop) -> None:
 argument = foreign.map(lambda text: text.replace("\0", "").encode("utf-8", "ignore").decode() or "x")
 
 
+@pytest.mark.slow
 @fast
 @given(text=argument)
 @example(text=EVERYTHING.replace("\0", ""))
@@ -442,6 +444,7 @@ def test_a_text_that_nobody_cleaned_controls_no_terminal_through_rich() -> None:
     assert not hidden(own_sequences_removed(screen.drawn))
 
 
+@pytest.mark.slow
 def test_files_and_pipes_get_the_bytes_as_they_are(tmp_path: Path) -> None:
     """What goes into a pipe or a file is the text itself, escaped by nobody."""
     text = "a\u202e\x9b\x7f\u200d🙂\ufe0f@example.com"

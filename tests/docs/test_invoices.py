@@ -76,6 +76,7 @@ async def session(shop: Invoices) -> AsyncIterator[AsyncSession]:
         yield session
 
 
+@pytest.mark.slow
 async def test_the_program_prints_what_was_paid(
     shop: Invoices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -626,6 +626,7 @@ async def test_a_cancelled_task_gives_its_place_back_while_rate_limited() -> Non
     await asyncio.wait_for(free.acquire("b", Deadline(clock, 100), 100), 5)
 
 
+@pytest.mark.slow
 async def test_a_real_limit_is_lived_with(shop: Sandbox) -> None:
     """A bulk read succeeds against a server that counts, with few refusals."""
     with Sandbox(60, rate_limit=RateLimit(20, 1)) as strict:

@@ -232,6 +232,7 @@ def loaded_by(statement: str) -> set[str]:
     return set(result.stdout.split())
 
 
+@pytest.mark.slow
 def test_who_does_not_use_the_sandbox_does_not_load_it() -> None:
     """The fixtures load neither the sandbox nor the export until they are used."""
     assert set() == loaded_by("import shopsdk.testing") & {
@@ -242,6 +243,7 @@ def test_who_does_not_use_the_sandbox_does_not_load_it() -> None:
     }
 
 
+@pytest.mark.slow
 def test_who_does_not_test_loads_no_fixtures() -> None:
     """``import shopsdk`` loads no fixtures, no sandbox, no export and no extra."""
     ours = {"shopsdk.testing", "shopsdk.sandbox", "shopsdk.export", "shopsdk.cli"}
