@@ -100,9 +100,9 @@ class Sandbox:
     address, with any port or none. A body of more than 1 MiB is answered 413; the body of a request without a valid key
     is not read.
 
-    It runs on a thread of its own inside ``with`` or ``async with``, and can be entered again afterwards. Methods such as
-    ``add_customer`` change the shop behind the API's back; they are synchronous and may be called from any thread while
-    the shop runs.
+    It runs on a thread of its own inside ``with`` or ``async with``, and can be entered again afterwards. Methods such
+    as ``add_customer`` change the shop behind the API's back; they are synchronous and may be called from any thread
+    while the shop runs.
 
     ```python
     with Sandbox([Customer(id=7, email="ada@example.com")]) as shop:
