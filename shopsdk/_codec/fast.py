@@ -1,8 +1,8 @@
 """The fast path in: msgspec straight into the attrs classes, and what has to be checked around it.
 
-msgspec is strict, and quick because it makes no detour. But it takes money in forms that are no plain decimals, and
-leaves times naive. So the money of all rows is checked after it, and their times are made aware UTC in place, past the
-frozen class. A body that fails goes the strict path.
+msgspec is strict, and fast because it makes no objects in between. But it takes money in forms that are no plain
+decimals, and leaves times naive. So the money of all rows is checked after it, and their times are made aware UTC in
+place, past the frozen class. A body that fails goes the strict path.
 """
 
 import re

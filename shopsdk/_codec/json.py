@@ -2,8 +2,8 @@
 
 There are two paths in. The fast one is msgspec, which decodes JSON straight into the attrs classes. It is strict, and
 takes what the API is documented to send. What it refuses, and the few things that it would take but should not, go the
-strict path: JSON with exact numbers, then cattrs, with hooks that read PHP's habits and convert nothing silently. What
-both take, both read alike. Only the strict path raises, so every error has its path in the document.
+strict path: JSON with exact numbers, then cattrs, with hooks that read PHP's habits and convert nothing silently. A
+value that both take is read alike by both. Only the strict path raises, so every error has its path in the document.
 """
 
 from collections.abc import Iterable
@@ -32,7 +32,7 @@ _parser = msgspec.json.Decoder(float_hook=Decimal)
 
 
 def encode(value: object) -> bytes:
-    """Write JSON, a Decimal as an exact number. Values that JSON cannot hold are refused: msgspec would make nan null.
+    """Write JSON, a Decimal as an exact number. Numbers that are not finite are refused: msgspec would write null.
 
     Raises:
         ValueError: a number that is not finite, a text that is not Unicode, or a value that holds itself.
@@ -80,9 +80,9 @@ def parse(body: bytes, *, label: str = "", changes: bool = False) -> Any:
 
 
 def incomplete(body: bytes, *, label: str, changes: bool) -> DecodeError | None:
-    """Make the error of a body that is no whole JSON: empty, cut short, or a proxy's page; else None.
+    """Make the error of a body that is not whole JSON (empty, cut short, a page of a proxy); None if it is whole.
 
-    It is judged by its first and last byte, and parsed only where they are no brackets.
+    A body is parsed only where its first and last byte are no pair of brackets.
     """
     text = body.strip()
     if text[:1] + text[-1:] in {b"{}", b"[]"}:

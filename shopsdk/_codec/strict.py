@@ -1,10 +1,10 @@
-"""The strict path in: parsed JSON to attrs classes by cattrs, lenient where PHP is loose, and silent nowhere.
+"""The strict path in: parsed JSON to attrs classes by cattrs, with hooks that read the forms that PHP writes.
 
 cattrs by itself reads null as ``'None'``, ``"false"`` as True and 1.9 as 1. Every hook here reads a value exactly or
 refuses it, and a refusal knows its path. Values stay out of messages: they are customers' data.
 
-The first value that cannot be read ends it. cattrs would go on, and keep an error with its traceback for each of them:
-160,000 empty rows, 717 bytes of gzip, took 647 MiB.
+Decoding stops at the first value that cannot be read. cattrs would go on, and keep an error with its traceback for each
+one: 160,000 empty rows, 717 bytes of gzip, took 647 MiB.
 """
 
 import re
@@ -233,7 +233,7 @@ def _map_of(kind: Any) -> Callable[[object, Any], dict[Any, Any]]:
                 values.append(read_value(each, value_kind))
             _spread(keys)
         except Exception as error:  # noqa: BLE001 - see _located
-            # Which one stays unsaid: a key may be anything, such as an e-mail address, or an echo of the API key.
+            # The path does not show the key, which may be an e-mail address, or an echo of the API key.
             failure = _located(error, "[?]")
         else:
             return dict(zip(keys, values, strict=True))
@@ -258,7 +258,7 @@ def is_attrs(kind: Any) -> bool:
 
 @cache
 def _converter() -> cattrs.Converter:
-    """Make the converter, on first use: most programs never need it."""
+    """Make the converter on first use; most programs never need it."""
     converter = cattrs.Converter(detailed_validation=False)
     for hook in (structure_str, structure_int, structure_float, structure_bool, structure_decimal, structure_datetime):
         converter.register_structure_hook(get_type_hints(hook)["return"], hook)
@@ -271,7 +271,7 @@ def _converter() -> cattrs.Converter:
 
 
 class InvalidValueError(ValueError):
-    """The refusal of a hook; its text is ours, so it may be shown."""
+    """A value that a hook refuses; the text shows nothing of the value, so it may be part of a message."""
 
 
 def structure_str(value: object, _type: object) -> str:

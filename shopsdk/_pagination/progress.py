@@ -1,4 +1,4 @@
-"""Which pages a walk may take, and which of their rows are new. Pure: no tasks, no waiting; ``walk`` has the proof."""
+"""The decisions of a walk: the pages it may take, and their new rows. Pure: no tasks; ``walk`` has the proof."""
 
 from collections.abc import Callable, Hashable
 from math import inf
@@ -46,13 +46,13 @@ def check_page_answer(page: Page[Any], asked: int, per_page: int, cause: str) ->
 
 @attrs.frozen(eq=False, repr=False)
 class Arrival(Generic[T]):
-    """A page that came, and when."""
+    """A page that came, and how many rows had been deleted by then."""
 
     number: int
     """The page that was asked for."""
     page: Page[T]
     total_deleted: int
-    """The sum of all falls of the total, from answer to answer, up to this one: the walk's clock."""
+    """The sum of all falls of the total, from answer to answer, up to this one."""
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -180,7 +180,7 @@ class Progress(Generic[T]):
             self._repeats = _OrderedKeys(key, order, cause)
         self._frontier: Frontier | None = None
         self._furthest = 0  # the most rows ever covered; pages before it may repeat rows
-        self._least_total: float = inf
+        self._min_total: float = inf
         self._stalled_pages = [0, 0]  # unexplained, explained
         self._expected_repeats = 0  # delivered rows that insertions push onto the pages ahead
         self._sent_again = False
@@ -214,9 +214,9 @@ class Progress(Generic[T]):
         """
         total = arrival.page.total
         # A list that shrinks ends some day; one whose total swings may go on for ever.
-        got, shrinks = f"totals that go up and down, now {total}", total < self._least_total
+        got, shrinks = f"totals that go up and down, now {total}", total < self._min_total
         self._count_stalled(arrival.number, got, explained=shrinks, cause=_SWINGING)
-        self._least_total = min(self._least_total, total)
+        self._min_total = min(self._min_total, total)
         return int(self._surely_read(arrival)) // self._per_page + 1
 
     def accept(self, arrival: Arrival[T]) -> list[T]:

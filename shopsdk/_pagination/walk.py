@@ -3,22 +3,22 @@
 **Problem.** Pages count rows by offset. A row that is deleted elsewhere pulls every later row forward: the first row of
 page 5 becomes the last row of page 4, which was read already, and a plain loop never sees it.
 
-**Invariant.** The pages' ``total`` tells. The walk keeps a frontier: how many rows of the list the pages taken so far
-cover, and when that was. The total is its clock: each answer's is compared with that of the answer before, so the walk
-knows how many rows were deleted, and how many inserted, between any two answers. Rows move forward by no more than the
-deletions since the frontier. So every row that was not yet read still stands at, or behind, the frontier less their
-number, and a page that begins at or before that place cannot have skipped any: it is taken. A page that begins behind
-it came too held. It is held, what is in flight is cancelled, and the walk goes on from the page that holds that place.
-When it comes back to the held page, that one is mostly good as it is, so a list that shrinks all the while is read to
-its end. Rows that were delivered already are dropped: by their place in the order, in O(1) memory, if rows are ordered
-by their ids; else by a set of keys.
+**Invariant.** The ``total`` of each page shows how many rows moved. The walk keeps a frontier: how many rows from the
+head of the list the pages taken so far cover, and the total at that time. It compares the total of each answer with
+that of the answer before, so it knows how many rows were deleted, and how many inserted, between any two answers. Rows
+move forward by no more than the deletions since the frontier. So every row that was not yet read still stands at, or
+behind, the frontier less their number, and a page that begins at or before that place cannot have skipped any: it is
+taken. A page that begins behind that place is held. What is in flight is cancelled, and the walk goes on from the page
+that holds that place. When it comes back to the held page, that one can mostly be taken as it is, so a list that
+shrinks all the while is read to its end. Rows that were delivered already are dropped: by the last key, in O(1) memory,
+if rows are ordered by their ids; else by a set of keys.
 
 Several pages in flight come back in any order, so a page may be older than the frontier. Then deletions in between only
 make it repeat rows. Insertions in front may hide some, and they are counted in the same way.
 
-A server is believed only as far as it answers what was asked: ``current_page`` and ``per_page`` must echo, rows must
-be in order and no more than asked, a repeat of an earlier page must be explained by a total that grew, the end must
-leave nothing that the total counts, and 50 pages without a new row end the walk with an error.
+Every answer is checked against what was asked: ``current_page`` and ``per_page`` must echo, rows must be in order and
+no more than asked, a repeat of an earlier page must be explained by a total that grew, the end must leave nothing that
+the total counts, and 50 pages without a new row end the walk with an error.
 
 **Limits.** No client can see a deletion that an insertion hides from the total between two answers, or one between the
 server's count and its select. Answers that overtake one another on their way may swap what their totals tell.
