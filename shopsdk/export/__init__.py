@@ -1,4 +1,4 @@
-"""A shop's customers, all of them, into the file that the next tool reads: NDJSON, CSV or Parquet; or into a sink.
+"""Export every customer of a shop to NDJSON, CSV or Parquet, or to a sink of your own.
 
 ```python
 from shopsdk.export import export_customers
@@ -8,7 +8,7 @@ async with AsyncSession() as session:
     print(summary.rows, "customers in", summary.seconds, "seconds")
 ```
 
-Nothing under the final name is ever half a file, and nothing that was read has to be read again: see
+A file has its final name only when it is whole, and an interrupted export goes on where it stopped: see
 ``export_customers``.
 """
 

@@ -1,9 +1,9 @@
-"""Parquet, in two steps: pages become record batches of an Arrow stream, and the whole stream becomes the file.
+"""Parquet in two steps: pages become record batches of an Arrow stream, and the finished stream becomes the file.
 
-A Parquet file cannot be gone on with: its index stands at its end. An Arrow stream can; it is messages one after
-another, and may be cut behind any of them. So that is what the unfinished file is, and when it is whole it is put
-together into row groups, in bounded memory. Row groups are counted by rows alone, so that an export that was
-interrupted gives the same file as one that was not.
+A Parquet file cannot be continued, because its index stands at its end. An Arrow stream can: it is a sequence of
+messages, and may be cut behind any of them. So the unfinished file is an Arrow stream. When it is finished, its batches
+are put into row groups, in bounded memory. Row groups are counted by rows alone, so an interrupted export gives the
+same file as one that ran through.
 """
 
 import io
@@ -19,15 +19,15 @@ from shopsdk.export._summary import CheckpointError, ExportError
 from shopsdk.export._text import Encoder, arrow
 
 _ROW_GROUP = 16_384
-"""Rows: few, since a row group costs several times what its rows take in memory while it is written."""
+"""Rows of a row group: few, because writing one takes several times the memory of its rows."""
 _DICTIONARY = ("shop_id", "balance", "total_completed", "total_spent_usd", "affiliate_referrer_email")
-"""Columns whose values recur; for the others a dictionary only costs."""
+"""Columns whose values recur. A dictionary for any other column takes time and saves nothing."""
 _SCALE = 6
-"""Decimal places of money: more than any currency has. A value that has more is refused, never rounded."""
+"""Decimal places of money, more than any currency has. A value with more places is refused, not rounded."""
 
 
 def arrow_encoder(columns: Sequence[str], shop_id: int | None) -> Encoder:
-    """Write pages as an Arrow stream.
+    """Make the encoder of pages as an Arrow stream.
 
     Raises:
         ExportError: pyarrow is not installed.
@@ -51,12 +51,12 @@ def arrow_encoder(columns: Sequence[str], shop_id: int | None) -> Encoder:
 
 
 def assemble_parquet(parts: Iterable[PartFile], file: IO[bytes], columns: Sequence[str]) -> None:
-    """Put Arrow streams, one after another, together into one Parquet file.
+    """Write one Parquet file from the Arrow streams of its parts, in order.
 
     Raises:
         ExportError: pyarrow is not installed.
-        CheckpointError: a part is no Arrow stream of these columns, though its checkpoint says so.
-        OSError: a part cannot be read, or the file not be written.
+        CheckpointError: a part is not an Arrow stream of these columns, though its checkpoint says so.
+        OSError: a part cannot be read, or the file cannot be written.
     """
     pq = arrow("Parquet", "pyarrow.parquet")
     pa = arrow("Parquet")

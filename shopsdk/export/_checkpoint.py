@@ -1,11 +1,14 @@
-"""The checkpoint: what of an unfinished file can be trusted, page by page.
+"""The checkpoint: a journal that tells which part of an unfinished file can be trusted.
 
-A journal beside the file, one line of JSON per page: how far the file reaches, the checksum of what that page added,
-and what the walk needs to go on. A line is written after its page, so a killed process leaves at most one page without
-a line. A power loss may lose either of them, in any order; therefore both are synced to the disk every few seconds, the
-file first, and the line that follows says so. On resumption such a line is believed, if the file reaches that far, and
-every later one only if the checksum of its page agrees. No page is believed on the word of the journal alone that the
-disk might not have.
+**Problem.** A killed process may leave half a page. A power loss may lose the end of the file, of the journal, or of
+both.
+
+**Format.** The first line of the journal is JSON with the parameters of the export. Each page adds a line: where the
+page ends, the checksum of its bytes, and what the walk needs to go on. The line is written after its page.
+
+**Invariant.** Every few seconds the file is synced to the disk, and then a line that says so (``synced``). A later run
+trusts the last such line, if the file reaches that far. It trusts a line behind it only if the checksum of its page
+agrees. So it trusts no page that the disk might not have.
 """
 
 import io
@@ -19,24 +22,24 @@ import attrs
 import msgspec
 
 from shopsdk import Customer, Page
-from shopsdk.export._disk import BLOCK, open_existing, path_of, release, remove
+from shopsdk.export._disk import BLOCK, open_existing, path_of, release, remove, unlock
 from shopsdk.export._summary import CheckpointError
 
 _VERSION = 1
 _MAX_BYTES = 256 * 2**20
-"""Of a checkpoint that is read: 100 pages of 100 rows take 23 KB, or 120 KB where the order is not by id and each row's
-id is kept: room for 100 or 20 million customers. What is larger is none of ours, or would take gigabytes of memory."""
+"""The most bytes of a checkpoint that is read: 100 pages of 100 rows take 23 KB, or 120 KB with all ids (an order that is
+not by id), so there is room for 100 or 20 million customers. A larger one would take gigabytes of memory to read."""
 _MAX_LINE = 2**20
-"""Bytes of a line: one of 100 ids has 2,500; the first one holds the parameters, filters among them."""
+"""The most bytes of a line. A line of 100 ids has 2,500; the first line holds the filters, too."""
 _BLOCK = 2**16
 _MAX_UNSYNCED = 2**31
-"""Bytes of pages that are believed by their checksum: what is written between two syncs, two seconds apart."""
+"""The most bytes that are trusted by checksum: what is written between two syncs, which are two seconds apart."""
 
 _T = TypeVar("_T")
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**50)]
-"""More than any file has bytes, or any shop customers."""
+"""A size or a count; its bound is above the bytes of any file and the customers of any shop."""
 _Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
-"""What the shop says is not for a checkpoint to judge."""
+"""A number from the shop, in no narrower bounds than the walk takes."""
 _Ids = Annotated[list[_Int64], msgspec.Meta(max_length=100)]
 _Parameter = None | bool | int | str | list[str] | dict[str, str]
 
@@ -57,18 +60,18 @@ class Position:
     per_page: _Count = 0
     total: _Int64 = 0
     ids: _Ids = attrs.Factory(list[int])
-    """Ordered by id: the last one of the page; else all of its ids, so that no row comes twice."""
+    """Ordered by id: the last id of the page. In any other order: all its ids, so that no row comes twice."""
     crc: _Count = 0
-    """Of the bytes since the mark before."""
+    """The checksum of the bytes since the position before."""
     synced: bool = False
-    """Was all of it on the disk before this line was written?"""
+    """Whether all bytes up to here were on the disk before this line was written."""
     complete: bool = False
-    """Is this the end of the list?"""
+    """Whether this is the end of the list."""
     placed: _Count | None = None
-    """The size of the whole file, written just before it gets its final name."""
+    """The size of the whole file; set just before the file gets its final name."""
 
     def after(self) -> Page[Customer] | None:
-        """Make what the walk goes on behind; None: begin at the beginning."""
+        """Make the page that the walk goes on behind; None: it begins at the first page."""
         if not self.page:
             return None
         rows = [Customer(id=number, email="") for number in self.ids]
@@ -84,24 +87,24 @@ class _Head:
 
 
 class Journal:
-    """The journal of an export, in a file that is open and locked; see ``open_locked``."""
+    """The journal of an export, in an open and locked file; see ``open_locked``."""
 
     def __init__(self, file: io.FileIO) -> None:
         self._file = file
 
     @classmethod
     def existing(cls, path: Path) -> "Journal | None":
-        """Open the journal of an earlier run; None where there is none.
+        """Open the journal of an earlier run; None if there is none.
 
         Raises:
-            CheckpointError: another export has it open, or it is not surely ours.
+            CheckpointError: another export has it open, or it may not be ours.
             OSError: it cannot be opened.
         """
         file = open_existing(path)
         return None if file is None else cls(file)
 
     def parameters(self) -> dict[str, _Parameter] | None:
-        """Read what the earlier run was asked for; None where it did not live to write it.
+        """Read the parameters of the earlier run; None if it ended before it wrote them.
 
         Raises:
             CheckpointError: it is damaged, too large, or of another version.
@@ -118,13 +121,13 @@ class Journal:
         return None
 
     def positions(self, start: int | None = None) -> Iterator[tuple[Position, int]]:
-        """Read the marks, each with where its line ends. A torn line and what follows it are left out.
+        """Read the positions, each with the offset at which its line ends. A torn line ends them.
 
         Args:
-            start: where to begin: the end of a line; default: behind the parameters.
+            start: where to begin, the end of a line; default: behind the parameters.
 
         Raises:
-            CheckpointError: they are not what an export writes.
+            CheckpointError: no export writes such lines.
         """
         lines = self._lines(start or 0)
         if start is None:
@@ -140,10 +143,10 @@ class Journal:
             yield position, end
 
     def last(self) -> Position | None:
-        """Read the last mark; None where there is none.
+        """Read the last position; None if there is none.
 
         Raises:
-            CheckpointError: it is damaged, or not what an export writes.
+            CheckpointError: it is damaged, or no export writes such lines.
         """
         last: Position | None = None
         if self.parameters() is not None:
@@ -152,7 +155,7 @@ class Journal:
         return last
 
     def _lines(self, start: int) -> Iterator[tuple[bytes, int]]:
-        """Read whole lines, each with where it ends."""
+        """Read whole lines, each with the offset at which it ends."""
         self._file.seek(start)
         rest = b""
         while data := self._file.read(_BLOCK):
@@ -166,7 +169,11 @@ class Journal:
                 raise self.damaged(f"a line has more than {_MAX_LINE} bytes")
 
     def _decode(self, line: bytes, kind: type[_T]) -> _T | None:
-        """Decode a line; None for a torn one, which is no JSON. JSON of another shape was written by somebody else."""
+        """Decode a line; None for a torn one, which is not JSON.
+
+        Raises:
+            CheckpointError: it is JSON of another shape, which somebody else wrote.
+        """
         try:
             return msgspec.json.decode(line, type=kind)
         except (msgspec.ValidationError, RecursionError):
@@ -176,17 +183,17 @@ class Journal:
         raise self.damaged("a line is not what an export writes")
 
     def damaged(self, why: str) -> CheckpointError:
-        """Make the error that says so."""
+        """Make the error for a damaged checkpoint."""
         return CheckpointError(
-            f"{str(path_of(self._file))!r} is damaged, or no checkpoint: {why}; remove it, or begin anew with"
+            f"{str(path_of(self._file))!r} is damaged, or not a checkpoint: {why}; remove it, or begin anew with"
             " if_exists='replace' and without resume=True"
         )
 
     def last_good(self, part: IO[bytes]) -> tuple[Position, int] | None:
-        """Find the last mark up to which the file can be trusted, and where its line ends; None where there is none.
+        """Find the last position up to which the file can be trusted, and the end of its line; None if there is none.
 
         Raises:
-            CheckpointError: the marks are not what an export writes.
+            CheckpointError: no export writes such lines.
         """
         size = os.fstat(part.fileno()).st_size
         good: tuple[Position, int] | None = None
@@ -205,21 +212,21 @@ class Journal:
         return good
 
     def ids(self, end: int) -> frozenset[int]:
-        """Read the ids of all marks up to the end of a line."""
+        """Read the ids of all positions up to the end of a line."""
         return frozenset(number for position, ends in self.positions() if ends <= end for number in position.ids)
 
     def begin(self, parameters: dict[str, object]) -> None:
-        """Begin anew."""
+        """Empty the journal and write the parameters."""
         self.keep(0)
         write_all(self._file, msgspec.json.encode({"shopsdk_export": _VERSION, "parameters": parameters}) + b"\n")
 
     def keep(self, size: int) -> None:
-        """Keep the first bytes of it and go on behind them."""
+        """Keep the first ``size`` bytes, and go on behind them."""
         self._file.truncate(size)
         self._file.seek(size)
 
     def add(self, position: Position) -> None:
-        """Write a line; one that speaks of synced bytes is synced itself."""
+        """Write a line, and sync it if it says that the file is synced."""
         write_all(self._file, msgspec.json.encode(position) + b"\n")
         if position.synced:
             os.fsync(self._file.fileno())
@@ -228,20 +235,24 @@ class Journal:
         """Remove it from the disk."""
         remove(self._file)
 
+    def unlock(self) -> None:
+        """Unlock it, to look at it without keeping an export waiting."""
+        unlock(self._file)
+
     def close(self) -> None:
-        """Let go of it; it stays on the disk."""
+        """Unlock and close it; it stays on the disk."""
         release(self._file)
 
 
 def write_all(file: IO[bytes], data: bytes) -> None:
-    """Write without a buffer in between: all of it, though the system may take it in pieces."""
+    """Write all of the data to a file without a buffer, which may take it in pieces."""
     view = memoryview(data)
     while view:
         view = view[file.write(view) :]
 
 
 def _checksum(part: IO[bytes], length: int) -> int | None:
-    """Read on, in pieces, and give the checksum; None where the file ends before."""
+    """Read so many bytes and return their checksum; None if the file ends before."""
     crc = 0
     while length:
         data = part.read(min(length, BLOCK))

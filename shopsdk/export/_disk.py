@@ -1,7 +1,7 @@
-"""The one place where an export's files are opened, locked, named and removed.
+"""The only module that opens, locks, names and removes an export's files.
 
-**Problem.** Working files have names that anybody can guess, in folders that others may write to. Whatever somebody put
-at such a name (a link, a FIFO, a file of their own) would be written through, or would be taken for ours.
+**Problem.** Working files have names that anybody can guess, in folders that others may write to. Somebody may have put
+a link, a FIFO or a file of their own at such a name. It must neither be written through nor be taken for ours.
 
 **Invariants.** A new working file is created with ``O_EXCL`` and mode 0600, whatever the umask; what lies at its name
 is removed, not opened. A working file of an earlier run is opened without following links, and used only if the
@@ -13,9 +13,9 @@ replaced is given by a call that cannot replace.
 time; they can end an export, but neither read nor write it. On file systems that show all files as one user's (FAT,
 SMB, NFS with squashed root), that user's files count as ours.
 
-**Platforms.** Calls and flags that a platform may lack are looked up here, when they are needed. Windows has neither
-``O_NOFOLLOW`` nor user ids nor ``flock``, and it neither renames nor removes an open file: there a file is closed
-first, names are checked by ``lstat`` alone, and two exports to one name are not kept apart.
+**Platforms.** Calls and flags that a platform may lack are looked up when they are needed. Windows has no
+``O_NOFOLLOW``, no user ids and no ``flock``, and it cannot rename or remove an open file. So on Windows a file is
+closed first, names are checked by ``lstat`` alone, and two exports to one name are not kept apart.
 """
 
 import errno
@@ -24,6 +24,7 @@ import io
 import os
 import secrets
 import stat
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -34,21 +35,22 @@ from shopsdk.export._summary import CheckpointError
 _PRIVATE = 0o600
 _OTHERS_WRITE = 0o022
 _MAX_LINKS = 40
-"""Links to follow for one name: as many as Linux follows."""
+"""The most links to follow for one name, as on Linux."""
 _MAX_RACES = 10
-"""How often another process may be quicker with the same name before it counts as being at work on it."""
+"""How often another process may take the name first before it counts as at work on it."""
+_LOOK_SECONDS = 0.01
 _UNSUPPORTED = frozenset({errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
 _REFUSED = _UNSUPPORTED | {errno.EACCES, errno.EPERM, errno.EBADF}
 _SAFELY = ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY")
 BLOCK = 2**20
-"""Bytes to read or write at once."""
+"""The most bytes to read or write at once."""
 
 
 def create(path: Path) -> io.FileIO:
-    """Create a working file; what lies there is removed.
+    """Remove what lies at a name, and create a working file there.
 
     Raises:
-        OSError: what lies there cannot be removed, or the file not be created.
+        OSError: what lies there cannot be removed, or the file cannot be created.
     """
     path.unlink(missing_ok=True)
     return _create(path)
@@ -59,7 +61,7 @@ def reopen(path: Path) -> io.FileIO:
 
     Raises:
         FileNotFoundError: there is none.
-        CheckpointError: what lies there is not surely ours.
+        CheckpointError: what lies there may not be ours.
         OSError: it cannot be opened.
     """
     _check_ours(os.lstat(path), path)  # a FIFO or a device is not even opened
@@ -74,15 +76,15 @@ def reopen(path: Path) -> io.FileIO:
 
 
 def open_locked(path: Path, *, anew: bool) -> io.FileIO:
-    """Open a file, created where there is none, that no other export can open so until it is closed by ``release``.
+    """Open a file, created if there is none, and lock it until ``release``: no other export can open it so.
 
     Args:
         path: the file.
         anew: remove what lies there, unless another export is at work on it.
 
     Raises:
-        CheckpointError: another export is at work on it; or what lies there is not surely ours, without ``anew``.
-        OSError: it cannot be opened, or what lies there not be removed.
+        CheckpointError: another export is at work on it; or, without ``anew``, what lies there may not be ours.
+        OSError: it cannot be opened, or what lies there cannot be removed.
     """
     for _ in range(_MAX_RACES):
         if anew:
@@ -94,17 +96,17 @@ def open_locked(path: Path, *, anew: bool) -> io.FileIO:
             except FileExistsError:
                 continue
             _lock(file)
-        if is_named(file):  # or else it was removed by who had it locked before
+        if is_named(file):  # else whoever had it locked before removed it
             return file
         release(file)
     raise _at_work(path)
 
 
 def open_existing(path: Path) -> io.FileIO | None:
-    """Open a file as ``open_locked`` does, but create none; None where there is none.
+    """Open and lock a file as ``open_locked`` does; None if there is none.
 
     Raises:
-        CheckpointError: another export is at work on it, or what lies there is not surely ours.
+        CheckpointError: another export is at work on it, or what lies there may not be ours.
         OSError: it cannot be opened.
     """
     try:
@@ -120,29 +122,33 @@ def open_existing(path: Path) -> io.FileIO | None:
 
 def release(file: io.FileIO) -> None:
     """Unlock and close a file. Closing alone would leave it locked by a process that was forked meanwhile."""
-    if file.closed:
-        return
+    if not file.closed:
+        unlock(file)
+        file.close()
+
+
+def unlock(file: io.FileIO) -> None:
+    """Unlock a file that stays open."""
     if (flock := _find("flock", "fcntl")) is not None:
         with suppress(OSError):
             flock(file.fileno(), _find("LOCK_UN", "fcntl"))
-    file.close()
 
 
 def path_of(file: io.FileIO) -> Path:
-    """Give the name that a file was opened by."""
+    """Return the path by which a file was opened."""
     return Path(str(file.name))
 
 
 def is_named(file: io.FileIO, path: Path | None = None) -> bool:
-    """Tell whether a name is the open file's; without ``path``, whether the one that it was opened by still is."""
+    """Whether a path is the open file's; default: the path by which it was opened."""
     if _euid() is None:
-        return True  # Windows need not tell the same of a name and of a descriptor
+        return True  # Windows may tell different states by path and by descriptor
     there = state_of(path or path_of(file))
     return there is not None and os.path.samestat(os.fstat(file.fileno()), there)
 
 
 def state_of(path: Path) -> os.stat_result | None:
-    """Look at what lies at a name, without following a link; None for nothing."""
+    """Return the state of what lies at a path, without following a link; None for nothing."""
     try:
         return os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -150,7 +156,7 @@ def state_of(path: Path) -> os.stat_result | None:
 
 
 def remove(file: io.FileIO) -> None:
-    """Remove the name of an open file, if it still is its name."""
+    """Remove the path of an open file, if it is still the file's."""
     if is_named(file):
         _by_name(file, lambda: path_of(file).unlink(missing_ok=True))
 
@@ -159,8 +165,8 @@ def place(file: io.FileIO, target: Path, *, replace: bool) -> None:
     """Give a finished file its final name and mode.
 
     A file that is replaced passes on its mode and, where this user may give it, its group. In a folder that others may
-    write to, the file of somebody else passes on nothing, and its mode counts only as far as it is the stricter one. A
-    new file follows the umask.
+    write to, the file of somebody else passes on nothing, and its mode counts only where it is the stricter one. A new
+    file follows the umask.
 
     Args:
         file: the file, open and synced.
@@ -191,7 +197,7 @@ def place(file: io.FileIO, target: Path, *, replace: bool) -> None:
 
 
 def holds_same(file: io.FileIO, path: Path) -> bool:
-    """Tell whether a name holds the very bytes of an open file."""
+    """Whether the file at a path has the same bytes as an open file."""
     with _open(path, os.O_RDONLY) as other:
         states = os.fstat(file.fileno()), os.fstat(other.fileno())
         if not stat.S_ISREG(states[1].st_mode) or states[0].st_size != states[1].st_size:
@@ -209,7 +215,7 @@ def holds_same(file: io.FileIO, path: Path) -> bool:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in it last through a power loss, where its file system takes that."""
+    """Sync the names in a folder to the disk, if its file system can."""
     with _unless_refused():
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -219,9 +225,9 @@ def sync_folder(folder: Path) -> None:
 
 
 def resolve(name: str) -> Path:
-    """Find what a name means, links followed.
+    """Follow the links of a name, and return the path that they lead to.
 
-    The kernel's own protection (Linux: ``fs.protected_symlinks``) does not reach links that are followed here, so every
+    The kernel's protection (Linux: ``fs.protected_symlinks``) does not reach links that are followed here. So every
     link on the way is checked: in a folder that others may write to, it must be this user's or root's.
 
     Raises:
@@ -263,7 +269,7 @@ def resolve(name: str) -> Path:
 
 
 def _find(name: str, module: str = "os") -> Any:
-    """Look up what a platform may lack; None where it does."""
+    """Return an attribute that a platform may lack; None if it does."""
     try:
         return getattr(importlib.import_module(module), name, None)
     except ImportError:
@@ -272,7 +278,7 @@ def _find(name: str, module: str = "os") -> Any:
 
 @contextmanager
 def _unless_refused() -> Generator[None]:
-    """Do without what the platform or the file system refuses."""
+    """Ignore errors that say that the platform or the file system refuses a call."""
     try:
         yield
     except OSError as error:
@@ -281,7 +287,7 @@ def _unless_refused() -> Generator[None]:
 
 
 def _open(path: Path, flags: int, mode: int = _PRIVATE) -> io.FileIO:
-    """Open a file and nothing else: no link is followed, and a FIFO holds nobody up."""
+    """Open a file. Links are not followed, and a FIFO is not waited for."""
 
     def opener(name: str, _: int) -> int:
         return os.open(name, flags | sum(_find(flag) or 0 for flag in _SAFELY), mode)
@@ -310,7 +316,7 @@ def _check_ours(state: os.stat_result, path: Path, *, named: bool = True) -> Non
     why = _why_not_ours(state, path.parent) if named else "it was replaced while it was opened"
     if why is not None:
         raise CheckpointError(
-            f"{str(path)!r} is not gone on with: {why}; look at it and remove it, or begin anew with"
+            f"{str(path)!r} cannot be used: {why}; look at it and remove it, or begin anew with"
             " if_exists='replace' and without resume=True"
         )
 
@@ -325,7 +331,7 @@ def _why_not_ours(state: os.stat_result, folder: Path) -> str | None:
     euid = _euid()
     if euid is None or (state.st_uid == euid and not state.st_mode & _OTHERS_WRITE):
         return None
-    # FAT and SMB show all files as those of one user, writable for all; a file made now shows how ours look here.
+    # FAT and SMB show all files as one user's, writable for all. A file that is made now shows how ours look.
     mine = _sample(folder)
     if state.st_uid != mine.st_uid:
         return "it is another user's"
@@ -333,7 +339,7 @@ def _why_not_ours(state: os.stat_result, folder: Path) -> str | None:
 
 
 def _sample(folder: Path, mode: int | None = None) -> os.stat_result:
-    """Make an empty file, look at it and remove it; with ``mode``, as the umask and the folder's ACL leave that."""
+    """Return the state of a new, empty file; the umask and the folder's ACL apply to ``mode``."""
     path = folder / f".shopsdk-{secrets.token_hex(8)}"
     file = _create(path) if mode is None else _open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)
     try:
@@ -344,12 +350,12 @@ def _sample(folder: Path, mode: int | None = None) -> os.stat_result:
 
 
 def _clear(path: Path) -> None:
-    """Remove what lies there, unless another export is at work on it."""
+    """Remove what lies at a path, unless another export is at work on it."""
     try:
         file = reopen(path)
     except FileNotFoundError:
         return
-    except (CheckpointError, PermissionError):  # any other error may come from a file that another export is at
+    except (CheckpointError, PermissionError):  # any other error may come from a file in use by another export
         path.unlink(missing_ok=True)
         return
     _lock(file)
@@ -360,7 +366,9 @@ def _clear(path: Path) -> None:
 
 
 def _lock(file: io.FileIO) -> None:
-    """Lock a file without waiting, or close it. A file system that has no locks is done without.
+    """Lock a file, or close it. A file system without locks is accepted.
+
+    Another process may look at it for a moment, as another export does before it begins; that is waited for.
 
     Raises:
         CheckpointError: it is locked.
@@ -368,19 +376,24 @@ def _lock(file: io.FileIO) -> None:
     flock = _find("flock", "fcntl")
     if flock is None:
         return
-    try:
-        flock(file.fileno(), _find("LOCK_EX", "fcntl") | _find("LOCK_NB", "fcntl"))
-    except OSError as error:
-        if error.errno in _UNSUPPORTED:
+    for attempt in range(_MAX_RACES):
+        try:
+            flock(file.fileno(), _find("LOCK_EX", "fcntl") | _find("LOCK_NB", "fcntl"))
+        except BlockingIOError:
+            time.sleep(_LOOK_SECONDS * (attempt < _MAX_RACES - 1))
+        except OSError as error:
+            if error.errno not in _UNSUPPORTED:
+                file.close()
+                raise
             return
-        file.close()
-        if isinstance(error, BlockingIOError):
-            raise _at_work(path_of(file)) from None
-        raise
+        else:
+            return
+    file.close()
+    raise _at_work(path_of(file))
 
 
 def _euid() -> int | None:
-    """Give the effective user; None on Windows, where files have no such owner."""
+    """Return the effective user id; None on Windows, where files have no such owner."""
     geteuid = _find("geteuid")
     return None if geteuid is None else int(geteuid())
 
@@ -390,17 +403,17 @@ def _at_work(path: Path) -> CheckpointError:
 
 
 def _by_name(file: io.FileIO, call: Callable[[], object]) -> None:
-    """Rename or remove an open file by its name; Windows wants it closed."""
+    """Call what renames or removes an open file by its path; Windows needs it closed."""
     if _euid() is None:
         file.close()
     call()
 
 
 def _is_strangers(state: os.stat_result, folder: str | Path, *, on_the_way: bool = False) -> bool:
-    """Tell whether something was put by another user, but root, into a folder that others may write to.
+    """Whether another user, root excepted, put something into a folder that others may write to.
 
-    The folder's owner is one of these others. A link of the owner's on the way to a name is trusted all the same: they
-    might put another folder in its place.
+    The folder's owner counts as another user. But their link on the way to a name is trusted, since they could put
+    another folder in its place anyway.
     """
     where = os.stat(folder)
     ours = {0, _euid(), where.st_uid} if on_the_way else {0, _euid()}
@@ -420,14 +433,14 @@ def _final_mode(file: io.FileIO, target: Path, *, replace: bool) -> int:
         with _unless_refused():
             fchown(file.fileno(), -1, old.st_gid)
     if old.st_gid != os.fstat(file.fileno()).st_gid:
-        mode &= ~0o070 | (mode & 0o007) << 3  # another group may do no more than everybody
+        mode &= ~0o070 | (mode & 0o007) << 3  # another group gets no more rights than everybody
     return mode
 
 
 def _place_new(file: io.FileIO, source: Path, target: Path) -> None:
-    """Give a name that must be free. Where there are no hard links (FAT, some FUSE), it is reserved by an empty file.
+    """Give a name that must be free. Without hard links (FAT, some FUSE), an empty file reserves it.
 
-    Whoever replaces the empty file before it is renamed over, loses what they put there.
+    Limits: what somebody puts in place of the empty file, before the rename replaces it, is lost.
     """
     try:
         _link(source, target)

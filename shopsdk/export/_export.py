@@ -19,7 +19,7 @@ from shopsdk.export._summary import CustomerSink, ExportSummary, OnProgress
 from shopsdk.export._worker import Worker
 
 Destination = str | os.PathLike[str] | BinaryIO | CustomerSink
-"""Where an export can go."""
+"""The type of ``destination``: a file's name, an open binary file, or a ``CustomerSink``."""
 
 
 async def export_customers(
@@ -41,16 +41,18 @@ async def export_customers(
 ) -> ExportSummary:
     """Export every customer of a shop, once each, in flat memory.
 
-    A file is written beside its final name, as ``.part``, and has that name only when it is whole. An export that was
-    interrupted, by whatever means, is gone on with by ``resume=True``: no page is asked for again but the one that was
-    being written, and the file comes out the same as if nothing had happened.
+    A file is written beside its final name, as ``.part``, and gets that name only when it is whole. ``resume=True``
+    goes on with an export that was interrupted: it asks for no page again but the one that was being written, and the
+    file comes out the same.
 
-    Working files are created with mode 0600 whatever the umask, and are never written through a link. One of an earlier
-    run is gone on with only if it is a regular file of this user with one name, and nobody else may write to it. A file
-    that is replaced passes on its mode and, where this user may give it, its group; a new one follows the umask. A link
-    at the final name, or on the way to it, is followed, unless it is another user's (root's excepted) and stands in a
-    folder that others may write to. File systems without hard links, locks or modes, and folders that cannot be synced,
-    are good enough; on Windows, two exports to one name at once are not kept apart.
+    **Files.** Working files are created with mode 0600 whatever the umask, and are never written through a link. A
+    working file of an earlier run is used only if it is a regular file of this user, with one name, that nobody else
+    may write to. A file that is replaced passes on its mode and, where this user may give it, its group. A new file
+    follows the umask. A link at the final name, or on the way to it, is followed, unless it is another user's (root
+    excepted) in a folder that others may write to.
+
+    **Limits.** File systems without hard links, locks or modes are accepted, and so are folders that cannot be synced.
+    On Windows, two exports to one name at once are not kept apart.
 
     ```python
     def show(progress: ExportProgress) -> None:
@@ -65,31 +67,29 @@ async def export_customers(
         session: the session to ask through.
         destination: a file's name, in which ``{shop_id}`` stands for the shop; or an open binary file, such as
             ``sys.stdout.buffer``; or a ``CustomerSink``.
-        format: "ndjson", "csv" or "parquet" (extra ``parquet``); absent, from the name's ending, to which the text
-            formats take ``.gz`` or ``.zst`` for compression; for a stream, "ndjson".
-        shop_id: the shop's id, at least 1; absent, the session's.
-        concurrency: pages in flight at most, at least 1.
-        resume: go on with what an earlier export to the same name left, if it did. For files only.
-        on_progress: called with an ``ExportProgress`` after every page and before every wait; should be quick.
-        if_exists: what becomes of a file that is there already, or of an unfinished export beside it: "refuse" leaves
-            it and raises; "replace" replaces it; "same" leaves it too, but does not mind if it already holds the very
-            same bytes.
-        columns: which columns, in which order; absent, all. ``shop_id`` may be among them.
+        format: "ndjson", "csv" or "parquet" (extra ``parquet``); default: by the ending of the name, which for the text
+            formats may be followed by ``.gz`` or ``.zst`` (compression); "ndjson" for a stream.
+        shop_id: the shop's id, at least 1; default: the session's.
+        concurrency: the most pages in flight, at least 1.
+        resume: go on with an earlier export to the same name, if there is one. For files only.
+        on_progress: called with an ``ExportProgress`` after every page and before every wait; it should be quick.
+        if_exists: what to do if the file, or an unfinished export beside it, exists: "refuse" raises; "replace"
+            replaces it; "same" raises unless the file holds the same bytes as the new one.
+        columns: the columns, in this order; default: all. ``shop_id`` may be among them.
         bom: begin a CSV file with a byte order mark, for Excel.
         per_page: rows to a request, 1 to 100.
-        order_column: what to order by; see ``iter_customers`` for why it should be left alone.
+        order_column: the column to order by; see ``iter_customers`` for what other columns than "id" cost.
         order_direction: "asc" or "desc".
         filters: any of ``shopsdk.CustomerFilters``.
 
     Raises:
         ExportError: an extra is missing, a value does not fit the format, or (``CheckpointError``) what an earlier run
-            left cannot be gone on with: it had other parameters, is damaged, belongs to another user, or another export
-            is at work on it.
-        FileExistsError: the file, or an unfinished export, is there already; see ``if_exists``.
+            left cannot be used: it had other parameters, is damaged, belongs to another user, or another export is at
+            work on it.
+        FileExistsError: the file, or an unfinished export, exists; see ``if_exists``.
         PermissionError: the name leads over another user's link, in a folder that others may write to.
         OSError: the file cannot be written.
-        ShopError: anything else of the tree in ``shopsdk._errors``; for a file, what was read is kept to be gone on
-            with.
+        ShopError: a request failed; for a file, what was read is kept for ``resume=True``.
         ValueError: an argument out of its bounds; nothing was sent.
         TypeError: an argument of the wrong type; nothing was sent.
     """
@@ -142,7 +142,7 @@ async def to_file(
     if_exists: IfExists,
     keep_checkpoint: bool = False,
 ) -> ExportSummary:
-    """Export into a file of its own; with ``keep_checkpoint``, the checkpoint stays, to tell that it is finished."""
+    """Export into a file of its own; ``keep_checkpoint`` keeps the checkpoint, which tells that it is finished."""
     if_exists = check_if_exists(if_exists)
     target = target_of(destination, query.shop_id)
     encoder = await worker.run(layout.encoder, query.shop_id)  # may import pyarrow, which takes its time
@@ -168,7 +168,7 @@ async def to_file(
             size = await worker.run(
                 put_in_place, file, target, part, if_exists=if_exists, taken=taken, keep_checkpoint=keep_checkpoint
             )
-    else:  # by an earlier run, which did not live to clear up
+    else:  # an earlier run finished it, and ended before it cleared up
         report.begin(done)
         size = target.stat().st_size
         if not keep_checkpoint:

@@ -1,4 +1,4 @@
-"""From pages to a file: read on from where the unfinished file ends, and give it its name when it is whole."""
+"""From pages to a file: write the unfinished file to its end, and assemble the whole one."""
 
 import asyncio
 import io
@@ -27,33 +27,33 @@ Write = Callable[[bytes, Position], object]
 
 @attrs.frozen(kw_only=True)
 class Job:
-    """One unfinished file to bring to its end."""
+    """One unfinished file to write to its end."""
 
     target: Path
     """The final name; nothing is written there."""
     query: Query
     encoder: Encoder
     parameters: dict[str, object]
-    """What the bytes depend on."""
+    """The parameters that the bytes depend on."""
     prefix: bytes
     """What the file begins with."""
     resume: bool
-    """Go on with what an earlier run left?"""
+    """Whether to go on with what an earlier run left."""
     worker: Worker
     report: Report
 
 
 async def write_part(job: Job) -> PartFile:
-    """Bring the unfinished file of a target to its end; it stays open.
+    """Write the unfinished file of a target to its end, and return it, open.
 
-    Whatever goes wrong, what was read stays for a later run, unless it is not even one page.
+    On any failure, what was read is kept for a later run, if it is at least one page.
     """
     worker, report = job.worker, job.report
     opening = worker.start(open_part, job.target, job.parameters, job.prefix, resume=job.resume)
     try:
         part = await finished(opening)
     except asyncio.CancelledError:
-        if opening.exception() is None:  # it was opened all the same, and is locked until somebody lets go of it
+        if opening.exception() is None:  # it was opened all the same, and is locked until it is closed
             await worker.run(opening.result().suspend)
         raise
     report.begin(part.position)
@@ -77,7 +77,7 @@ async def write_part(job: Job) -> PartFile:
             )
         await worker.run(part.complete)
     except BaseException:
-        # The failure is the news; that parking failed as well, on a full disk say, is not.
+        # The failure is raised, not a second one of suspending, on a full disk for instance.
         with suppress(OSError):
             await worker.run(part.suspend)
         raise
@@ -95,20 +95,20 @@ async def write_pages(
     seen: frozenset[int] = frozenset(),
     patient: bool = True,
 ) -> None:
-    """Write every page, one at a time, while the next is on its way.
+    """Write every page, one at a time, while the next one is on its way.
 
-    A page is encoded on the event loop, a few tenths of a millisecond. In the thread it would take longer: every call
-    of the loop into the system lets go of the interpreter's lock, and would then wait for the encoder to do so too.
+    A page is encoded on the event loop, in a few tenths of a millisecond. In the thread it would take longer: each
+    system call of the loop releases the interpreter's lock, and then waits until the encoder releases it.
 
     Args:
         query: the customers.
-        encode: what turns a page into bytes.
-        write: what packs and writes them, in the worker's thread.
+        encode: turns a page into bytes.
+        write: packs and writes them, in the worker's thread.
         worker: the thread that writes.
-        report: what counts.
+        report: counts the pages.
         after: the page to go on behind.
-        seen: ids that were written before, where their order alone cannot tell.
-        patient: when cancelled, see the page that is being written through to its end. A disk takes it sooner or
+        seen: ids that were written before; empty if the order by id tells.
+        patient: when cancelled, wait until the page that is being written is written. A disk takes it sooner or
             later; a pipe that nobody reads does not.
     """
     busy: asyncio.Future[object] | None = None
@@ -134,19 +134,19 @@ async def write_pages(
 def assemble(
     parts: Iterable[PartFile], target: Path, layout: Layout, prefix: bytes | None, opened: ExitStack
 ) -> io.FileIO:
-    """Make the whole file out of what was read, and sync it to the disk; gives it, open, under its name for now.
+    """Make the whole file from its parts, sync it to the disk, and return it, open, under a name of its own.
 
     Args:
         parts: the finished parts, in order.
         target: the final name.
         layout: the format.
-        prefix: what the file begins with, where the parts lack it; None where the one part is the file already.
-        opened: what closes the file when all is done.
+        prefix: what the file begins with, if the parts lack it; None if the one part is the file already.
+        opened: closes the file at its end.
     """
     if layout.format == "parquet":
         with _new(target.with_name(f"{target.name}.whole.part")) as (file, buffer):
             assemble_parquet(parts, buffer, layout.columns or ())
-        return opened.enter_context(file)
+        return _until(opened, file)
     if prefix is None:
         (part,) = parts
         return part.rewound()
@@ -154,12 +154,19 @@ def assemble(
         buffer.write(prefix)
         for part in parts:
             shutil.copyfileobj(part.rewound(), buffer, BLOCK)
-    return opened.enter_context(file)
+    return _until(opened, file)
+
+
+def _until(opened: ExitStack, file: io.FileIO) -> io.FileIO:
+    """Have a file closed at the end, and removed if it has no other name by then."""
+    opened.enter_context(file)
+    opened.callback(remove, file)
+    return file
 
 
 @contextmanager
 def _new(path: Path) -> Generator[tuple[io.FileIO, IO[bytes]]]:
-    """Write a new file and sync it, or leave none; the parts that it is made of are kept, and need the room."""
+    """Create a file and sync it at the end. On an error it is removed: the parts are kept, and need the room."""
     file = create(path)
     buffer = io.BufferedWriter(file, BLOCK)
     try:
@@ -168,9 +175,9 @@ def _new(path: Path) -> Generator[tuple[io.FileIO, IO[bytes]]]:
         os.fsync(file.fileno())
     except BaseException as error:
         remove(file)
-        with suppress(OSError, ValueError):  # it writes what is left, to a full disk or a closed file
+        with suppress(OSError, ValueError):  # it writes what it holds, to a full disk or a closed file
             buffer.close()
         if isinstance(error, OSError):
-            error.filename = error.filename or str(path_of(file))  # a full disk does not say which
+            error.filename = error.filename or str(path_of(file))  # the error of a full disk names no file
         raise
     buffer.detach()

@@ -1,4 +1,4 @@
-"""The unfinished file: ``customers.csv.part`` beside ``customers.csv``, and its checkpoint beside that."""
+"""The unfinished file (``customers.csv.part`` beside ``customers.csv``), with its checkpoint beside it."""
 
 import errno
 import io
@@ -19,12 +19,12 @@ from shopsdk.export._rows import plain_value
 from shopsdk.export._summary import CheckpointError
 
 IfExists = Literal["refuse", "same", "replace"]
-"""What becomes of a file that is there already, and of an unfinished export beside it."""
+"""What to do if the file, or an unfinished export beside it, exists; see ``export_customers``."""
 
 _SYNC_SECONDS = 2.0
-"""How much work a power loss may cost; a killed process loses one page at most."""
+"""Seconds between two syncs: the work that a power loss may cost. A killed process loses one page at most."""
 _MAX_SHOWN = 200
-"""Characters of a value, and 10 names, that a message shows of a checkpoint."""
+"""The most characters of a checkpoint's value that a message shows."""
 
 
 def check_if_exists(value: object) -> IfExists:
@@ -41,48 +41,48 @@ def check_if_exists(value: object) -> IfExists:
 
 
 def part_path(target: Path) -> Path:
-    """Where the unfinished file is."""
+    """Return the path of the unfinished file."""
     return target.with_name(f"{target.name}.part")
 
 
 def checkpoint_path(target: Path) -> Path:
-    """Where its checkpoint is."""
+    """Return the path of its checkpoint."""
     return target.with_name(f"{target.name}.part.checkpoint")
 
 
 @attrs.define
 class PartFile:
-    """A file being written, page by page, and never half a page further than its journal can tell."""
+    """A file that is written page by page, and is at most one page ahead of its journal."""
 
     target: Path
     """The name that the file will have; nothing is written there."""
     position: Position
-    """How far it is."""
+    """The end of what was written."""
     _file: io.FileIO
     _journal: Journal
     _resumed_at: int = 0
-    """Where the journal of an earlier run ends."""
+    """The end of an earlier run's journal."""
     _synced_at: float = attrs.field(factory=time.monotonic)
 
     @property
     def path(self) -> Path:
-        """Where the bytes are."""
+        """The path of the unfinished file."""
         return part_path(self.target)
 
     def seen(self) -> frozenset[int]:
-        """Read the ids of the rows that an earlier run wrote. Before anything is added: it is read from the journal."""
+        """Read the ids of the rows that an earlier run wrote. Call it before ``add``, since it reads the journal."""
         return self._journal.ids(self._resumed_at)
 
     def rewound(self) -> io.FileIO:
-        """Give the file, from its beginning."""
+        """Return the file, set to its beginning."""
         self._file.seek(0)
         return self._file
 
     def add(self, data: bytes, position: Position) -> None:
-        """Write one page and make it known; ``mark`` lacks only what this knows better."""
+        """Write one page, then its position; offset, checksum and ``synced`` are set here."""
         try:
             write_all(self._file, data)
-        except OSError as error:  # a full disk does not say which
+        except OSError as error:  # the error of a full disk names no file
             error.filename = str(self.path)
             raise
         due = time.monotonic() - self._synced_at >= _SYNC_SECONDS
@@ -93,15 +93,15 @@ class PartFile:
         self._journal.add(self.position)
 
     def complete(self) -> None:
-        """Say that the list has been read to its end; it stays open, so that no other export begins it anew."""
+        """Note that the list was read to its end. The file stays open, so that no other export begins it anew."""
         self._write_position(complete=True)
 
     def will_place(self, size: int) -> None:
-        """Say that the whole file, of that size, gets its final name now: a later run can tell it from another file."""
+        """Note that the whole file, of this size, gets its final name now. A later run knows it by its size."""
         self._write_position(complete=True, placed=size)
 
     def suspend(self) -> None:
-        """Keep what there is for a later run, or nothing if that is not one page; and let go."""
+        """Close it for a later run, or remove it if it does not hold one page."""
         try:
             if self.position.page and not self.position.complete:
                 self._write_position(complete=False)
@@ -112,7 +112,7 @@ class PartFile:
                 self.discard()
 
     def discard(self, *, keep_checkpoint: bool = False) -> None:
-        """Remove the file and its checkpoint, the bytes first."""
+        """Remove the file, and then its checkpoint."""
         remove(self._file)
         self._file.close()
         if not keep_checkpoint:
@@ -120,7 +120,7 @@ class PartFile:
         self._journal.close()
 
     def close(self) -> None:
-        """Let go of it; it stays on the disk."""
+        """Close it; it stays on the disk."""
         self._file.close()
         self._journal.close()
 
@@ -136,7 +136,7 @@ class PartFile:
 
 
 def open_part(target: Path, parameters: dict[str, object], prefix: bytes, *, resume: bool) -> PartFile:
-    """Open the unfinished file: the one that an earlier run left, if that is wanted and there is one, else a new one.
+    """Open the unfinished file of an earlier run, if ``resume`` is set and there is one; else create it.
 
     Args:
         target: the name that the file will have.
@@ -145,7 +145,7 @@ def open_part(target: Path, parameters: dict[str, object], prefix: bytes, *, res
         resume: go on with what an earlier run left.
 
     Raises:
-        CheckpointError: what there is cannot be gone on with.
+        CheckpointError: what an earlier run left cannot be used.
         OSError: it cannot be written.
     """
     journal = Journal(open_locked(checkpoint_path(target), anew=not resume))
@@ -214,15 +214,15 @@ def _reopen(target: Path, journal: Journal, parameters: Mapping[str, object]) ->
 
 
 def check_parameters(target: Path, earlier: Mapping[str, object], now: Mapping[str, object]) -> None:
-    """Refuse to go on with an export that was asked for differently.
+    """Refuse to go on with an export that was begun with other parameters.
 
     Raises:
-        CheckpointError: they differ; says in what.
+        CheckpointError: they differ; its message names the differences.
     """
     changed = sorted(name for name in earlier.keys() | now.keys() if earlier.get(name) != now.get(name))
     if changed:
         told = ", ".join(
-            # What an earlier run is said to have been asked for may be anybody's words.
+            # Names and values in a checkpoint may have been written by anybody.
             f"{name if name in now else _shown(name)} (was {_shown(earlier.get(name))}, now {_shown(now.get(name))})"
             for name in changed[:10]
         )
@@ -238,13 +238,13 @@ def _shown(value: object) -> str:
 
 
 def check_target(target: Path, parameters: dict[str, object], *, resume: bool, if_exists: IfExists) -> Position | None:
-    """See whether the name is free, or may be taken. Gives the end of an export that an earlier run has put in place.
+    """Check that a name is free or may be taken. Returns the end of an export that an earlier run put in place, if any.
 
     Raises:
-        FileExistsError: a file, or an unfinished export, is there and may not be replaced.
-        IsADirectoryError: a folder is there.
-        FileNotFoundError: there is no folder for it.
-        CheckpointError: another process is at it, or (to be resumed) it was asked for differently.
+        FileExistsError: a file, or an unfinished export, exists and may not be replaced.
+        IsADirectoryError: the name is a folder's.
+        FileNotFoundError: the folder does not exist.
+        CheckpointError: another export is at work on it, or it is to be resumed and had other parameters.
     """
     if not target.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "there is no such folder", str(target.parent))
@@ -253,49 +253,75 @@ def check_target(target: Path, parameters: dict[str, object], *, resume: bool, i
         raise IsADirectoryError(errno.EISDIR, "it is a folder", str(target))
     if there is not None and not stat.S_ISREG(there.st_mode):
         raise FileExistsError(errno.EEXIST, "it is no regular file; it can only be written as a stream", str(target))
-    # What is to be begun anew is not read: it may be damaged, or not ours.
-    earlier = _earlier(target) if resume or if_exists != "replace" else None
-    if resume and earlier is not None:
-        asked, position = earlier
-        if not position.complete or there is None or _is_unfinished(part_path(target), there):
-            return None
-        if position.placed == there.st_size:
-            check_parameters(target, asked, parameters)
-            return position
-        if if_exists == "refuse":
-            why = "it is not the file that an earlier run of this export made; if_exists='replace' replaces it"
-            raise FileExistsError(errno.EEXIST, why, str(target))
+    # What will be replaced is not read: it may be damaged, or not ours.
+    earlier = earlier_run(target) if resume or if_exists != "replace" else None
+    if resume and earlier is not None and (there is None or earlier.resumable):
         return None
+    if resume and earlier is not None and earlier.made(there):
+        check_parameters(target, earlier.parameters, parameters)
+        return earlier.position
     if there is not None and if_exists == "refuse":
-        why = "it exists, and there is nothing beside it to go on with" if resume else "it exists already"
+        why = "it exists already"
+        if resume:
+            why = "it exists, and there is nothing beside it to go on with"
+        if resume and earlier is not None and earlier.position.placed is not None:
+            why = "it is not the file that an earlier run of this export made"
         raise FileExistsError(errno.EEXIST, f"{why}; if_exists='replace' replaces it", str(target))
-    if earlier is not None and if_exists != "replace" and not (if_exists == "same" and earlier[0] == parameters):
+    if resume or earlier is None or not earlier.resumable or if_exists == "replace":
+        return None
+    if if_exists != "same" or earlier.parameters != parameters:
         raise FileExistsError(
             errno.EEXIST,
-            f"an unfinished export of {earlier[1].rows} rows is there; resume=True goes on with it,"
+            f"an unfinished export of {earlier.position.rows} rows is there; resume=True goes on with it,"
             " if_exists='replace' begins anew",
             str(part_path(target)),
         )
     return None
 
 
-def _earlier(target: Path) -> tuple[Mapping[str, object], Position] | None:
-    """Find what an earlier run left that is worth keeping: its parameters and its last mark."""
+@attrs.frozen(eq=False, repr=False)
+class EarlierRun:
+    """What an earlier run left beside its target."""
+
+    parameters: Mapping[str, object]
+    position: Position
+    """The last one that it wrote."""
+    resumable: bool
+    """Whether its unfinished file is there, and can be gone on with."""
+
+    def made(self, there: os.stat_result | None) -> bool:
+        """Whether a file is the one that it made, as far as its size tells."""
+        return self.position.complete and there is not None and self.position.placed == there.st_size
+
+
+def earlier_run(target: Path) -> EarlierRun | None:
+    """Look at what an earlier run left; None if it is not worth keeping. No export is kept waiting meanwhile.
+
+    Raises:
+        CheckpointError: another export is at work on it, or it is damaged, or not surely ours.
+        OSError: it cannot be read.
+    """
     journal = Journal.existing(checkpoint_path(target))
     if journal is None:
         return None
     try:
+        journal.unlock()
         parameters = journal.parameters()
         last = journal.last()
+        if parameters is None or last is None or not (last.page or last.complete):
+            return None
+        return EarlierRun(parameters, last, _is_resumable(target, journal))
     finally:
         journal.close()
-    return None if parameters is None or last is None or not (last.page or last.complete) else (parameters, last)
 
 
-def _is_unfinished(part: Path, there: os.stat_result) -> bool:
-    """Tell whether there is a file that lacks its final name; between a hard link and the removal, it has both."""
-    state = state_of(part)
-    return state is not None and not os.path.samestat(state, there)
+def _is_resumable(target: Path, journal: Journal) -> bool:
+    state, there = state_of(part_path(target)), state_of(target)
+    if state is None or (there is not None and os.path.samestat(state, there)):
+        return False  # between a hard link and the removal, the file has both names
+    with reopen(part_path(target)) as file:
+        good = journal.last_good(file)
+    return good is not None and bool(good[0].page or good[0].complete)
 
 
 def put_in_place(
@@ -307,21 +333,23 @@ def put_in_place(
     taken: bool,
     keep_checkpoint: bool = False,
 ) -> int:
-    """Give the whole file its final name, and clear up behind it; gives its size.
+    """Give the whole file its final name, remove its working files, and return its size.
 
     Args:
         file: the file, open, and synced to the disk.
         target: the final name.
         part: the unfinished file of this target, open; it may be the whole file itself.
-        if_exists: as in ``check_target``; a file that appeared meanwhile is minded too.
-        taken: was a file there when it was checked? Then it was agreed that it be replaced.
-        keep_checkpoint: leave the checkpoint, to tell later that this export was finished.
+        if_exists: as in ``check_target``; a file that appeared since then counts too.
+        taken: whether a file was there when the name was checked; then it may be replaced.
+        keep_checkpoint: keep the checkpoint, which tells a later run that this export was finished.
 
     Raises:
         FileExistsError: the name was taken meanwhile, or its file differs; the export is kept, except for "same".
         OSError: the name cannot be given; the export is kept.
     """
     size = os.fstat(file.fileno()).st_size
+    if part is not None and path_of(file) == part.path and size != part.position.offset:
+        raise CheckpointError(f"{str(part.path)!r} was changed while the export ran")
     same = if_exists == "same" and state_of(target) is not None
     if same and not holds_same(file, target):
         remove(file)
@@ -335,7 +363,7 @@ def put_in_place(
         if same:
             remove(file)
         else:
-            place(file, target, replace=taken or if_exists == "replace")
+            place(file, target, replace=if_exists == "replace" or (taken and if_exists != "same"))
     except BaseException as error:
         if part is None or path_of(file) != part.path:
             remove(file)  # it was made of parts, and they are kept
@@ -350,8 +378,8 @@ def put_in_place(
 
 
 def remove_leftovers(target: Path) -> None:
-    """Remove what an export that was read to its end has left beside its target, unless another one has begun since."""
-    with suppress(CheckpointError):
+    """Remove the working files of an export that was read to its end, unless another one has begun since."""
+    with suppress(CheckpointError, OSError):  # the export is whole, whatever becomes of these
         journal = Journal.existing(checkpoint_path(target))
         if journal is None:
             return

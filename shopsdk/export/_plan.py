@@ -1,4 +1,4 @@
-"""What is to be exported and how, with every argument checked before anything is sent or written."""
+"""The query and the layout of an export; every argument is checked before anything is sent or written."""
 
 import os
 from collections.abc import AsyncGenerator, Sequence
@@ -20,7 +20,7 @@ _COMPRESSIONS: dict[str, Compression] = {".gz": "gz", ".zst": "zst"}
 
 @attrs.frozen(kw_only=True)
 class Query:
-    """Which customers."""
+    """Which customers to export."""
 
     session: AsyncSession
     shop_id: int | None
@@ -31,7 +31,7 @@ class Query:
     filters: CustomerFilters
 
     def pages(self, after: Page[Customer] | None = None) -> AsyncGenerator[Page[Customer], None]:
-        """Walk them.
+        """Walk their pages.
 
         Raises:
             ValueError: an argument out of its bounds.
@@ -49,7 +49,7 @@ class Query:
         )
 
     async def checked(self) -> "Query":
-        """Check the arguments, reduce them to plain values, and fill in the session's shop.
+        """Check the arguments, reduce them to plain values, and default to the session's shop.
 
         Raises:
             ValueError: an argument out of its bounds.
@@ -68,7 +68,7 @@ class Query:
         )
 
     def parameters(self) -> dict[str, object]:
-        """Say what decides which rows come, as a checkpoint keeps it."""
+        """Return the parameters on which the rows depend, for the checkpoint."""
         return {
             "base_url": _place(self.session.base_url),
             "shop_id": self.shop_id,
@@ -81,16 +81,16 @@ class Query:
 
 @attrs.frozen(kw_only=True)
 class Layout:
-    """Which format, columns and compression."""
+    """The format, columns and compression of a file."""
 
     format: Format
     columns: tuple[str, ...] | None
-    """None: a customer as it is (NDJSON)."""
+    """None: each customer as an object, referrer included (NDJSON)."""
     compression: Compression | None
     bom: bool
 
     def encoder(self, shop_id: int | None) -> Encoder:
-        """Make what writes pages.
+        """Make the encoder of pages.
 
         Raises:
             ExportError: the extra that it needs is not installed.
@@ -104,7 +104,7 @@ class Layout:
         return arrow_encoder(columns, shop_id)
 
     def parameters(self) -> dict[str, object]:
-        """Say what decides the bytes of a row, as a checkpoint keeps it."""
+        """Return the parameters on which the bytes of a row depend, for the checkpoint."""
         return {
             "format": self.format,
             "columns": None if self.columns is None else list(self.columns),
@@ -116,10 +116,10 @@ class Layout:
 def make_layout(
     name: str | None, format: Format | None, columns: Sequence[str] | None, *, bom: bool, with_shop: bool = False
 ) -> Layout:
-    """Decide the format from a file's name, or, for a stream (None), from what was asked for.
+    """Make a layout from a file's name (None: a stream) and the arguments.
 
     Raises:
-        ValueError: no known format, or settings that do not go with it.
+        ValueError: the format is unknown, or does not allow one of the other arguments.
     """
     stem, compression = _uncompressed(name or "")
     format = plain_value(format)
@@ -135,7 +135,7 @@ def make_layout(
     if format == "parquet" and name is None:
         raise ValueError("a Parquet file cannot be streamed: its index is written last, so it needs a file")
     if format == "parquet" and compression is not None:
-        raise ValueError(f"a Parquet file is compressed inside: leave the .{compression} away")
+        raise ValueError(f"a Parquet file is compressed inside: leave out .{compression}")
     if bom and format != "csv":
         raise ValueError("bom is for csv alone")
     with_shop = with_shop and columns is None
@@ -145,7 +145,7 @@ def make_layout(
 
 
 def target_of(destination: str | os.PathLike[str], shop_id: int | None) -> Path:
-    """Find the file that is meant: ``{shop_id}`` in its name is the shop, and a link is what it points to.
+    """Return the path of the file: ``{shop_id}`` in its name is replaced, and links are followed.
 
     Raises:
         ValueError: the name needs a shop, and none is known.
@@ -166,7 +166,7 @@ def _uncompressed(name: str) -> tuple[str, Compression | None]:
 
 
 def _place(base_url: str) -> str:
-    """Say which API that is; a port of this machine is of the moment, and left out."""
+    """Return the address of the API. A port of this machine is left out: it differs from run to run."""
     url = urlsplit(base_url)
     host = url.hostname or ""
     local = host in {"localhost", "::1"} or host.startswith("127.")

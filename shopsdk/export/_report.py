@@ -1,8 +1,8 @@
-"""The counts of one export, and what is told of them while it runs.
+"""The counts of one export, and its reports of progress.
 
-Many exports share a session, so requests and waits must be counted by the tasks of one of them. A context variable
-does that, since the tasks of a walk inherit the context of whoever started it. A pause of the rate limit concerns
-every export that uses the operation.
+Many exports may share a session, so each counts the requests and waits of its own tasks. A context variable tells them
+apart: the tasks of a walk inherit the context of the task that started it. A pause for the rate limit concerns every
+export that uses the operation.
 """
 
 import time
@@ -20,34 +20,34 @@ from shopsdk.export._summary import ExportProgress, ExportSummary, OnProgress, S
 
 @attrs.define(eq=False)
 class Counters:
-    """What one export has cost so far."""
+    """The requests, retries and waits of one export."""
 
     on_wait: Callable[[float, bool], None]
-    """Told of every wait: the seconds, and whether the shop's rate limit asked for it."""
+    """Called with the seconds of every wait, and whether the shop's rate limit asked for it."""
     requests: int = 0
     retries: int = 0
     waited: float = 0.0
     _waits_until: float = 0.0
     _operations: set[str] = attrs.Factory(set[str])
-    """What this export has asked for."""
-    _closed_until: dict[str, tuple[float, bool]] = attrs.Factory(dict[str, tuple[float, bool]])
-    """When the gates open that somebody closed, and whether the shop's rate limit closed them."""
+    """The operations that this export has used."""
+    _paused_until: dict[str, tuple[float, bool]] = attrs.Factory(dict[str, tuple[float, bool]])
+    """When the pause of each operation ends, and whether the shop's rate limit asked for it."""
 
     def on_event(self, event: Event) -> None:
-        """Count what is this export's."""
+        """Count an event of this export."""
         mine = _current.get() is self
         if isinstance(event, RateLimitPaused):
             rate_limited = event.status == 429
-            self._closed_until[event.operation] = time.monotonic() + event.seconds, rate_limited
+            self._paused_until[event.operation] = time.monotonic() + event.seconds, rate_limited
             if not mine and event.operation in self._operations:
                 self._wait(event.seconds, rate_limited=rate_limited)
         elif not mine:
             return
         elif isinstance(event, RequestStarted):
             self._operations.add(event.operation)
-            closed_until, rate_limited = self._closed_until.get(event.operation, (0.0, False))
-            if closed_until > max(time.monotonic(), self._waits_until):
-                self._wait(closed_until - time.monotonic(), rate_limited=rate_limited)
+            paused_until, rate_limited = self._paused_until.get(event.operation, (0.0, False))
+            if paused_until > max(time.monotonic(), self._waits_until):
+                self._wait(paused_until - time.monotonic(), rate_limited=rate_limited)
         elif isinstance(event, AttemptStarted):
             self.requests += 1
         elif isinstance(event, RetryScheduled):
@@ -55,19 +55,19 @@ class Counters:
             self._wait(event.wait, rate_limited=event.reason == "RateLimitedError")
 
     def _wait(self, seconds: float, *, rate_limited: bool) -> None:
-        """Pages wait side by side: only what a wait adds to those before it has taken time."""
+        """Count a wait. Pages wait at the same time, so only what goes beyond earlier waits counts."""
         now = time.monotonic()
         begins, self._waits_until = max(now, self._waits_until), max(now + seconds, self._waits_until)
         self.waited += self._waits_until - begins if self._waits_until > begins else 0.0
         self.on_wait(seconds, rate_limited)
 
 
-_current: ContextVar[Counters | None] = ContextVar("shopsdk_export_tally", default=None)
+_current: ContextVar[Counters | None] = ContextVar("shopsdk_export_counters", default=None)
 
 
 @contextmanager
 def counting(session: AsyncSession, on_wait: Callable[[float, bool], None]) -> Generator[Counters]:
-    """Count what the tasks started within send and wait."""
+    """Count the requests and waits of the tasks that are started within."""
     counters = Counters(on_wait)
     token = _current.set(counters)
     try:
@@ -79,7 +79,7 @@ def counting(session: AsyncSession, on_wait: Callable[[float, bool], None]) -> G
 
 @attrs.define
 class Report:
-    """One export's count."""
+    """The progress of one export."""
 
     shop_id: int | None
     on_progress: OnProgress | None
@@ -89,16 +89,16 @@ class Report:
     _raised: Exception | None = None
 
     def begin(self, position: Position) -> None:
-        """Begin at a mark of an earlier run, or at the beginning."""
+        """Begin at the position of an earlier run, or at the beginning."""
         self.position, self.resumed = position, position.rows
 
     def page(self, page: Page[Customer], *, all_ids: bool) -> Position:
-        """Count a page; gives the mark behind it."""
+        """Count a page, and return the position behind it."""
         before = self.position
         covered = (page.current_page - 1) * page.per_page
         expected = max(0, min(page.per_page, page.total - covered))
         self.position = Position(
-            offset=0,  # known when it has been written
+            offset=0,  # set when it is written
             rows=before.rows + len(page.data),
             pages=before.pages + 1,
             repeats=before.repeats + max(0, expected - len(page.data)),
@@ -112,7 +112,7 @@ class Report:
         return self.position
 
     def tell(self, stage: Stage, *, waiting: float = 0.0, rate_limited: bool = False) -> None:
-        """Tell of it, if anyone asked."""
+        """Call ``on_progress``, if there is one."""
         if self.on_progress is None:
             return
         if self._raised is not None:
@@ -133,14 +133,14 @@ class Report:
         )
 
     def wait(self, seconds: float, rate_limited: bool) -> None:  # noqa: FBT001 - a callback of fixed shape
-        """Tell of a wait. Told within a request, which may be another export's: what it raises is kept for later."""
+        """Report a wait. This runs within a request, maybe of another export, so an error is kept for later."""
         try:
             self.tell("waiting", waiting=seconds, rate_limited=rate_limited)
-        except Exception as error:  # noqa: BLE001 - raised again when the next page is told of
+        except Exception as error:  # noqa: BLE001 - raised by the next report of a page
             self._raised = error
 
     def summary(self, counters: Counters, *, path: Path | None, format: str, size: int) -> ExportSummary:
-        """Sum it up."""
+        """Make the summary."""
         return ExportSummary(
             shop_id=self.shop_id,
             path=path,

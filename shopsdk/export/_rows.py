@@ -1,6 +1,6 @@
-"""Customers as rows: which columns there are, and what a model looks like as plain data.
+"""Customers as rows: their columns, and models as plain data.
 
-Plain means what JSON can hold: money as exact text, times as ISO 8601 with a Z, the rest as it is.
+Plain data is what JSON can hold: money as exact text, times as ISO 8601 text with a Z, the rest unchanged.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -49,7 +49,7 @@ def time_text(value: datetime | None) -> str | None:
 def _converter(*, times: bool) -> cattrs.Converter:
     converter = cattrs.Converter()
     for kind in (str | None, int | None) if times else (str | None, int | None, datetime | None):
-        converter.register_unstructure_hook(kind, identity)  # which cattrs leaves out of the code it makes
+        converter.register_unstructure_hook(kind, identity)  # cattrs generates no call for identity
     converter.register_unstructure_hook(Decimal | None, money_text)
     converter.register_unstructure_hook(Decimal, money_text)
     if times:
@@ -78,12 +78,12 @@ def customer_rows(customers: Sequence[Customer]) -> list[Row]:
 
 
 def json_rows(customers: Sequence[Customer]) -> list[Row]:
-    """Turn customers into dicts for the JSON encoder, which writes times the same way, and faster."""
+    """Turn customers into dicts for the JSON encoder, which writes times in the same form, but faster."""
     return [_json_customer(customer) for customer in customers]
 
 
 def plain_value(value: V) -> V:
-    """Reduce a subclass of str or int, such as an Enum, to its plain value: it may print as anything."""
+    """Reduce a subclass of str or int, such as an Enum, to its plain value: it may print as something else."""
     reduced: object = value
     if isinstance(value, str):
         reduced = str.__str__(value)
@@ -93,11 +93,11 @@ def plain_value(value: V) -> V:
 
 
 def check_columns(columns: Sequence[str] | None, format: Format, *, with_shop: bool) -> tuple[str, ...]:
-    """Decide the columns of a file.
+    """Check the columns of a file; None: all of the format.
 
     Raises:
         ValueError: an unknown column, one twice, none at all, or the nested one in a flat format.
-        TypeError: a text, which would be taken for the names of its letters.
+        TypeError: a text, whose letters would be taken for names.
     """
     if isinstance(columns, str):
         raise TypeError("columns must be a sequence of names, such as ['id', 'email'], not a str")
@@ -115,7 +115,7 @@ def check_columns(columns: Sequence[str] | None, format: Format, *, with_shop: b
 
 
 def picker(columns: Sequence[str], shop_id: int | None) -> Callable[[Row], tuple[Any, ...]]:
-    """Make a function that reads these columns out of a plain row, which it may add to."""
+    """Make a function that reads these columns from a plain row. It may add keys to the row."""
     get = itemgetter(*columns)
     with_referrer, with_shop, alone = _FLAT in columns, SHOP_ID in columns, len(columns) == 1
 
@@ -131,7 +131,7 @@ def picker(columns: Sequence[str], shop_id: int | None) -> Callable[[Row], tuple
 
 
 def column_reader(name: str, shop_id: int | None) -> Callable[[Sequence[Customer]], list[Any]]:
-    """Make a function that reads one column out of models, as Python values."""
+    """Make a function that reads one column from models, as Python values."""
     if name == SHOP_ID:
         return lambda customers: [shop_id] * len(customers)
     if name == _FLAT:

@@ -1,4 +1,4 @@
-"""``export_shops``: many shops at once, through one session, into a file each or into one."""
+"""``export_shops``: many shops at once, through one session, into a file each or into one file."""
 
 import asyncio
 import io
@@ -11,6 +11,7 @@ from typing import Any, TypeVar, Unpack
 import attrs
 
 from shopsdk import AsyncSession, CustomerFilters, OrderColumn, OrderDirection, ShopError
+from shopsdk.export._checkpoint import Journal, Position
 from shopsdk.export._disk import open_locked, release, remove, state_of
 from shopsdk.export._export import to_file
 from shopsdk.export._file import Job, assemble, write_part
@@ -20,6 +21,7 @@ from shopsdk.export._part import (
     check_if_exists,
     check_target,
     checkpoint_path,
+    earlier_run,
     open_finished,
     put_in_place,
     remove_leftovers,
@@ -27,7 +29,7 @@ from shopsdk.export._part import (
 from shopsdk.export._plan import Layout, Query, make_layout, target_of
 from shopsdk.export._report import Report, counting
 from shopsdk.export._rows import Format, plain_value
-from shopsdk.export._summary import ExportSummary, OnProgress
+from shopsdk.export._summary import CheckpointError, ExportSummary, OnProgress
 from shopsdk.export._worker import Worker
 
 R = TypeVar("R")
@@ -35,16 +37,16 @@ R = TypeVar("R")
 
 @attrs.frozen(kw_only=True)
 class ShopsSummary:
-    """What an export of many shops came to."""
+    """The outcome of an export of many shops."""
 
     path: Path | None
-    """The one file, if it was to be one and all shops could be read; None for a file each."""
+    """The one file; None if each shop has its own, or if a shop failed."""
     bytes: int
     """The size of all files together."""
     shops: Mapping[int, ExportSummary]
-    """The shops that were exported whole."""
+    """The summaries of the shops that were exported whole."""
     failed: Mapping[int, Exception]
-    """The shops that were not, and why: an error of the tree, or an ``OSError``."""
+    """The errors of the other shops: ``ShopError`` or ``OSError``."""
 
     @property
     def rows(self) -> int:
@@ -52,9 +54,13 @@ class ShopsSummary:
         return sum(summary.rows for summary in self.shops.values())
 
 
+_ONE_FILE: dict[str, object] = {"one_file": True}
+"""The parameters in the checkpoint of the one file, which says that it was made of pieces, and of which size."""
+
+
 @attrs.frozen(kw_only=True)
 class _Many:
-    """What all the shops share."""
+    """The arguments that all shops share."""
 
     name: str
     layout: Layout
@@ -82,23 +88,22 @@ async def export_shops(
     order_direction: OrderDirection = "asc",
     **filters: Unpack[CustomerFilters],
 ) -> ShopsSummary:
-    """Export the customers of many shops. One that fails leaves the others whole.
+    """Export the customers of many shops. A shop that fails does not stop the others.
 
-    Into a file each, where the name has ``{shop_id}`` in it. Otherwise into one file, shop after shop in the order
-    given, with the column ``shop_id`` in front; it has its name only when every shop could be read, and until then
-    what was read of each is kept, to be gone on with by ``resume=True``. Files, modes and links are treated as in
-    ``export_customers``.
+    If the name holds ``{shop_id}``, each shop has a file of its own. Otherwise all shops share one file, in the order
+    given, with the column ``shop_id`` in front. It gets its name only when every shop was read; until then, what was
+    read of each is kept for ``resume=True``. Files, modes and links are treated as in ``export_customers``.
 
     Args:
         session: the session to ask through; its limits hold for all shops together.
         destination: a file's name, as in ``export_customers``.
         shop_ids: the shops; one that is named twice is read once.
         format: as in ``export_customers``.
-        concurrency: pages of one shop in flight at most, at least 1.
-        shops_at_once: shops under way at a time, at least 1.
-        resume: go on with what an earlier export to the same name left; shops that it finished are left alone.
+        concurrency: the most pages of one shop in flight, at least 1.
+        shops_at_once: the most shops under way at a time, at least 1.
+        resume: go on with an earlier export to the same name; shops that it finished are not read again.
         on_progress: as in ``export_customers``; ``shop_id`` tells whose progress it is.
-        if_exists: as in ``export_customers``; all names are looked at before anything is sent.
+        if_exists: as in ``export_customers``; all names are checked before anything is sent.
         columns: as in ``export_customers``.
         bom: as in ``export_customers``.
         per_page: as in ``export_customers``.
@@ -107,8 +112,8 @@ async def export_shops(
         filters: as in ``export_customers``.
 
     Raises:
-        ExportError: an extra is missing, or what an earlier run left cannot be gone on with.
-        FileExistsError: a file, or an unfinished export, is there already; see ``if_exists``.
+        ExportError: an extra is missing, or what an earlier run left cannot be used.
+        FileExistsError: a file, or an unfinished export, exists; see ``if_exists``.
         PermissionError: a name leads over another user's link, in a folder that others may write to.
         OSError: the one file cannot be written.
         ValueError: an argument out of its bounds; nothing was sent.
@@ -166,7 +171,7 @@ async def _a_file_each(queries: Mapping[int, Query], many: _Many) -> ShopsSummar
 
     made, failed = await _all(queries, export, many.at_once)
     if not failed:
-        # Until now they told what had been finished already, had it come to going on.
+        # Until here, a later run could tell by them which shops were finished.
         with Worker() as worker:
             for shop_id in made:
                 await worker.run(remove_leftovers, target_of(many.name, shop_id))
@@ -207,7 +212,8 @@ async def _one_file(queries: Mapping[int, Query], many: _Many) -> ShopsSummary:
         return ShopsSummary(path=None, bytes=0, shops=made, failed=failed)
     with Worker() as worker, ExitStack() as opened:
         parts = _finished_parts(queries, pieces, many)
-        file = await worker.run(_assemble_one, parts, target, many, prefix, opened)
+        rows = sum(summary.rows for summary in made.values())
+        file = await worker.run(_assemble_one, parts, target, many, prefix, rows, opened)
         size = await worker.run(put_in_place, file, target, if_exists=many.if_exists, taken=taken)
         for piece in pieces.values():
             await worker.run(remove_leftovers, piece)
@@ -219,33 +225,53 @@ def _piece_parameters(query: Query, many: _Many) -> dict[str, object]:
 
 
 def _finished_parts(queries: Mapping[int, Query], pieces: Mapping[int, Path], many: _Many) -> Iterator[PartFile]:
-    """Open the pieces, one at a time: a thousand shops have more files than a process may open."""
+    """Open the pieces one at a time: a process may not open the files of a thousand shops at once."""
     for shop_id, piece in pieces.items():
         with closing(open_finished(piece, _piece_parameters(queries[shop_id], many))) as part:
             yield part
 
 
-def _assemble_one(parts: Iterator[PartFile], target: Path, many: _Many, prefix: bytes, opened: ExitStack) -> io.FileIO:
-    """Make the whole file, and keep other exports off its name until ``opened`` is closed."""
+def _assemble_one(
+    parts: Iterator[PartFile], target: Path, many: _Many, prefix: bytes, rows: int, opened: ExitStack
+) -> io.FileIO:
+    """Make the whole file, and lock its name for this export until ``opened`` is closed."""
     lock = open_locked(checkpoint_path(target), anew=many.if_exists == "replace")
     opened.callback(release, lock)
+    journal = Journal(lock)
+    parameters, last = journal.parameters(), journal.last()
+    if last is not None and last.page and parameters != _ONE_FILE:
+        raise CheckpointError(
+            f"an export to {target.name!r} was begun meanwhile, and is unfinished; its rows are kept, and so are the"
+            " pieces of this one"
+        )
     opened.callback(remove, lock)
-    return assemble(parts, target, many.layout, prefix, opened)
+    file = assemble(parts, target, many.layout, prefix, opened)
+    journal.begin(_ONE_FILE)
+    size = os.fstat(file.fileno()).st_size
+    journal.add(Position(offset=0, rows=rows, complete=True, synced=True, placed=size))
+    return file
 
 
 def _check_each(queries: Mapping[int, Query], many: _Many) -> None:
-    """See whether every name is free."""
-    for query in queries.values():
+    """Check every name."""
+    targets = {shop_id: target_of(many.name, shop_id) for shop_id in queries}
+    if len(set(targets.values())) < len(targets):
+        raise ValueError("destination must name a file for each shop, not one file by several links")
+    for shop_id, query in queries.items():
         parameters = query.parameters() | many.layout.parameters()
-        check_target(target_of(many.name, query.shop_id), parameters, resume=many.resume, if_exists=many.if_exists)
+        check_target(targets[shop_id], parameters, resume=many.resume, if_exists=many.if_exists)
 
 
 def _check_one(target: Path, queries: Mapping[int, Query], pieces: Mapping[int, Path], many: _Many) -> None:
-    """See whether the one name is free, and what of an earlier run lies in pieces beside it."""
-    going_on = many.resume and any(state_of(checkpoint_path(piece)) for piece in pieces.values())
-    # Pieces of an earlier run replace the file that is there, but not the unfinished export of one shop.
-    if_exists = "same" if going_on and many.if_exists == "refuse" else many.if_exists
-    check_target(target, {}, resume=False, if_exists=if_exists)
+    """Check the one name, and the pieces that an earlier run left beside it."""
+    earlier = earlier_run(target) if many.resume else None
+    if earlier is not None and earlier.parameters == _ONE_FILE:
+        check_target(target, _ONE_FILE, resume=True, if_exists=many.if_exists)
+    else:
+        going_on = many.resume and any(earlier_run(piece) for piece in pieces.values())
+        # Pieces of an earlier run replace the file that is there, but not the unfinished export of one shop.
+        if_exists = "same" if going_on and many.if_exists == "refuse" else many.if_exists
+        check_target(target, {}, resume=False, if_exists=if_exists)
     for shop_id, piece in pieces.items():
         check_target(piece, _piece_parameters(queries[shop_id], many), resume=many.resume, if_exists=many.if_exists)
 
@@ -253,7 +279,7 @@ def _check_one(target: Path, queries: Mapping[int, Query], pieces: Mapping[int, 
 async def _all(
     queries: Mapping[int, Query], export: Callable[[Query], Coroutine[Any, Any, R]], at_once: int
 ) -> tuple[dict[int, R], dict[int, Exception]]:
-    """Export all shops, a few at a time; what befalls one is kept from the others."""
+    """Export all shops, ``at_once`` at a time; returns what was made and what failed."""
     places = asyncio.Semaphore(at_once)
     made: dict[int, R] = {}
     failed: dict[int, Exception] = {}
@@ -269,6 +295,6 @@ async def _all(
         async with asyncio.TaskGroup() as group:
             for shop_id, query in queries.items():
                 group.create_task(one(shop_id, query))
-    except BaseExceptionGroup as several:  # a callback's own error, say: as with one shop, it comes as it is
+    except BaseExceptionGroup as several:  # a callback's error is raised as it is, as with one shop
         raise several.exceptions[0] from None
     return {shop_id: made[shop_id] for shop_id in queries if shop_id in made}, failed

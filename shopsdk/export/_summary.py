@@ -1,4 +1,4 @@
-"""What users of the export see beside its functions: errors, progress, the summary, and the sink."""
+"""The public types of the export: errors, progress, the summary, and the sink."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ import attrs
 from shopsdk import ShopError
 
 Stage = Literal["reading", "waiting", "assembling", "done"]
-"""Where an export is: reading pages, waiting to be let on, putting the file together, done."""
+"""The stage of an export: reading pages, waiting for a rate limit or a retry, assembling the file, done."""
 
 
 class ExportError(ShopError):
@@ -17,84 +17,84 @@ class ExportError(ShopError):
 
 
 class CheckpointError(ExportError):
-    """What an earlier export left behind cannot be gone on with: other parameters, damage, or another one at work."""
+    """What an earlier export left cannot be used: other parameters, damage, or another export at work on it."""
 
 
 @attrs.frozen(kw_only=True)
 class ExportProgress:
-    """How far an export is; ``on_progress`` gets one after every page, before every wait, and at the end."""
+    """The progress of an export: ``on_progress`` gets one after every page, before every wait, and at the end."""
 
     shop_id: int | None
-    """The shop; None where neither the call nor the session names one."""
+    """The shop; None if neither the call nor the session names one."""
     stage: Stage
-    """What it is doing."""
+    """What the export is doing."""
     rows: int
-    """Customers written, those of an earlier run that is gone on with included."""
+    """Customers written, those of the resumed run included."""
     total: int
-    """Customers in the list, as the newest page counts them; 0 before the first."""
+    """Customers in the list, according to the newest page; 0 before the first page."""
     page: int
-    """The number of the newest page; 0 before the first."""
+    """The number of the newest page; 0 before the first page."""
     last_page: int
-    """The number of the last page, as the newest one counts them; 0 before the first."""
+    """The number of the last page, according to the newest page; 0 before the first page."""
     resumed: int
-    """How many of the rows an earlier run had written."""
+    """Customers that an earlier run had written."""
     seconds: float
     """Seconds since this run began."""
     waiting: float = 0.0
-    """While ``stage`` is "waiting": for how many seconds."""
+    """Seconds to wait, while ``stage`` is "waiting"."""
     rate_limited: bool = False
-    """While ``stage`` is "waiting": is it for the shop's rate limit, or else after a failure?"""
+    """Whether it waits for the shop's rate limit; else it waits to retry after a failure."""
 
     @property
     def rate(self) -> float:
-        """Customers per second, of this run."""
+        """Customers per second in this run."""
         return (self.rows - self.resumed) / self.seconds if self.seconds > 0 else 0.0
 
     @property
     def seconds_left(self) -> float | None:
-        """A guess at the seconds that are left; None where there is nothing to go by."""
+        """The estimated seconds that are left; None before the first page of this run."""
         return max(0, self.total - self.rows) / self.rate if self.rate > 0 else None
 
 
 @attrs.frozen(kw_only=True)
 class ExportSummary:
-    """What a finished export came to."""
+    """The outcome of a finished export."""
 
     shop_id: int | None
-    """The shop; None where neither the call nor the session names one."""
+    """The shop; None if neither the call nor the session names one."""
     path: Path | None
     """The file; None for a stream or a sink."""
     format: str
     """"ndjson", "csv" or "parquet"; "rows" for a sink."""
     rows: int
-    """Customers written, those of an earlier run that was gone on with included."""
+    """Customers written, those of the resumed run included."""
     resumed: int
-    """How many of them an earlier run had written; they were not asked for again."""
+    """Customers that an earlier run had written; they were not asked for again."""
     pages: int
     """Pages that held new rows, those of an earlier run included."""
     requests: int
     """Requests sent by this run."""
     retries: int
-    """How many of them were sent again."""
+    """How many of the requests were repeats."""
     waited: float
     """Seconds spent waiting, for the shop's rate limit or after failures."""
     repeats: int
-    """Rows that came twice, because others moved them, and were dropped."""
+    """Rows that came twice, because other rows were added or deleted, and were dropped."""
     reread: int
-    """Pages read again because rows had slipped onto them."""
+    """Pages read again because rows had moved onto them."""
     seconds: float
-    """How long this run took."""
+    """Seconds that this run took."""
     bytes: int
-    """The size of the file, or what was streamed; 0 for a sink."""
+    """The size of the file or of what was streamed; 0 for a sink."""
 
 
 OnProgress = Callable[[ExportProgress], object]
-"""The type of ``on_progress``; it is called on the event loop, so it should be quick."""
+"""The type of ``on_progress``. It is called on the event loop, so it should be quick."""
 
 
 @runtime_checkable
 class CustomerSink(Protocol):
-    """What ``export_customers`` can write to instead of a file: one method, such as this one into a database.
+    """A destination of ``export_customers`` that is no file: an object with this one method, here for a database.
 
     ```python
     import sqlite3
@@ -116,7 +116,7 @@ class CustomerSink(Protocol):
     """
 
     async def write(self, rows: Sequence[dict[str, Any]], /) -> None:
-        """Take one page of customers; the next comes when this has returned. What it raises ends the export.
+        """Take one page of customers. The next one comes after this has returned. An exception ends the export.
 
         Args:
             rows: customers by rising id (or as ordered), as dicts of plain data: money as exact text, times as

@@ -1,15 +1,15 @@
-r"""The text formats: pages in, bytes out, with nothing remembered from one page to the next.
+r"""The text formats, NDJSON and CSV, and their compression.
 
-That each page stands for itself is what lets an export be cut at any page and gone on with: same pages, same bytes.
-Compressed pages are gzip members or zstd frames of their own, which every reader of either format puts together.
+**Invariant.** Each page is encoded by itself. So an export can be cut behind any page and continued: the same pages
+give the same bytes. A compressed page is a gzip member or zstd frame of its own; every reader of these formats joins
+them.
 
-CSV is made to be opened in a spreadsheet: text that would be taken for a formula (it starts with ``=``, ``+``, ``-``,
-``@``, a tab or a carriage return) is escaped by a leading apostrophe. Text that already looks escaped gets one more,
-so that ``unescape_formula`` always gives back the original. Numbers are left alone. Lines end with CRLF, as RFC 4180
-has it; with a bare LF, Python before 3.13 leaves a lone CR within a cell unquoted, and readers take it for the end of
-the row.
+**Formulas.** A spreadsheet takes text for a formula that starts with ``=``, ``+``, ``-``, ``@``, a tab or a carriage
+return. CSV escapes such text by a leading apostrophe. Text that already looks escaped gets one more, so that
+``unescape_formula`` always returns the original. Numbers are left alone.
 
-gzip and zstd come one whole member or frame at a time, without a dependency of their own.
+**Ends of lines** are CRLF, as in RFC 4180. With a bare LF, Python before 3.13 leaves a lone CR in a cell unquoted, and
+readers take it for the end of the row.
 """
 
 import csv
@@ -49,7 +49,7 @@ _encoder = msgspec.json.Encoder()
 
 
 def escape_formula(text: str) -> str:
-    """Make text safe to open in a spreadsheet, as the CSV export does.
+    """Escape text that a spreadsheet would take for a formula, as the CSV export does.
 
     Args:
         text: the content of one cell.
@@ -58,7 +58,7 @@ def escape_formula(text: str) -> str:
 
 
 def unescape_formula(cell: str) -> str:
-    """Give back the text that ``escape_formula`` was given.
+    """Return the text that ``escape_formula`` was given.
 
     Args:
         cell: one cell of a CSV export.
@@ -68,18 +68,18 @@ def unescape_formula(cell: str) -> str:
 
 @attrs.frozen
 class Encoder:
-    """One format with its settings."""
+    """The functions that write one format."""
 
     prefix: bytes
     """What the file begins with."""
     encode: Callable[[Sequence[Customer]], bytes]
-    """Write one page."""
+    """Encode one page."""
     pack: Compressor = bytes
-    """Compress what was written, which takes longer."""
+    """Compress an encoded page; slower than encoding it."""
 
 
 def ndjson_encoder(columns: Sequence[str] | None, shop_id: int | None, compress: Compressor) -> Encoder:
-    """Write each customer as one line of JSON; ``columns`` None for a customer as it is, referrer and all."""
+    """Make the encoder of one JSON line per customer; ``columns`` None: the customer as an object, with referrer."""
     if columns is None:
         return Encoder(b"", lambda customers: _encoder.encode_lines(json_rows(customers)), compress)
     pick = picker(columns, shop_id)
@@ -92,7 +92,7 @@ def ndjson_encoder(columns: Sequence[str] | None, shop_id: int | None, compress:
 
 
 def csv_encoder(columns: Sequence[str], shop_id: int | None, compress: Compressor, *, bom: bool) -> Encoder:
-    """Write each customer as one line of CSV, below a line of column names."""
+    """Make the encoder of one CSV line per customer, below a line of column names."""
     readers = [_cells(name, shop_id) for name in columns]
 
     def lines(customers: Sequence[Customer]) -> bytes:
@@ -103,14 +103,14 @@ def csv_encoder(columns: Sequence[str], shop_id: int | None, compress: Compresso
 
 
 def _cells(name: str, shop_id: int | None) -> Callable[[Sequence[Customer]], list[Any]]:
-    """Make a function that reads one column as it stands in the file: column by column is faster than row by row."""
+    """Make a function that reads one column as it stands in the file. By columns is faster than by rows."""
     read = column_reader(name, shop_id)
     if name in MONEY_COLUMNS:
         return lambda customers: [money_text(value) for value in read(customers)]
     if name in TIME_COLUMNS:
         return lambda customers: [time_text(value) for value in read(customers)]
     if name in TEXT_COLUMNS:
-        # Hardly any text begins with one of these.
+        # Few texts begin with one of these, and looking is cheaper than a call.
         return lambda customers: [
             text if not text or text[0] not in _SUSPECT else escape_formula(text) for text in read(customers)
         ]
@@ -124,21 +124,21 @@ def _csv_bytes(rows: Any) -> bytes:
 
 
 def compressor(kind: Compression | None) -> Compressor:
-    """Find a compressor; None for none.
+    """Return the compressor of a kind; None: data stays as it is.
 
     Raises:
-        ExportError: zstd was asked for, and neither this Python nor pyarrow brings it.
+        ExportError: neither this Python nor pyarrow has zstd.
     """
     if kind is None:
         return lambda data: data
     if kind == "gz":
-        # A time stamp within would make the same export differ from run to run.
+        # A time stamp would make the bytes differ from run to run.
         return lambda data: gzip.compress(data, _GZIP_LEVEL, mtime=0)
     return _zstd()
 
 
 def _zstd() -> Compressor:
-    if sys.version_info >= (3, 14):  # before that, a package of this name would be anybody's
+    if sys.version_info >= (3, 14):  # before, a package of this name is not Python's
         with suppress(ModuleNotFoundError):  # a Python built without it
             standard: Any = importlib.import_module("compression.zstd")
             return lambda data: standard.compress(data, _ZSTD_LEVEL)
@@ -147,7 +147,7 @@ def _zstd() -> Compressor:
 
 
 def arrow(purpose: str, module: str = "pyarrow") -> Any:
-    """Import pyarrow, which is an extra, and has no types.
+    """Import pyarrow, which is an extra and has no types.
 
     Raises:
         ExportError: it is not installed.

@@ -1,7 +1,7 @@
-"""One thread that does an export's writing, so that no disk and no slow reader holds up the event loop.
+"""A thread for an export's writing, so that neither a disk nor a slow reader blocks the event loop.
 
-It is a daemon thread, not one of the loop's own pool: a thread that is stuck, writing to a pipe that nobody reads, must
-not keep the program from ending.
+It is a daemon thread, not one of the loop's pool: a thread that writes to a pipe that nobody reads must not keep the
+program from ending.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ _Job = tuple[Callable[[], Any], "asyncio.Future[Any]"]
 
 
 class Worker:
-    """A thread that runs one thing after another. Use it as ``with Worker() as worker``, inside a running loop."""
+    """A thread that runs one job after another. Use it as ``with Worker() as worker``, inside a running loop."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -33,13 +33,13 @@ class Worker:
         self._jobs.put(None)
 
     def start(self, job: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> "asyncio.Future[R]":
-        """Have the thread call a function; the future has its result."""
+        """Queue a call for the thread, and return the future of its result."""
         future: asyncio.Future[R] = self._loop.create_future()
         self._jobs.put((lambda: job(*args, **kwargs), future))
         return future
 
     async def run(self, job: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Have the thread call a function, and wait for its end, though cancelled meanwhile."""
+        """Call a function in the thread, and wait for its end even if cancelled."""
         return await finished(self.start(job, *args, **kwargs))
 
     def _work(self) -> None:
@@ -47,7 +47,7 @@ class Worker:
             job, future = item
             try:
                 result = job()
-            except BaseException as error:  # noqa: BLE001 - the end of a thread: it is raised where the future is awaited
+            except BaseException as error:  # noqa: BLE001 - raised where the future is awaited
                 self._tell(future, None, error)
             else:
                 self._tell(future, result, None)
@@ -67,7 +67,7 @@ class Worker:
 
 
 async def finished(future: "asyncio.Future[R]") -> R:
-    """Wait for the end of a job, though cancelled meanwhile; then raise the cancellation."""
+    """Wait for the end of a job even if cancelled; then raise the cancellation."""
     cancelled: asyncio.CancelledError | None = None
     while not future.done():
         try:
@@ -75,6 +75,6 @@ async def finished(future: "asyncio.Future[R]") -> R:
         except asyncio.CancelledError as error:
             cancelled = error
     if cancelled is not None:
-        future.exception()  # retrieved, so that asyncio does not warn of it
+        future.exception()  # retrieved, or asyncio logs that it was not
         raise cancelled
     return future.result()

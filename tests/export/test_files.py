@@ -974,7 +974,7 @@ def test_a_mark_of_another_shape_is_damage(field: str, value: Any, begun: Path) 
     journal.write_bytes(b"".join(lines))
     before = part_path(begun).read_bytes()
     for finished in (False, True):
-        with pytest.raises(CheckpointError, match=r"checkpoint' is damaged, or no checkpoint: .* begin anew"):
+        with pytest.raises(CheckpointError, match=r"checkpoint' is damaged, or not a checkpoint: .* begin anew"):
             if finished:
                 open_finished(begun, parameters)
             else:
