@@ -34,7 +34,7 @@ HELP = "/customer ID or E-MAIL · /ledger ID · /credit ID AMOUNT [REASON]"
 
 @attrs.frozen
 class Message:
-    """What somebody wrote; the id is the platform's own, and stays the same when it is delivered again."""
+    """A message of the chat; its id is the platform's own, and stays the same when it is delivered again."""
 
     id: str
     author: str

@@ -58,7 +58,7 @@ Shop = Annotated[AsyncSession, Depends(opened)]
 
 
 class CustomerOut(BaseModel):
-    """What callers see of a customer; pydantic reads it off the attrs class."""
+    """A customer, as callers see it; pydantic reads it off the attrs class."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -69,13 +69,13 @@ class CustomerOut(BaseModel):
 
 
 class CreditIn(BaseModel):
-    """What to credit; pydantic reads a number from its digits, so that no float comes near money."""
+    """An amount to credit; pydantic reads a number from its digits, so that no float comes near money."""
 
     amount: Annotated[Decimal, Field(ge=-1000, le=1000, decimal_places=2)]
 
 
 class CreditOut(BaseModel):
-    """What was credited, and whether that had been done before."""
+    """An amount that was credited, and whether that had been done before."""
 
     credited: Decimal
     again: bool
