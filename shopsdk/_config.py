@@ -171,9 +171,8 @@ def check_proxy(proxy: Secret, base_url: str) -> Secret:
     """Check a proxy's URL, which may hold a password; refuse a proxy that would see the key."""
     plain = _text("proxy", proxy.reveal)
     if "\\" in plain.reveal() or ":" in (_parsed("proxy", plain, "http://proxy.example:3128").user or ""):
-        raise ValueError(
-            "proxy must hold no backslash, and no colon in the user's name"
-        )  # aiohttp refuses it at each call
+        # aiohttp would refuse it too, but at each call.
+        raise ValueError("proxy must hold no backslash, and no colon in the user's name")
     if base_url.lower().startswith("http:"):
         raise ValueError("proxy goes with an https base_url: over plain http the proxy would see the key")
     return plain

@@ -1,7 +1,7 @@
-"""A session's life: unopened, open on one event loop, closed.
+"""The life of a session: unopened, open on one event loop, closed.
 
-Nothing here touches an event loop before the first use, so a session may live at module level. What belongs to a loop
-is a ``Runtime``: made on first use, and anew where the old loop has been closed or the process has forked.
+Nothing touches an event loop before the first use, so a session may live at module level. A ``Runtime`` has all that
+belongs to one loop. It is made on first use, and made anew once its loop has closed or the process has forked.
 """
 
 import asyncio
@@ -29,13 +29,13 @@ from shopsdk._http.transport import Transport
 T = TypeVar("T")
 
 _inherited: list[object] = []
-"""Runtimes of the parent process. A child must not collect them: parent and child share the sockets and selectors."""
+"""Runtimes of the parent process, kept from collection: parent and child share their sockets and selectors."""
 _within: ContextVar["Runtime | None"] = ContextVar("_within", default=None)
-"""The runtime whose task is running, or has started the running task."""
+"""The runtime whose task is running, or started the running task."""
 
 
 class Runtime:
-    """All that belongs to one event loop in one process. Make it inside that loop."""
+    """All that belongs to one event loop in one process. It is made inside that loop."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class Runtime:
         self._tasks: set[Task[Any]] = set()
         self._locks: WeakValueDictionary[Hashable, Lock] = WeakValueDictionary()
         self._end = self._end_with_the_loop()
-        with suppress(StopIteration):  # now it is at its yield, and the loop knows it
+        with suppress(StopIteration):  # it runs to its yield, and the loop registers it
             self._end.__anext__().send(None)
 
     @property
@@ -77,14 +77,14 @@ class Runtime:
     async def close(self) -> None:
         """Cancel and await the tasks of walks and waits, then close the connections.
 
-        A second call waits for the first, unless the first waits for the second: in such a task, or one started by it.
+        A second call waits for the first, unless the first waits for it: in one of the tasks, or in one they started.
         """
         if self._closing:
             if _within.get() is not self:
                 await self._closed.wait()
             return
         self._closing = True  # from now on nothing is sent, and nothing waits
-        me = asyncio.current_task()  # may be one of them: an event of a walk's request may close the session
+        me = asyncio.current_task()  # may be one of the tasks: a hook of a walk's request may close the session
         tasks = [task for task in self._tasks if task is not me]
         for task in tasks:
             task.cancel()
@@ -95,7 +95,7 @@ class Runtime:
                 await self._transport.close()
             finally:
                 self._closed.set()
-                with suppress(RuntimeError):  # the loop ends it already
+                with suppress(RuntimeError):  # the loop is ending it
                     await self._end.aclose()
 
     async def _end_with_the_loop(self) -> AsyncGenerator[None, None]:
@@ -106,13 +106,13 @@ class Runtime:
             await self.close()
 
     def abandon(self) -> None:
-        """Give up connections of a loop that was closed by hand, or of the parent process."""
+        """Give up the connections of a loop that was closed by hand, or of the parent process."""
         if self.pid != os.getpid():
             _inherited.append(self)
         self._transport.detach()
 
     def spawn(self, work: Coroutine[Any, Any, T]) -> Task[T]:
-        """Start a task that ends with the session, if not before."""
+        """Start a task that the closing of the session cancels."""
         context = copy_context()
         context.run(_within.set, self)
         task = self.loop.create_task(work, context=context)
@@ -121,21 +121,21 @@ class Runtime:
         return task
 
     def lock(self, name: Hashable) -> Lock:
-        """Find the lock of a name; it exists for as long as somebody uses it."""
+        """Find the lock of a name; it exists as long as somebody holds a reference to it."""
         lock = self._locks.get(name)
         if lock is None:
             lock = self._locks[name] = Lock()
         return lock
 
     async def pause(self, seconds: float) -> None:
-        """Sleep by the session's clock; closing the session ends it.
+        """Sleep by the session's clock, until the session is closed.
 
         Raises:
-            SessionStateError: it was closed meanwhile.
+            SessionStateError: the session was closed meanwhile.
         """
         me = asyncio.current_task()
         cancels = me.cancelling() if me else 0
-        if not self._closing:  # else nothing would end it
+        if not self._closing:  # else nothing would end the sleep
             wait = self.spawn(_sleep(self._clock, seconds))
             try:
                 await wait
@@ -147,11 +147,11 @@ class Runtime:
         raise SessionStateError("the session was closed while this call waited for its turn")
 
     def now(self) -> float:
-        """Seconds, by the session's clock."""
+        """The time of the session's clock, in seconds."""
         return self._clock.now()
 
     def deadline(self, seconds: float | None = None) -> Deadline:
-        """Make the deadline that all calls of a search share; default: the session's deadline of one call."""
+        """Make the deadline of several calls together; default: as long as the session's deadline of one call."""
         return Deadline(self._clock, self._options.timeout.deadline if seconds is None else seconds)
 
 
@@ -170,7 +170,7 @@ class Core:
     list_params: ListParams
     clock: Clock
     hooks: list[Hook]
-    """The callbacks for events; may change while calls are under way."""
+    """The callbacks for events; the list may change while calls are under way."""
     closed: bool = False
     _runtime: Runtime | None = None
 
@@ -211,13 +211,13 @@ class Core:
             await runtime.close()
 
     async def fetch(self, request: Request, as_type: type[T], *, max_rows: int | None = None) -> T:
-        """Send a request and decode its answer; a wrong type is refused before anything is sent."""
+        """Send a request and decode its answer. A wrong type is refused before anything is sent."""
         check_type(as_type)
         response = await self.runtime().send(request)
         return decode(response.body, as_type, label=request.label, changes=request.changes, max_rows=max_rows)
 
     def start(self, request: Request, *, within: Deadline | None = None) -> Task[Response]:
-        """Send a request in a task that ends with the session.
+        """Send a request in a task that the closing of the session cancels.
 
         Args:
             request: what to send.
@@ -229,11 +229,11 @@ class Core:
     def list_requests(
         self, path: object, params: Mapping[str, object], *, route: str | None = None
     ) -> Callable[[int], Request]:
-        """Make the GETs of a list, by page, as this session carries parameters."""
+        """Make the GETs of a list by page, with the parameters where this session puts them."""
         return make_list_requests(path, params, list_params=self.list_params, route=route)
 
     def list_request(self, path: object, params: Mapping[str, object], *, route: str | None = None) -> Request:
-        """Make one GET of a list, as this session carries parameters."""
+        """Make one GET of a list, with the parameters where this session puts them."""
         return make_list_request(path, params, list_params=self.list_params, route=route)
 
     def shop(self, shop_id: int | None) -> int:
@@ -253,10 +253,10 @@ def _is_here(runtime: Runtime) -> bool:
 
 
 def _leave(runtime: Runtime) -> None:
-    """Give up the runtime of another loop or process, unless it has ended by itself.
+    """Give up the runtime of another loop or process, unless it is still in use there.
 
     Raises:
-        SessionStateError: it is still in use there.
+        SessionStateError: it is still in use.
     """
     if runtime.pid == os.getpid() and not runtime.ended and not runtime.loop.is_closed():
         raise SessionStateError(

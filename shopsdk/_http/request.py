@@ -1,19 +1,19 @@
-"""Requests as plain values, and the rules that make one. No socket is needed here.
+"""Requests as plain values, and the rules by which they are made.
 
-The path is built segment by segment, because a server reads structure into it: an empty segment turns "get one" into
-"list all", ``..`` climbs out of the resource, and a slash inside an id names another route.
+**The path** is built from segments, each of them quoted, because a server reads structure into it: an empty segment
+turns "get one" into "list all", ``..`` leaves the resource, and a slash inside an id names another route.
 
 **A GET with a body.** The vendor documents the parameters of its lists as the JSON body of the GET. HTTP gives such a
 body no meaning of its own (https://www.rfc-editor.org/rfc/rfc9110#section-9.3.1), so proxies differ: some refuse the
-request (400, 403, 411, 413 or 501, mostly with a page of their own), some drop the body in silence, and a cache that
-goes by the URL mixes up pages and filters. Laravel reads the query just as well; where both name something, the body
-wins. So both carry all parameters. The query survives a proxy that drops the body, and tells a cache which page and
-which filters are asked for. ``AsyncSession(list_params="query")`` passes a proxy that refuses a GET with a body. The
-page and the page size are sent every time, and an answer that does not echo both is refused.
+request (400, 403, 411, 413 or 501, mostly with a page of their own), some drop the body, and a cache that goes by the
+URL mixes up pages and filters. Laravel reads the query too; the body wins if both name a parameter. Both therefore
+carry all parameters. The query survives a proxy that drops the body, and tells a cache pages and filters apart.
+``AsyncSession(list_params="query")`` passes a proxy that refuses a GET with a body. The page and the page size are sent
+every time, and an answer that does not echo both is refused.
 
-**What a query cannot say** (a list, an object, null, a float; only ``paginate(params=...)`` takes them) travels in the
-body alone. The library's own parameters are text and whole numbers, so each is in both places or in neither. If the
-page were in one place and a filter in the other, a dropped body would leave an echo that matches, and no filter.
+**Values that a query cannot hold** (a list, an object, null, a float; only ``paginate(params=...)`` takes them) travel
+in the body alone. The library's own parameters are text and whole numbers, so each is in both places. If the page were
+in the query and a filter only in the body, a dropped body would leave an echo that matches, and no filter.
 """
 
 import os
@@ -42,16 +42,16 @@ _READS = frozenset({"GET", "HEAD"})
 _METHODS = _READS | {"POST", "PUT", "PATCH", "DELETE"}
 _AT = re.compile("%(?:25)*+40|&(?:amp;)*+#(?:0*+64|[xX]0*+40);|&(?:amp;)*+commat;")
 _EMAIL = re.compile(r"(?<![^\s@\"'<>(),;:])[^\s@\"'<>(),;:]++@[^\s@\"'<>(),;:]++")
-"""Begins only where a run of such characters does, and so reads each of them once."""
+"""It begins only where a run of such characters does, so that each character is read once."""
 
 
 @attrs.frozen(kw_only=True)
 class Request:
-    """One call of the API, whole before anything is sent; every attempt sends the same."""
+    """One call of the API, complete before anything is sent; every attempt sends the same."""
 
     method: str
     route: str
-    """The path's template, by which limits, logs and events know the operation."""
+    """The path's template."""
     path: str
     """The path below the base URL, quoted."""
     query: str = ""
@@ -59,7 +59,7 @@ class Request:
     idempotent: bool
     """Whether it may be sent again though an earlier attempt may have been carried out."""
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str], repr=False)
-    """Headers beside those of every request."""
+    """Headers in addition to those of every request."""
 
     @property
     def changes(self) -> bool:
@@ -68,12 +68,12 @@ class Request:
 
     @property
     def operation(self) -> str:
-        """Verb and route template, by which limits, logs and events know it."""
+        """Verb and route template, by which limits, logs and events name the operation."""
         return f"{self.method} {self.route}"
 
     @property
     def label(self) -> str:
-        """Verb and path for messages, without segments that look like an e-mail address."""
+        """Verb and path for messages, without e-mail addresses."""
         if "%40" not in self.path:
             return f"{self.method} {self.path}"
         return f"{self.method} {'/'.join(map(redact_emails, self.path.split('/')))}"
@@ -88,7 +88,7 @@ def make_request(
     idempotent: bool | None = None,
     route: str | None = None,
 ) -> Request:
-    """Make a request, checked and quoted; with ``idempotent=None``, only reads may be repeated."""
+    """Check and quote a request; with ``idempotent=None``, only reads may be repeated."""
     verb = plain_text("method", method).upper()
     if verb not in _METHODS:
         raise ValueError(f"method must be one of {', '.join(sorted(_METHODS))}, not {method!r}")
@@ -114,7 +114,7 @@ def _query(params: Mapping[str, object]) -> str:
 def make_list_request(
     path: object, params: Mapping[str, object], *, list_params: ListParams, route: str | None = None
 ) -> Request:
-    """Make a GET that carries its parameters where the session says; without any it has no body."""
+    """Make a GET with its parameters where ``list_params`` puts them; without any it has no body."""
     if list_params == "query":
         return make_request("GET", path, params=params, route=route)
     in_query = {name: value for name, value in params.items() if list_params == "both" and fits_query(value)}
@@ -142,7 +142,7 @@ def make_list_requests(
 
 
 def uncached(request: Request) -> Request:
-    """Make a request that no cache can answer, whether it reads headers or goes by the URL alone."""
+    """Make a request that no cache answers, whether the cache reads headers or goes by the URL alone."""
     nonce = f"_={os.urandom(8).hex()}"
     query = f"{request.query}&{nonce}" if request.query else nonce
     return attrs.evolve(request, query=query, headers={"Cache-Control": "no-cache"})
@@ -221,12 +221,12 @@ def _plain_object(value: Mapping[object, object]) -> dict[object, object]:
 
 
 def _field_names(kind: type[object]) -> list[str] | None:
-    """The fields that the encoder writes of an attrs class or a dataclass; None for anything else."""
+    """The fields of an attrs class or a dataclass that the encoder writes; None for anything else."""
     if attrs.has(kind):
         return [field.name for field in attrs.fields(kind) if not field.name.startswith("_")]
     return [field.name for field in fields(kind)] if is_dataclass(kind) else None
 
 
 def redact_emails(text: str) -> str:
-    """Keep personal data out of messages and logs, however the ``@`` of an address is quoted."""
+    """Redact e-mail addresses, however their ``@`` is quoted."""
     return _EMAIL.sub("[e-mail]", _AT.sub("@", text)) if "@" in text or _AT.search(text) else text

@@ -1,4 +1,4 @@
-"""An answer as a plain value, and the error that it is if it is no success."""
+"""An answer as a plain value, and the error that an answer other than a success becomes."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -23,12 +23,12 @@ _COUNT = re.compile(r"[0-9]{1,18}")
 _MESSAGE_CHARS = 500
 _BODY_CHARS = 2_000
 _ERRORS_CHARS = 32_000
-"""Characters that are read of the messages of all fields together."""
+"""Characters that are read of the messages of all fields."""
 _READ_FACTOR = 8
-"""How many times what is shown is read: much of it may be white space, or be redacted."""
+"""Characters that are read for each that is shown: many may be white space, or be redacted."""
 _MAX_ADDRESS = 320
 _FIELDS = 50
-"""Fields, and lines to a field."""
+"""The most fields, and the most messages of one field."""
 
 _ERRORS: dict[int, type[ResponseError]] = {
     400: InvalidRequestError,
@@ -42,13 +42,13 @@ _ERRORS: dict[int, type[ResponseError]] = {
 
 @attrs.frozen(kw_only=True)
 class Response:
-    """One answer, body read whole."""
+    """One answer with its whole body."""
 
     status: int
     headers: Mapping[str, str] = attrs.field(repr=False)
     body: bytes = attrs.field(repr=False)
     attempts: int = 1
-    """How many times the request was tried."""
+    """The number of attempts."""
 
 
 def sanitize(text: str, redact: Callable[[str], str] = str) -> str:
@@ -58,11 +58,11 @@ def sanitize(text: str, redact: Callable[[str], str] = str) -> str:
         text: the text.
         redact: removes secrets from it.
     """
-    most = _READ_FACTOR * _MESSAGE_CHARS
-    printable = "".join(char if char.isprintable() else " " for char in redact(text[:most]))
+    limit = _READ_FACTOR * _MESSAGE_CHARS
+    printable = "".join(char if char.isprintable() else " " for char in redact(text[:limit]))
     line = redact_emails(" ".join(printable.split()))
-    if len(text) > most:
-        # An address that is cut before its @ cannot be recognised.
+    if len(text) > limit:
+        # An e-mail address that was cut before its @ is not recognised, so drop the last word.
         line = line[:-_MAX_ADDRESS] + line[-_MAX_ADDRESS:].rpartition(" ")[0]
     return line[:_MESSAGE_CHARS]
 
@@ -76,14 +76,14 @@ def response_error(
     redact: Callable[[str], str] = str,
     hints: Mapping[int, str] | None = None,
 ) -> ResponseError:
-    """Turn an answer that is not a success into its error.
+    """Make the error of an answer that is no success.
 
     Args:
         request: the request.
         response: the answer.
         payload: the body's JSON, or None.
-        attempts: how many times the request was tried.
-        redact: removes secrets from text of the server.
+        attempts: the number of attempts.
+        redact: removes secrets from the server's text.
         hints: additions to the message, by status.
     """
     status = response.status
@@ -134,7 +134,7 @@ def _field_messages(errors: object, redact: Callable[[str], str]) -> dict[str, l
 
 
 def _texts(value: object) -> Iterator[str]:
-    """Find the texts within a value, however deep; the stack is a list, since Python's own is not deep enough."""
+    """Find the texts within a value, however deep it is; a list is the stack, since Python's own is too short."""
     todo = [value]
     while todo:
         one = todo.pop()
@@ -150,5 +150,5 @@ def _texts(value: object) -> Iterator[str]:
 
 
 def maybe_applied(status: int) -> bool:
-    """Whether this status leaves open that the request was carried out: a 4xx refuses it, but a proxy may say 408."""
+    """Whether a request with this answer may have been carried out: not after a 4xx, save a 408, as of a proxy."""
     return not 400 <= status < 500 or status == 408

@@ -1,19 +1,18 @@
 """One attempt: a Request goes out, and a Response comes back whole, or one of our errors says how far it got.
 
-This is the only place that knows aiohttp's client. What it must guard against:
+This is the only module that knows aiohttp's client. It guards against these:
 
-- aiohttp resends a PUT, DELETE or GET by itself when the connection dies, on a fresh connection too
-  (https://github.com/aio-libs/aiohttp/issues/10790). It does so on ``ClientOSError`` and ``ServerDisconnectedError``;
-  the attempt, which is a middleware, turns them into another ``ClientError``.
-- Whether a request was sent is observed: aiohttp calls ``ClientRequest.send`` once a connection is there, tunnel and
-  TLS included. What fails before that call was surely not sent.
-- A connection that was kept open may be dead, or hold an answer to another question. A change that must not be repeated
-  has a connection of its own.
+- aiohttp resends a PUT, DELETE or GET by itself when the connection dies, even a fresh one
+  (https://github.com/aio-libs/aiohttp/issues/10790). It does so on ``ClientOSError`` and ``ServerDisconnectedError``.
+  The attempt, which is a middleware, turns them into another ``ClientError``.
+- Whether a request was sent is observed. aiohttp calls ``ClientRequest.send`` once there is a connection, with tunnel
+  and TLS; what failed before that call was surely not sent.
+- A kept connection may be dead, or hold a stray answer. A change that must not be repeated has a connection of its own.
 - aiohttp's frames and exceptions hold the request's headers, and so the key. Errors are raised outside the ``except``
-  block, and aiohttp's frames are cut off a cancellation: no traceback leads to the header.
-- aiohttp's messages quote URLs and bytes from the server. Ours name a class, a number, or the system's own words.
-- A redirect would send a change somewhere else; none is followed.
-- ``read()`` has no bound, and a small gzip can become a large body. Bytes are counted after decompression.
+  block, and a cancellation is stripped of aiohttp's frames, so that no traceback leads to the header.
+- aiohttp's messages quote URLs and bytes of the server. Ours name a class, a number, or the system's own words.
+- A redirect would send a change to another place. None is followed.
+- ``read()`` has no bound, and a small gzip may become a large body. Bytes are counted after decompression.
 """
 
 import asyncio
@@ -44,20 +43,20 @@ _HEADERS = {
 }
 _MAX_HEADER_BYTES = 64 * 2**10
 """Bytes of one header line; aiohttp's own bound is 8,190, and some Content-Security-Policies are longer."""
-_GOODBYE = 0.5
-"""Seconds that connections have to close by TLS's own rules before they are cut off."""
+_CLOSE_SECONDS = 0.5
+"""Seconds that connections have for TLS's closing handshake before they are aborted."""
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 OnHeaders = Callable[[int, Mapping[str, str]], None]
-"""Called with the status and the headers of an answer before its body is read."""
+"""A function that is called with the status and the headers of an answer before its body is read."""
 
 
 class _ConnectionLostError(aiohttp.ClientError):
-    """The connection died; aiohttp does not resend after this error, as it does after its own."""
+    """The connection died. aiohttp does not resend after this error, as it does after its own."""
 
 
 class _ObservedRequest(aiohttp.ClientRequest):
-    """aiohttp's request, which notes when it begins to be written, and can have a connection of its own."""
+    """aiohttp's request, which notes when its writing begins, and may have a connection of its own."""
 
     own_connection = False
     send_began = False
@@ -65,12 +64,12 @@ class _ObservedRequest(aiohttp.ClientRequest):
 
     @property
     def connection_key(self) -> ConnectionKey:
-        """What the pool looks connections up by: no kept connection has the key of a request with its own."""
+        """The pool's key for connections. A request with a connection of its own has a key that no kept one has."""
         key = super().connection_key
         return key._replace(proxy_headers_hash=id(self)) if self.own_connection else key
 
     async def send(self, conn: Connection) -> aiohttp.ClientResponse:
-        """Write it. aiohttp calls this once the connection is there; for the CONNECT of a tunnel, never."""
+        """Write the request. aiohttp calls this once there is a connection, and never for the CONNECT of a tunnel."""
         protocol = conn.protocol
         if protocol is not None and protocol.should_close:
             raise _ConnectionLostError("the connection was broken, or held an answer that nobody asked for")
@@ -86,37 +85,37 @@ class _ObservedRequest(aiohttp.ClientRequest):
     async def write_bytes(
         self, writer: AbstractStreamWriter, conn: Connection, content_length: int | None = None
     ) -> None:
-        """Write the body; it may be a task of its own, whose frames hold the headers."""
+        """Write the body, possibly in a task of its own, whose frames hold the headers."""
         try:
             await super().write_bytes(writer, conn, content_length)
-        except BaseException as error:  # noqa: BLE001 - what a signal's handler raises
-            problem = _bare(error)
+        except BaseException as error:  # noqa: BLE001 - a signal handler's, say
+            problem = _strip(error)
         else:
             return
         raise problem
 
 
 _traced: ContextVar["Attempt"] = ContextVar("_traced")
-"""The attempt under way, for the trace that runs before the caller's."""
+"""The attempt under way, for the trace that runs before the caller's traces."""
 
 
-async def _note_entry(*_: object) -> None:
+async def _note_start(*_: object) -> None:
     _traced.get().sent = False
 
 
-def _traces(callers: Sequence[aiohttp.TraceConfig]) -> list[aiohttp.TraceConfig]:
-    """Put a trace before the caller's: one of theirs may fail before there is a request to observe."""
-    if not callers:
+def _traces(given: Sequence[aiohttp.TraceConfig]) -> list[aiohttp.TraceConfig]:
+    """Put a trace before the caller's, of which one may fail before there is a request to observe."""
+    if not given:
         return []
     first = aiohttp.TraceConfig()
-    first.on_request_start.append(_note_entry)
-    return [first, *callers]
+    first.on_request_start.append(_note_start)
+    return [first, *given]
 
 
 class _OwnConnector(aiohttp.TCPConnector):
-    """The session's own connector. Once its loop is gone, the collector closes its sockets, without a warning.
+    """The session's own connector. Once its loop is closed, the collector closes its sockets without a warning.
 
-    In a forked child they stay open: closing them would take them out of the selector that the parent still uses.
+    In a forked child they stay open, since closing them would take them out of the selector that the parent uses.
     """
 
     def __init__(self, limit: int) -> None:
@@ -131,22 +130,22 @@ class _OwnConnector(aiohttp.TCPConnector):
 
 
 class Transport:
-    """aiohttp's session, on one event loop."""
+    """aiohttp's session on one event loop."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
         self.proxy = options.proxy
         self.connector = options.connector or _OwnConnector(options.max_in_flight)
         self.connections: dict[asyncio.Future[None], asyncio.Transport] = {}
-        """Connections that have carried a request and are not closed yet, by the future of their end."""
+        """The connections that have carried a request and are not closed, by the future of their end."""
         self.under_way = 0
-        """Attempts under way."""
+        """The number of attempts under way."""
         self.closing = False
         try:
             self.http = aiohttp.ClientSession(
                 connector=self.connector,
                 connector_owner=options.connector is None,
-                loop=asyncio.get_running_loop(),  # aiohttp would take the connector's, whichever runs
+                loop=asyncio.get_running_loop(),  # else aiohttp takes the connector's, whichever loop runs
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers=_HEADERS,
                 request_class=_ObservedRequest,
@@ -160,26 +159,26 @@ class Transport:
         self._timeout = _client_timeout(options.timeout, options.timeout.total)
 
     async def close(self) -> None:
-        """Close the connections; a borrowed connector stays open, and its attempts under way go on to their end."""
+        """Close the connections. A borrowed connector stays open, and its attempts under way go on to their end."""
         self.closing = True
         if self.options.connector is None or not self.under_way:
             await self.http.close()
         leaving = [closed for closed, transport in self.connections.items() if transport.is_closing()]
         if leaving:
-            _, late = await asyncio.wait(leaving, timeout=_GOODBYE)
+            _, late = await asyncio.wait(leaving, timeout=_CLOSE_SECONDS)
             for closed in late:
                 self.connections[closed].abort()
-            if late:  # the next turn ends them; one whose closing a signal's handler broke off would never end
-                await asyncio.wait(late, timeout=_GOODBYE)
+            if late:  # bounded, since one whose closing a signal handler broke off never ends
+                await asyncio.wait(late, timeout=_CLOSE_SECONDS)
 
-    def ended(self) -> None:
-        """Note the end of an attempt: without its session, aiohttp would lose a connection that is being made."""
+    def end_attempt(self) -> None:
+        """Note the end of an attempt. aiohttp's session stays for the last one, whose connection it would lose."""
         self.under_way -= 1
         if self.closing and not self.under_way:
             self.http.detach()
 
     def watch(self, connection: Connection) -> None:
-        """Remember a connection until it has ended: the pool forgets it as soon as it begins to close it."""
+        """Remember a connection until it is closed; the pool forgets it once it begins to close it."""
         closed = None if connection.protocol is None else connection.protocol.closed
         if closed is not None and connection.transport is not None and closed not in self.connections:
             self.connections[closed] = connection.transport
@@ -188,32 +187,32 @@ class Transport:
     def _forget(self, closed: "asyncio.Future[None]") -> None:
         del self.connections[closed]
         if not closed.cancelled():
-            closed.exception()  # retrieved; the request, if there is one, gets it too
+            closed.exception()  # mark it as retrieved; the request, if there is one, gets it too
 
     def detach(self) -> None:
-        """Forget the connections of an event loop that is gone, or of the parent process."""
+        """Give up the connections of an event loop that is closed, or of the parent process."""
         self.http.detach()
 
     def timeout(self, seconds: float) -> aiohttp.ClientTimeout:
-        """Make aiohttp's timeout of an attempt that may take so many seconds."""
+        """Make aiohttp's timeout for an attempt of so many seconds."""
         whole = self.options.timeout.total
         return self._timeout if seconds >= whole else _client_timeout(self.options.timeout, seconds)
 
     def attempt(self, request: Request, body: bytes | None, *, fresh: bool = False) -> "Attempt":
-        """Make an attempt, to be sent once; ``fresh``: on a connection of its own, whatever it is."""
+        """Make an attempt, to be sent once; ``fresh`` gives it a connection of its own, whatever the request is."""
         return Attempt(self, request, body, fresh)
 
 
 @attrs.define(eq=False, repr=False)
 class Attempt:
-    """One attempt of a request, which aiohttp calls as a middleware."""
+    """One attempt of a request; aiohttp calls it as a middleware."""
 
     _transport: Transport
     _request: Request
     _body: bytes | None
     _fresh: bool
     sent: bool | None = None
-    """Whether it began to be written; None if nothing was observed, as under a mock in aiohttp's place."""
+    """Whether its writing began; None if nothing was observed, as under a mock in aiohttp's place."""
     _rejected: bool = False
     _observed: _ObservedRequest | None = None
 
@@ -223,13 +222,13 @@ class Attempt:
         return self._request.changes and self.sent is not False and not self._rejected
 
     def __deepcopy__(self, _: object) -> "Attempt":
-        return self  # aioresponses copies the arguments of a request, and would copy the event loop
+        return self  # aioresponses copies a request's arguments, and would copy the event loop
 
     async def send(self, seconds: float, on_headers: OnHeaders) -> Response:
-        """Send once; ``on_status`` hears of the answer before its body is read.
+        """Send once; ``on_headers`` is called with the answer's head before its body is read.
 
         Raises:
-            NotSentError: it failed before it began to be written.
+            NotSentError: it failed before its writing began.
             UnknownOutcomeError: a change was, or may have been, sent, and no whole answer came.
             TransportError: the same for a read.
             SessionStateError: somebody closed the connector before it was sent.
@@ -242,20 +241,20 @@ class Attempt:
             return await self._exchange(seconds, on_headers)
         except asyncio.CancelledError as cancelled:
             if task is None or task.cancelling() > cancels or (cancels and not self._transport.connector.closed):
-                problem = _bare(cancelled)
-            else:  # not asked for: closing a connector cancels what waits for it
+                problem = _strip(cancelled)
+            else:  # nobody asked for it: closing a connector cancels what waits for it
                 problem = self._failure(cancelled)
-        except Exception as error:  # noqa: BLE001 - a borrowed connector, and hooks of the caller's, raise what they like
+        except Exception as error:  # noqa: BLE001 - a borrowed connector and the caller's hooks may raise any
             stopped = task is not None and task.cancelling() > cancels  # a hook failed over a cancellation
             problem = asyncio.CancelledError() if stopped else self._failure(error)
-        except BaseException as error:  # noqa: BLE001 - Ctrl-C, or what a signal's handler raises
-            problem = _bare(error)
+        except BaseException as error:  # noqa: BLE001 - Ctrl-C, or a signal handler's
+            problem = _strip(error)
         raise problem
 
     async def __call__(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
-        """Pass the request on with the key; aiohttp does not resend it."""
+        """Pass the request on, with the key, so that aiohttp does not resend it."""
         self._observed = cast(_ObservedRequest, request)
         self._observed.own_connection = self._fresh or not self._request.idempotent
         self._observed.transport = self._transport
@@ -290,7 +289,7 @@ class Attempt:
                 on_headers(answer.status, answer.headers)
                 content = await _read(answer, transport.options.max_response_bytes)
         finally:
-            transport.ended()
+            transport.end_attempt()
             if token is not None:
                 _traced.reset(token)
             if self._observed is not None:  # it holds the key, and frames of a traceback hold this object
@@ -298,7 +297,7 @@ class Attempt:
         return Response(status=answer.status, headers=answer.headers, body=content.removeprefix(_BYTE_ORDER_MARK))
 
     def _failure(self, error: BaseException) -> ShopError:
-        """Make the error that says how far the request got."""
+        """Make the error of a failure, by how far the request got."""
         label, sent = self._request.label, self.sent
         if isinstance(error, _TooLargeError):
             return DecodeError(
@@ -307,7 +306,7 @@ class Attempt:
         if isinstance(error, _SessionClosedError) or (sent is False and self._transport.connector.closed):
             what = "session" if self._transport.closing else "session's connector"
             return SessionStateError(f"{label} was not sent: the {what} is closed")
-        if sent is False or (sent is None and isinstance(error, _UNSENT)):
+        if sent is False or (sent is None and isinstance(error, _NOT_SENT)):
             return self._not_sent(error)
         if self._request.changes:
             return UnknownOutcomeError(f"{label} may or may not have been carried out: {_reason(error)}")
@@ -317,27 +316,27 @@ class Attempt:
         way = "" if self._transport.proxy is None else " (by way of the proxy)"
         not_sent = NotSentError(f"{self._request.label} was not sent: {_reason(error)}{way}")
         refused = isinstance(error, aiohttp.ClientHttpProxyError) and error.status == 407
-        not_sent.repeatable = not refused and not isinstance(error, _CERTIFICATES)
+        not_sent.repeatable = not refused and not isinstance(error, _BAD_CERTIFICATE)
         return not_sent
 
 
-_UNSENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
-"""Errors that mean that no connection came about, for where nothing was observed."""
-_CERTIFICATES = (aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch)
+_NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
+"""Errors that say that no connection came about, for an attempt of which nothing was observed."""
+_BAD_CERTIFICATE = (aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch)
 
 
-def _bare(error: BaseException) -> BaseException:
-    """Take an exception's frames, cause and context off it: they may hold the key or a password."""
+def _strip(error: BaseException) -> BaseException:
+    """Strip an exception of its frames, cause and context, which may hold the key or a password."""
     error.__cause__ = error.__context__ = None
     return error.with_traceback(None)
 
 
 class _TooLargeError(Exception):
-    """The body is larger than allowed."""
+    """The body is larger than ``max_response_bytes``."""
 
 
 class _SessionClosedError(Exception):
-    """The session was closed, or somebody closed its connector; aiohttp itself says so by a RuntimeError."""
+    """The session or its connector was closed, for which aiohttp raises a bare RuntimeError."""
 
 
 async def _read(answer: aiohttp.ClientResponse, max_bytes: int) -> bytes:
@@ -360,7 +359,7 @@ async def _read(answer: aiohttp.ClientResponse, max_bytes: int) -> bytes:
             raise
     if good and room < 0:
         raise _TooLargeError
-    return b"".join(pieces)  # of an error, what came: it stays the error it is, cut short
+    return b"".join(pieces)  # an error stays that error, with the part of its body that came
 
 
 def _client_timeout(timeout: Timeout, seconds: float) -> aiohttp.ClientTimeout:
@@ -380,11 +379,11 @@ _BROKEN = (
     ("TransferEncoding", "its body ends before its last chunk"),
     ("chunk", "its chunks are broken"),
 )
-"""A word in the class or message of aiohttp's error for an unreadable answer, and our words for it."""
+"""Words in the class or message of aiohttp's error for an unreadable answer, and ours for them."""
 
 
 def _reason(error: BaseException) -> str:
-    """Describe an error by its kind and by the system's words for its number; quote nothing sent or received."""
+    """Describe an error by its class, or by the system's words for its number; quote nothing sent or received."""
     reason = type(error).__name__
     match error:
         case _ConnectionLostError():
@@ -413,7 +412,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _system_words(error: OSError) -> str:
-    """The system's words for an error's number; aiohttp writes URLs into ``strerror``."""
+    """The system's words for an error's number; ``strerror`` is not used, since aiohttp writes URLs into it."""
     if isinstance(error, ssl.SSLError):
         reason: Any = error.reason
         return f": {reason}" if isinstance(reason, str) and _MNEMONIC.fullmatch(reason) else ""
