@@ -27,8 +27,8 @@ from shopsdk.export._summary import CheckpointError
 
 _VERSION = 1
 _MAX_BYTES = 256 * 2**20
-"""The most bytes of a checkpoint that is read: 100 pages of 100 rows take 23 KB, or 120 KB with all ids (an order that is
-not by id), so there is room for 100 or 20 million customers. A larger one would take gigabytes of memory to read."""
+"""The most bytes of a checkpoint that is read: room for 100 million customers ordered by id (23 KB for 100 pages of
+100), or for 20 million in another order, which keeps all ids. A larger one would take gigabytes of memory."""
 _MAX_LINE = 2**20
 """The most bytes of a line. A line of 100 ids has 2,500; the first line holds the filters, too."""
 _BLOCK = 2**16

@@ -44,7 +44,7 @@ asyncio.run(main())
 
 
 def kill_at(page: int, target: Path) -> list[int]:
-    """Export in a process that kills itself as soon as it has read a page; gives the pages that the shop served."""
+    """Export in a process that kills itself once it has read a page; returns the pages that the shop served."""
     with Sandbox(145) as shop:  # of its own, so that no request of another run can still be on its way to it
         command = [sys.executable, "-c", KILLED, target.name, str(page)]
         died = subprocess.run(command, cwd=target.parent, env=environment(shop), check=False)
@@ -55,7 +55,7 @@ def kill_at(page: int, target: Path) -> list[int]:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["c.csv.gz", "c.parquet"])
 async def test_the_checkpoint_is_on_the_disk_at_once(name: str, tmp_path: Path) -> None:
-    """After a kill at any request the checkpoint lags by the page that was being written, and by no more."""
+    """After a kill at any request, at most the page that was being written is missing from the checkpoint."""
     target = tmp_path / name
     runs = [kill_at(4, target), kill_at(9, target)]
     with Sandbox(145) as shop:
@@ -153,7 +153,7 @@ async def test_a_finished_shop_is_asked_for_nothing_however_often_it_is_resumed(
 async def test_a_finished_list_is_asked_for_nothing_however_often_its_name_is_refused(
     session: AsyncSession, shop: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An export that was read to its end and got no name asks for nothing, however often it is resumed."""
+    """A finished export that got no name sends no request, however often it is resumed."""
     for name in ("c.csv", "c.parquet"):
         with monkeypatch.context() as broken:
             name_nothing(broken)
@@ -169,7 +169,7 @@ async def test_a_finished_list_is_asked_for_nothing_however_often_its_name_is_re
 
 @pytest.fixture
 def killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An export that ends early ends as if killed: nothing is put in order, the files are as they are."""
+    """Have an export that ends early leave its files as a killed process would."""
 
     def let_go(part: PartFile) -> None:
         part._file.close()
@@ -188,7 +188,7 @@ async def test_what_follows_a_synced_line_is_believed_too(request: pytest.Fixtur
 
 @pytest.mark.parametrize("damaged", [1, 2, 3])
 async def test_a_page_that_the_disk_scrambled_is_asked_for_again(damaged: int, killed: None, tmp_path: Path) -> None:
-    """Bytes that were never synced are believed by their checksum alone, and the journal forgets what followed them."""
+    """Bytes that were never synced count by their checksum alone, and the journal drops what followed a wrong one."""
     target = tmp_path / "c.csv"
     await asked_by(tmp_path / "whole.csv")
     await asked_by(target, stop_at(4))
@@ -255,7 +255,7 @@ async def test_a_name_is_given_to_synced_bytes_alone(
 
 
 async def test_rows_that_slip_again_and_again_are_found(tmp_path: Path) -> None:
-    """A walk that went back for rows that slipped is gone on with where it was, not further on."""
+    """A walk that went back for rows that moved is resumed where it was, not further on."""
     with Sandbox(60) as shop:
         ids = [customer.id for customer in shop.customers()]
         options: dict[str, Any] = {"per_page": 10, "concurrency": 1, "resume": True}
@@ -284,7 +284,7 @@ async def stopped(target: Path, session: AsyncSession, **options: Any) -> None:
 async def test_a_checkpoint_without_its_file_does_not_pass_for_the_old_file(
     session: AsyncSession, shop: Sandbox, tmp_path: Path
 ) -> None:
-    """An old file, and the checkpoint of an unfinished one whose bytes are gone, are no finished export."""
+    """A checkpoint whose part is gone does not make the old file a finished export."""
     (tmp_path / "c.csv").write_text("old")
     await stopped(tmp_path / "c.csv", session, if_exists="replace")
     part_path(tmp_path / "c.csv").unlink()
@@ -294,7 +294,7 @@ async def test_a_checkpoint_without_its_file_does_not_pass_for_the_old_file(
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 async def test_what_is_kept_of_finished_shops(suffix: str, tmp_path: Path) -> None:
-    """Until all shops are finished, a finished one keeps its file and its mark; both hold until they are taken away."""
+    """Until all shops are finished, a finished one keeps its file and its checkpoint."""
     names = str(tmp_path / f"c-{{shop_id}}.{suffix}")
     options: dict[str, Any] = {"per_page": 10, "resume": True}
     async with mall() as shops, shops.session() as session:
@@ -314,7 +314,7 @@ async def test_what_is_kept_of_finished_shops(suffix: str, tmp_path: Path) -> No
 
 
 async def test_an_empty_shop_is_finished_too(tmp_path: Path) -> None:
-    """A shop without customers is asked for nothing again, as any other that was finished."""
+    """A shop without customers is not asked for again once it was finished."""
 
     def empty_but_two(heard: Heard, wire: Wire) -> None:
         if "/22/" in heard.target:
@@ -331,7 +331,7 @@ async def test_an_empty_shop_is_finished_too(tmp_path: Path) -> None:
 
 
 async def test_the_order_counts(session: AsyncSession, tmp_path: Path) -> None:
-    """An export is not gone on with in another order."""
+    """An export is not resumed in another order."""
     await stopped(tmp_path / "c.csv", session)
     with pytest.raises(CheckpointError, match="other parameters: order_column"):
         await export_customers(session, tmp_path / "c.csv", per_page=10, resume=True, order_column="email")
@@ -343,7 +343,7 @@ async def test_the_order_counts(session: AsyncSession, tmp_path: Path) -> None:
 async def test_a_parameter_that_one_version_alone_knows_counts(
     written: str, instead: str, named: str, session: AsyncSession, tmp_path: Path
 ) -> None:
-    """A checkpoint that knows a parameter more, or one less, than this version is not gone on with."""
+    """A checkpoint with a parameter more, or one less, than this version has is not resumed."""
     await stopped(tmp_path / "c.csv", session)
     journal = checkpoint_path(tmp_path / "c.csv")
     journal.write_text(journal.read_text().replace(written, instead, 1))
@@ -366,7 +366,7 @@ class Trickle(io.RawIOBase):
 
 
 async def test_a_stream_that_takes_little_at_a_time_gets_all(session: AsyncSession, tmp_path: Path) -> None:
-    """All bytes of an export reach a stream that takes a few of them at a time."""
+    """A stream that takes a few bytes at a time gets all of an export."""
     stream = Trickle()
     await export_customers(session, cast(BinaryIO, stream), format="csv")
     await export_customers(session, tmp_path / "c.csv")
@@ -376,7 +376,7 @@ async def test_a_stream_that_takes_little_at_a_time_gets_all(session: AsyncSessi
 async def test_an_export_that_is_cancelled_while_it_opens_lets_go(
     session: AsyncSession, shop: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An export that is cancelled while its files are being opened holds them no longer once it has ended."""
+    """An export that is cancelled while its files are opened releases them."""
     await stopped(tmp_path / "c.csv", session)
     loop, open_part = asyncio.get_running_loop(), _part.open_part
     with monkeypatch.context() as slow:

@@ -27,7 +27,7 @@ from tests.support.export import read_rows
 
 
 async def test_a_stream_gets_everything(shop: Sandbox, session: AsyncSession) -> None:
-    """Streams cut short, or in another format than the one asked for."""
+    """A stream gets the whole export, in the format that was asked for."""
     out = io.BytesIO()
     summary = await export_customers(session, out, format="csv")
     assert (summary.path, summary.rows, summary.bytes) == (None, 250, len(out.getvalue()))
@@ -46,7 +46,7 @@ class Collector:
 
 
 async def test_a_sink_gets_plain_rows(shop: Sandbox, session: AsyncSession) -> None:
-    """Rows that a database cannot take, or that are not those of the models."""
+    """A sink gets the rows as plain data that a database takes, with the models' values."""
     sink = Collector()
     assert isinstance(sink, CustomerSink)
     summary = await export_customers(session, sink)
@@ -56,7 +56,7 @@ async def test_a_sink_gets_plain_rows(shop: Sandbox, session: AsyncSession) -> N
 
 
 async def test_what_a_sink_raises_ends_the_export(session: AsyncSession) -> None:
-    """A full database that nobody hears of."""
+    """An exception from a sink ends the export and is raised."""
 
     class Full:
         async def write(self, rows: Sequence[dict[str, Any]], /) -> None:
@@ -67,7 +67,7 @@ async def test_what_a_sink_raises_ends_the_export(session: AsyncSession) -> None
 
 
 async def test_an_unknown_shop_leaves_nothing_behind(shop: Sandbox, session: AsyncSession, tmp_path: Path) -> None:
-    """Litter beside a name that will never be."""
+    """An export that reads no page leaves no file behind."""
     with pytest.raises(NotFoundError):
         await export_customers(session, tmp_path / "c.csv", shop_id=39)
     assert os.listdir(tmp_path) == []
@@ -97,7 +97,7 @@ async def test_wrong_arguments_are_refused_before_anything_is_sent(
     arguments: dict[str, Any], message: str, shop: Sandbox, session: AsyncSession, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """A mistake found after an hour of reading, or not at all."""
+    """Wrong arguments are refused before anything is sent or written."""
     monkeypatch.chdir(tmp_path)
     with pytest.raises((ValueError, TypeError), match=message):
         await export_customers(session, **arguments)
@@ -109,7 +109,7 @@ async def test_wrong_arguments_are_refused_before_anything_is_sent(
 async def test_a_missing_extra_is_named(
     name: str, session: AsyncSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An ImportError where a sentence with the remedy belongs."""
+    """A missing extra is named, with the command that installs it."""
     for module in ("pyarrow", "pyarrow.parquet", "compression.zstd"):
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ExportError, match=r"pip install 'shopsdk\[parquet\]'"):
@@ -120,14 +120,14 @@ async def test_a_missing_extra_is_named(
 async def test_text_formats_need_no_extra(
     session: AsyncSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Pyarrow loaded, or demanded, by exports that do without."""
+    """Text formats neither need nor import pyarrow."""
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     await export_customers(session, tmp_path / "c.csv.gz")
     assert gzip.decompress((tmp_path / "c.csv.gz").read_bytes()).count(b"\r\n") == 251
 
 
 async def test_compressed_exports_are_the_same_every_time(session: AsyncSession, tmp_path: Path) -> None:
-    """A time stamp in the file, for which no two exports would ever compare equal."""
+    """A compressed export of the same customers has the same bytes every time."""
     for name in ("a.csv.gz", "b.csv.gz", "a.parquet", "b.parquet"):
         await export_customers(session, tmp_path / name)
     assert (tmp_path / "a.csv.gz").read_bytes() == (tmp_path / "b.csv.gz").read_bytes()
@@ -135,7 +135,7 @@ async def test_compressed_exports_are_the_same_every_time(session: AsyncSession,
 
 
 async def test_a_failure_keeps_the_pages_before_it(shop: Sandbox, tmp_path: Path) -> None:
-    """An outage in the middle that costs what had been read, or that leaves half a file under the final name."""
+    """An outage keeps the pages before it, and gives no file its final name."""
 
     def break_down(progress: ExportProgress) -> None:
         if progress.page == 5:
@@ -150,7 +150,7 @@ async def test_a_failure_keeps_the_pages_before_it(shop: Sandbox, tmp_path: Path
 
 
 async def test_a_cancelled_export_stops_at_a_page(shop: Sandbox, session: AsyncSession, tmp_path: Path) -> None:
-    """Ctrl-C that swallows the cancellation, or leaves half a page."""
+    """A cancelled export raises the cancellation, and keeps whole pages."""
     reached = asyncio.Event()
     task = asyncio.create_task(
         export_customers(
@@ -171,7 +171,7 @@ async def test_a_cancelled_export_stops_at_a_page(shop: Sandbox, session: AsyncS
 async def test_no_byte_is_written_by_the_event_loop(
     session: AsyncSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A slow disk that stops every other task of the program."""
+    """The worker's thread writes every byte, so a slow disk does not block the event loop."""
     import threading
 
     from shopsdk.export import _checkpoint, _part
@@ -191,7 +191,7 @@ async def test_no_byte_is_written_by_the_event_loop(
 
 
 async def test_a_file_of_text_is_refused(shop: Sandbox, session: AsyncSession, tmp_path: Path) -> None:
-    """A whole page asked for, and then an error from deep within about bytes and str."""
+    """A file that is open for text is refused before anything is sent."""
     with (tmp_path / "x.csv").open("w") as file:
         with pytest.raises(TypeError, match=r"binary mode, as by open\(name, 'wb'\)"):
             await export_customers(session, cast(BinaryIO, file), format="csv")
@@ -200,7 +200,7 @@ async def test_a_file_of_text_is_refused(shop: Sandbox, session: AsyncSession, t
 
 @pytest.mark.parametrize("name", ["c.csv", "c.ndjson"])
 async def test_columns_in_one_text_are_refused(name: str, shop: Sandbox, session: AsyncSession, tmp_path: Path) -> None:
-    """The text "id,email" taken for a column called i."""
+    """Columns given as one text are refused, with the form that is meant."""
     with pytest.raises(TypeError, match=r"^columns must be a sequence of names, such as \['id', 'email'\], not a str$"):
         await export_customers(session, tmp_path / name, columns="id,email")
     assert (shop.requests, os.listdir(tmp_path)) == ([], [])

@@ -35,7 +35,7 @@ GROUP = 54321
 
 @contextmanager
 def as_user(user: int | None, *groups: int) -> Iterator[None]:
-    """Be an ordinary user, where the tests run as root."""
+    """Act as an ordinary user, if the tests run as root."""
     if user is None or not ROOT:
         yield
         return
@@ -80,7 +80,7 @@ def _all_is_imported(small: Sandbox) -> None:
 
 
 def nowhere() -> AsyncSession:
-    """A session on a port where nobody listens: had anything been sent, the error would be another one."""
+    """A session on a port where nobody listens: a request would fail with another error."""
     return AsyncSession("key", shop_id=38, base_url="http://127.0.0.1:9/v1")
 
 
@@ -204,7 +204,7 @@ async def test_nothing_is_written_through_what_lies_at_the_name_of_a_working_fil
     name: str, trapped: str, kind: str, foreign: bool, user: int | None, small: Sandbox, shared: Path,
     stranger: Stranger,
 ) -> None:  # fmt: skip
-    """What lies where an export begins is removed, or else refused by its name; it is neither written nor followed."""
+    """What lies at the name of a working file is removed, or refused by its name, neither written nor followed."""
     target, path = shared / name, shared / trapped
     with ExitStack() as opened:
         trap = set_trap(kind, path, opened)
@@ -243,7 +243,7 @@ async def test_nothing_is_written_through_what_lies_at_the_name_of_a_working_fil
 async def test_what_is_not_surely_ours_is_not_gone_on_with(
     many: bool, trapped: str, kind: str, user: int | None, small: Sandbox, shared: Path, stranger: Stranger
 ) -> None:
-    """Only a regular file of this user, of one name, that nobody else may write to, is gone on with; else it stays."""
+    """Only a regular file of this user, with one name, that nobody else may write to, is resumed; any other stays."""
     target = shared / "c.csv"
     begun = shared / "c.csv.38" if many else target
     path = part_path(begun) if trapped == "part" else checkpoint_path(begun)
@@ -288,7 +288,7 @@ async def test_what_is_not_surely_ours_is_not_gone_on_with(
 async def test_who_could_read_an_earlier_run_reads_nothing_of_the_next(
     resume: bool, small: Sandbox, shared: Path
 ) -> None:
-    """An unfinished export that others may read is private again when it is gone on with, and a new file if not."""
+    """An unfinished export that others may read becomes private when it is resumed, and is replaced otherwise."""
     target = shared / "c.csv"
     async with small.session() as session:
         with pytest.raises(StopHereError):
@@ -321,7 +321,7 @@ async def test_who_could_read_an_earlier_run_reads_nothing_of_the_next(
 async def test_what_is_put_there_between_the_look_and_the_opening_is_not_used(
     kind: str, small: Sandbox, shared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A working file that is exchanged after it was looked at is neither written nor taken for ours."""
+    """A working file that is exchanged after it was checked is neither written nor used."""
     target = shared / "c.csv"
     async with small.session() as session:
         with pytest.raises(StopHereError):
@@ -351,7 +351,7 @@ async def test_what_is_put_there_between_the_look_and_the_opening_is_not_used(
 async def test_unfinished_files_are_private_and_finished_ones_follow_the_umask(
     name: str, umask: int, user: int | None, small: Sandbox, shared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever the umask, working files are 0600; the file is as any other new one; and it can be gone on with."""
+    """Working files are 0600 whatever the umask, and can be resumed; the finished file follows the umask."""
     modes: set[int] = set()
     fsync = os.fsync
 
@@ -387,7 +387,7 @@ async def test_unfinished_files_are_private_and_finished_ones_follow_the_umask(
 @pytest.mark.parametrize("user", USERS)
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o664, 0o4755])
 async def test_a_replaced_file_keeps_its_mode(mode: int, user: int | None, small: Sandbox, shared: Path) -> None:
-    """A file that is replaced again and again keeps who may read it, but never a setuid bit."""
+    """A replaced file keeps its mode, without setuid and setgid."""
     target = shared / "c.csv"
     with as_user(user):
         target.write_text("old")
@@ -404,7 +404,7 @@ async def test_a_replaced_file_keeps_its_mode(mode: int, user: int | None, small
 async def test_a_replaced_file_keeps_its_group_where_it_can(
     member: bool, user: int | None, small: Sandbox, shared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who may give a file the old group does so; else the new group may do no more with it than everybody may."""
+    """A replaced file keeps its group; if it cannot, the new group gets no more rights than everybody."""
     target = shared / "c.csv"
     target.write_text("old")
     own = os.getegid()
@@ -436,7 +436,7 @@ async def test_a_replaced_file_keeps_its_group_where_it_can(
 
 
 async def test_a_strangers_file_widens_nothing(small: Sandbox, shared: Path, stranger: Stranger) -> None:
-    """A file that somebody put at the name beforehand, in a folder for all, opens the export to nobody."""
+    """The mode of a stranger's file, in a folder for all, gives nobody more rights to the export."""
     for mode, expected in ((0o666, 0o644), (0o600, 0o600)):
         target = shared / f"{mode}.csv"
         target.write_text("old")
@@ -450,7 +450,7 @@ async def test_a_strangers_file_widens_nothing(small: Sandbox, shared: Path, str
 
 
 async def test_the_file_of_a_folders_owner_widens_nothing(small: Sandbox, tmp_path: Path, stranger: Stranger) -> None:
-    """In another user's folder, a file that they made for all to write to does not make the export so."""
+    """In another user's folder, the mode of their file gives nobody more rights to the export."""
     target = tmp_path / "c.csv"
     target.write_text("old")
     target.chmod(0o666)
@@ -523,7 +523,7 @@ async def test_what_appears_at_the_very_last_moment_is_not_replaced(
 async def test_a_file_that_differs_is_left_though_it_appears_late(
     small: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With "same", too, nothing is replaced that was not there to be compared."""
+    """With "same", a file that appears late is compared, and stays."""
     link = os.link
 
     def late(source: Path, target: Path) -> None:
@@ -539,7 +539,7 @@ async def test_a_file_that_differs_is_left_though_it_appears_late(
 
 @pytest.mark.parametrize("kind", ["link", "hard link", "file"])
 async def test_a_part_that_was_exchanged_gets_no_name(kind: str, small: Sandbox, shared: Path) -> None:
-    """What is given the final name is what was written, and nothing that was put in its place."""
+    """The final name is given to what was written, and to nothing that was put in its place."""
     target = shared / "c.csv"
     with ExitStack() as opened:
 
@@ -557,7 +557,7 @@ async def test_a_part_that_was_exchanged_gets_no_name(kind: str, small: Sandbox,
 @pytest.mark.parametrize("kind", ["link", "dangling", "fifo", "hard link", "file"])
 @pytest.mark.parametrize("name", ["c.csv", "c.parquet"])
 async def test_a_piece_that_was_exchanged_is_not_put_in(kind: str, name: str, small: Sandbox, shared: Path) -> None:
-    """Pieces are read as they are gone on with: if they are surely ours."""
+    """Pieces are checked like any working file when they are assembled."""
     piece = shared / f"{name}.38"
     with ExitStack() as opened:
 
@@ -574,7 +574,7 @@ async def test_a_piece_that_was_exchanged_is_not_put_in(kind: str, name: str, sm
 
 @pytest.mark.parametrize("taken", ["at work", "begun", "gone"])
 async def test_a_piece_that_another_export_took_is_not_put_in(taken: str, small: Sandbox, tmp_path: Path) -> None:
-    """A piece that another export has begun anew, meanwhile, does not make half a file."""
+    """A piece that another export has begun anew is not assembled."""
     piece = tmp_path / "c.csv.38"
     begun: list[PartFile] = []
 
@@ -601,7 +601,7 @@ async def test_a_piece_that_another_export_took_is_not_put_in(taken: str, small:
 async def test_a_strangers_link_leads_nowhere(
     meant: str, where: str, user: int | None, shared: Path, stranger: Stranger
 ) -> None:
-    """In a folder that others may write to, a link that neither we nor root own is refused, not followed."""
+    """In a folder that others may write to, a link that is neither ours nor root's is refused."""
     inner = shared / "inner"
     inner.mkdir()
     inner.chmod(0o777)
@@ -636,7 +636,7 @@ async def test_a_strangers_link_leads_nowhere(
 async def test_a_link_that_can_be_trusted_is_followed(
     owner: str, small: Sandbox, shared: Path, stranger: Stranger
 ) -> None:
-    """Our own links, root's, and those in a folder that we alone write to, lead where they say, one after another."""
+    """Our links, root's links, and links in a folder that we alone may write to are followed."""
     user = USERS[1] if owner == "root's" else None
     (shared / "data").mkdir()
     (shared / "data").chmod(0o777)
@@ -655,7 +655,7 @@ async def test_a_link_that_can_be_trusted_is_followed(
 async def test_the_owner_of_a_folder_is_trusted_with_the_way_and_not_with_the_name(
     small: Sandbox, shared: Path, stranger: Stranger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In another user's folder their link at the final name is refused, and their link on the way is followed."""
+    """In another user's folder, their link at the final name is refused, and their link on the way is followed."""
     (shared / "2026").mkdir()
     (shared / "now").symlink_to("2026")
     (shared / "c.csv").symlink_to("precious")
@@ -717,7 +717,7 @@ WINDOWS = ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "geteuid", "getuid", "fchmod
 async def test_an_export_does_without_what_a_platform_lacks(
     lacking: str, small: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where a call or a flag is missing, exports work as they do elsewhere."""
+    """Exports work on a platform that lacks a call or a flag."""
     if lacking == "fcntl":
         monkeypatch.setitem(sys.modules, "fcntl", None)
     elif lacking == "flock":
@@ -731,7 +731,7 @@ async def test_an_export_does_without_what_a_platform_lacks(
 async def test_an_export_does_as_windows_does(
     hard_links: bool, small: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where nothing of POSIX is there, and open files can be neither renamed nor removed, exports work, too."""
+    """Exports work without POSIX, where open files can be neither renamed nor removed."""
 
     def open_files() -> set[str]:
         found: set[str] = set()
@@ -767,13 +767,13 @@ REFUSED = [
 async def test_an_export_does_without_what_a_file_system_refuses(
     call: str, number: int, small: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file system that refuses locks, hard links, modes or the syncing of a folder is good enough."""
+    """Exports work on a file system that refuses locks, hard links, modes or syncing a folder."""
     refuse_calls(call, number, monkeypatch)
     await whole_life(small, tmp_path)
 
 
 def refuse_calls(call: str, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have calls fail, those of ``open`` and ``fsync`` for folders."""
+    """Make calls fail; ``open`` and ``fsync`` fail for folders."""
     name = f"fcntl.{call}" if call == "flock" else f"os.{call}"
     real = getattr(sys.modules[name.partition(".")[0]], call)
 
@@ -801,7 +801,7 @@ async def test_a_failing_disk_is_not_done_without(
 async def test_a_file_system_without_owners_can_be_gone_on_with(
     small: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a stick or a share that shows all files as somebody's, for all to write, exports are gone on with."""
+    """Exports are resumed on a file system that shows all files as one user's, writable for all."""
 
     def without_owners(look: Callable[..., os.stat_result]) -> Callable[..., os.stat_result]:
         def look_at(*args: Any, **options: Any) -> os.stat_result:
@@ -818,7 +818,7 @@ async def test_a_file_system_without_owners_can_be_gone_on_with(
 
 
 async def test_a_copy_of_the_descriptor_holds_no_lock(small: Sandbox, tmp_path: Path) -> None:
-    """A process that was forked while an export ran, and lives on, does not keep it from being gone on with."""
+    """A process that was forked during an export does not keep it locked."""
     copies: list[int] = []
 
     def copy(progress: ExportProgress) -> None:
@@ -847,7 +847,7 @@ async def test_a_copy_of_the_descriptor_holds_no_lock(small: Sandbox, tmp_path: 
 def test_a_lock_on_a_file_that_lost_its_name_is_none(
     exchanged: str, existing: bool, anew: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An export that was ended between another's opening and locking leaves that one a file with a name."""
+    """A lock counts only on a file that has its name: one that was removed in between is opened anew."""
     path = tmp_path / "lock"
     if existing:
         create(path).close()
@@ -870,7 +870,7 @@ def test_a_lock_on_a_file_that_lost_its_name_is_none(
 
 
 async def test_an_export_is_locked_until_it_has_its_name(small: Sandbox, tmp_path: Path) -> None:
-    """No other export begins anew what was read to its end but has no name yet."""
+    """An export is locked until its file has the final name."""
 
     def begin(progress: ExportProgress) -> None:
         if progress.stage == "assembling":
@@ -888,7 +888,7 @@ async def test_an_export_is_locked_until_it_has_its_name(small: Sandbox, tmp_pat
 async def test_a_kill_between_the_two_names_is_only_cleared_up(
     small: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file that has its final name and still that of the part is finished."""
+    """A file that has its final name and still its working name is finished."""
     link = os.link
 
     def link_and_die(source: Path, target: Path) -> None:
@@ -944,8 +944,8 @@ async def go_on(session: AsyncSession, target: Path) -> None:
 
 
 @pytest.mark.parametrize("field", FIELDS)
-async def test_no_value_in_a_mark_is_taken_on_trust(field: str, small: Sandbox, begun: Path) -> None:
-    """Whatever stands in a checkpoint's line, the export goes on or ends in an error of the tree."""
+async def test_no_value_in_a_position_is_taken_on_trust(field: str, small: Sandbox, begun: Path) -> None:
+    """Whatever value a line of a checkpoint holds, the export goes on or ends in a ``ShopError``."""
     journal, part = checkpoint_path(begun), part_path(begun)
     lines, content = journal.read_bytes().splitlines(keepends=True), part.read_bytes()
     last = json.loads(lines[-1])
@@ -965,8 +965,8 @@ async def test_no_value_in_a_mark_is_taken_on_trust(field: str, small: Sandbox, 
 @pytest.mark.parametrize(
     "value", [-(10**400), 10**400, 2**64, 1.5, "x", None, [[]], {}], ids=lambda value: f"{value}"[:20]
 )
-def test_a_mark_of_another_shape_is_damage(field: str, value: Any, begun: Path) -> None:
-    """A value that no export writes ends in a CheckpointError, and the files stay as they are."""
+def test_a_position_of_another_shape_is_damage(field: str, value: Any, begun: Path) -> None:
+    """A value that no export writes is a ``CheckpointError``, and the files stay."""
     journal = checkpoint_path(begun)
     lines = journal.read_bytes().splitlines(keepends=True)
     parameters = json.loads(lines[0])["parameters"]
@@ -1007,7 +1007,7 @@ HOSTILE: dict[str, Callable[[list[bytes]], bytes]] = {
 
 @pytest.mark.parametrize("kind", HOSTILE)
 async def test_a_hostile_checkpoint_is_refused(kind: str, small: Sandbox, begun: Path) -> None:
-    """A checkpoint that no export wrote ends in a CheckpointError of a few printable words, at once."""
+    """A checkpoint that no export wrote is a ``CheckpointError`` with a short, printable message, at once."""
     journal = checkpoint_path(begun)
     journal.write_bytes(HOSTILE[kind](journal.read_bytes().splitlines(keepends=True)))
     before = part_path(begun).read_bytes()
@@ -1021,7 +1021,7 @@ async def test_a_hostile_checkpoint_is_refused(kind: str, small: Sandbox, begun:
 
 
 async def test_sparse_files_take_neither_memory_nor_time(small: Sandbox, begun: Path) -> None:
-    """A checkpoint of a terabyte is refused unread; so many bytes of a part are believed only if they were synced."""
+    """A checkpoint of a terabyte is refused unread; that much of a part is trusted only if it was synced."""
     journal, part = checkpoint_path(begun), part_path(begun)
     line = journal.read_bytes()
     os.truncate(journal, 2**40)
@@ -1036,7 +1036,7 @@ async def test_sparse_files_take_neither_memory_nor_time(small: Sandbox, begun: 
 
 
 async def test_a_hole_at_the_end_of_a_checkpoint_is_torn(small: Sandbox, begun: Path) -> None:
-    """What a power loss leaves, however much of it, costs no page that was written before."""
+    """A hole that a power loss leaves, of any size, costs no page that was written before."""
     with checkpoint_path(begun).open("ab") as journal:
         journal.write(bytes(3 * 2**20))
     with Sandbox(25) as same:  # which no request of the first run can still be under way to
@@ -1044,8 +1044,8 @@ async def test_a_hole_at_the_end_of_a_checkpoint_is_torn(small: Sandbox, begun: 
         assert min(request.json["page"] for request in same.requests) > 2
 
 
-def test_marks_by_the_hundred_thousand_take_no_memory(begun: Path) -> None:
-    """Reading a checkpoint takes the memory of a line."""
+def test_positions_by_the_hundred_thousand_take_no_memory(begun: Path) -> None:
+    """Reading a checkpoint takes the memory of one line."""
     journal = checkpoint_path(begun)
     lines = journal.read_bytes().splitlines(keepends=True)
     parameters = json.loads(lines[0])["parameters"]
@@ -1063,7 +1063,7 @@ def test_marks_by_the_hundred_thousand_take_no_memory(begun: Path) -> None:
 async def test_a_part_that_is_no_arrow_stream_is_damage(
     damage: str, small: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A Parquet export whose synced bytes are not what was written ends in a CheckpointError that names the file."""
+    """A Parquet export whose synced bytes are damaged is a ``CheckpointError`` that names the file."""
     target = tmp_path / "c.parquet"
     async with small.session() as session:
         with monkeypatch.context() as broken:
@@ -1089,7 +1089,7 @@ async def test_a_part_that_is_no_arrow_stream_is_damage(
 
 
 async def test_zstd_is_nobody_elses(small: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A package that bears a later Python's name for zstd is not run."""
+    """A package with the name of a later Python's zstd is not imported."""
     (tmp_path / "compression").mkdir()
     (tmp_path / "compression" / "__init__.py").touch()
     (tmp_path / "compression" / "zstd.py").write_text("raise ZeroDivisionError")
@@ -1100,7 +1100,7 @@ async def test_zstd_is_nobody_elses(small: Sandbox, tmp_path: Path, monkeypatch:
 
 
 def test_one_module_opens_files() -> None:
-    """Files are opened by the module that does so safely, and by no other of the export."""
+    """Only one module of the export opens files."""
     opens = {
         "open",
         "OSFile",

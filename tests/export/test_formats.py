@@ -38,7 +38,7 @@ from tests.support.export import read_rows
 async def test_every_format_holds_every_customer(
     name: str, shop: Sandbox, session: AsyncSession, tmp_path: Path
 ) -> None:
-    """A format that loses a customer, a field or a cent, or is not what its name says, or leaves a file behind."""
+    """Every format holds every customer with every field, to the cent, and leaves no working file."""
     summary = await export_customers(session, tmp_path / name)
     assert summary.path == tmp_path / name
     assert read_rows(tmp_path / name) == shop.customers()
@@ -47,7 +47,7 @@ async def test_every_format_holds_every_customer(
 
 
 async def test_parquet_has_types_that_tools_can_count_with(session: AsyncSession, tmp_path: Path) -> None:
-    """Money as floats, times without a zone, or a file that was not compressed."""
+    """Parquet has decimals for money and UTC times, and is compressed."""
     await export_customers(session, tmp_path / "c.parquet")
     schema = pq.read_schema(tmp_path / "c.parquet")
     assert schema.names == list(COLUMNS)
@@ -59,7 +59,7 @@ async def test_parquet_has_types_that_tools_can_count_with(session: AsyncSession
 
 
 async def test_row_groups_are_cut_by_rows_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Row groups as large as the list would not fit into memory."""
+    """Row groups are cut by rows alone, so an interrupted export gives the same ones in bounded memory."""
     monkeypatch.setattr("shopsdk.export._arrow._ROW_GROUP", 70)
     with Sandbox(350) as shop:
         async with shop.session() as session:
@@ -73,7 +73,7 @@ async def test_row_groups_are_cut_by_rows_alone(tmp_path: Path, monkeypatch: pyt
 async def test_pyarrow_is_not_imported_on_the_event_loop(
     name: str, session: AsyncSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All that shares the loop would stand still for the tenth of a second that the import takes."""
+    """The worker's thread imports pyarrow, which takes a tenth of a second."""
     asked: set[str] = set()
 
     def spy(columns: Sequence[str], shop_id: int | None) -> Encoder:
@@ -90,7 +90,7 @@ async def test_pyarrow_is_not_imported_on_the_event_loop(
 
 @pytest.mark.parametrize("name", ["c.ndjson", "c.csv", "c.parquet"])
 async def test_columns_are_chosen_and_ordered(name: str, shop: Sandbox, session: AsyncSession, tmp_path: Path) -> None:
-    """``columns`` ignored, reordered, or the shop's id wrong."""
+    """``columns`` chooses and orders the columns, the shop's id included."""
     columns = ["balance", "affiliate_referrer_email", "shop_id", "id"]
     await export_customers(session, tmp_path / name, columns=columns)
     rows: list[dict[str, Any]]
@@ -110,7 +110,7 @@ async def test_columns_are_chosen_and_ordered(name: str, shop: Sandbox, session:
 
 
 async def test_an_empty_shop_is_a_whole_file(tmp_path: Path) -> None:
-    """No customers taken for no answer: no file, or one without its header."""
+    """A shop without customers gives a whole file, with its header."""
     with Sandbox(0) as shop:
         async with shop.session() as session:
             for name in ("c.ndjson", "c.csv", "c.parquet"):
@@ -125,7 +125,7 @@ nasty = st.text(st.sampled_from("=+-@\t\r\n'\",;a\N{SNOWMAN}\x00") | st.characte
 
 @given(nasty)
 def test_escaped_text_is_no_formula_and_comes_back(text: str) -> None:
-    """A formula that a spreadsheet would run, or text that cannot be had back."""
+    """Escaped text is no formula to a spreadsheet, and unescapes to the original."""
     cell = escape_formula(text)
     assert cell[:1] not in {*"=+-@\t\r"} or not cell
     assert unescape_formula(cell) == text
@@ -135,7 +135,7 @@ def test_escaped_text_is_no_formula_and_comes_back(text: str) -> None:
 @given(st.lists(nasty, min_size=1, max_size=8))
 @example(["'=x", "''-", "'plain", "'", "=1", "\r", "a\rb"])
 async def test_csv_reads_back_cell_for_cell(texts: list[str]) -> None:
-    """A quote, a line break or a lone CR within a cell that breaks the row; a negative balance that became text."""
+    """CSV reads back cell for cell, with quotes, line breaks and lone CRs; a negative balance stays a number."""
     made = [
         Customer(id=n, email=text, discord_username=text, affiliate_code=text or None, balance=Decimal("-5.00"))
         for n, text in enumerate(texts, 1)
@@ -152,21 +152,21 @@ async def test_csv_reads_back_cell_for_cell(texts: list[str]) -> None:
 
 
 async def test_bom_is_for_excel_and_only_on_request(session: AsyncSession, tmp_path: Path) -> None:
-    """A mark where none was wanted, or none where it was."""
+    """A byte order mark begins the file only on request."""
     await export_customers(session, tmp_path / "a.csv", bom=True)
     await export_customers(session, tmp_path / "b.csv")
     assert (tmp_path / "a.csv").read_bytes() == b"\xef\xbb\xbf" + (tmp_path / "b.csv").read_bytes()
 
 
 async def test_filters_and_order_reach_the_shop(shop: Sandbox, session: AsyncSession, tmp_path: Path) -> None:
-    """An export of everybody where some were asked for."""
+    """Filters and order reach the shop."""
     await export_customers(session, tmp_path / "c.ndjson", subscribed=True, order_direction="desc")
     wanted = [c.id for c in shop.customers() if c.newsletter_at is not None]
     assert [c.id for c in read_rows(tmp_path / "c.ndjson")] == wanted[::-1]
 
 
 async def test_money_keeps_every_digit(tmp_path: Path) -> None:
-    """An exponent in a cell, or a digit lost; and a value that Parquet would have to round is refused by name."""
+    """Money keeps every digit, without exponents. Parquet names a value that it would have to round."""
     from shopsdk.export._arrow import arrow_encoder
 
     tiny = Customer(id=1, email="a@example.com", balance=Decimal("0.00000001"))

@@ -33,7 +33,7 @@ def full_from(stage: Stage, size: int) -> Iterator[Callable[[ExportProgress], No
 async def test_what_was_read_outlives_a_full_disk_at_the_end(
     shop: Sandbox, session: AsyncSession, tmp_path: Path
 ) -> None:
-    """Half a Parquet file that keeps the room it lacked, an error that names no file, or everything read again."""
+    """A disk that is full at the end keeps what was read, frees what was made of it, and the error names the file."""
     with full_from("assembling", 2000) as write_part, pytest.raises(OSError, match="too large") as caught:
         await export_customers(session, tmp_path / "c.parquet", on_progress=write_part)
     assert caught.value.filename == str(tmp_path / "c.parquet.whole.part")
@@ -44,7 +44,7 @@ async def test_what_was_read_outlives_a_full_disk_at_the_end(
 
 
 async def test_the_pieces_outlive_a_full_disk_at_the_end(shop: Sandbox, session: AsyncSession, tmp_path: Path) -> None:
-    """Half a file of many shops that nothing can go on with, or all shops read again."""
+    """A disk that is full at the end keeps the pieces of all shops, which are not read again."""
     options: dict[str, Any] = {"columns": ["id", "email"]}
     with full_from("done", 2000) as write_part, pytest.raises(OSError, match="too large") as caught:
         await export_shops(session, tmp_path / "c.csv", [38], on_progress=write_part, **options)

@@ -16,7 +16,7 @@ from tests.support.servers import CUSTOMER, Heard, Wire, answer, page_of, raw_se
 
 
 async def test_progress_is_told_page_by_page(session: AsyncSession, tmp_path: Path) -> None:
-    """A bar that stands still, or one that never ends."""
+    """Progress is reported after every page, and at the end."""
     told: list[ExportProgress] = []
     await export_customers(session, tmp_path / "c.csv", on_progress=told.append)
     assert [(p.stage, p.rows) for p in told] == [
@@ -28,7 +28,7 @@ async def test_progress_is_told_page_by_page(session: AsyncSession, tmp_path: Pa
 
 
 async def test_the_summary_counts_requests_retries_and_waits(tmp_path: Path) -> None:
-    """A rate limit that nobody learns of."""
+    """The summary counts requests, retries and waits."""
     told: list[ExportProgress] = []
     with Sandbox(250) as shop:
         shop.fail_next("rate_limit", retry_after="0.01")
@@ -43,7 +43,7 @@ async def test_the_summary_counts_requests_retries_and_waits(tmp_path: Path) -> 
 
 
 async def test_a_wait_that_a_503_asks_for_is_no_rate_limit(tmp_path: Path) -> None:
-    """Exports that wait because the shop is unavailable for a while do not blame its rate limit."""
+    """A wait that a 503 asks for is not reported as the rate limit's."""
     told: list[ExportProgress] = []
 
     def behave(heard: Heard, wire: Wire) -> None:
@@ -65,7 +65,7 @@ async def test_a_wait_that_a_503_asks_for_is_no_rate_limit(tmp_path: Path) -> No
 async def test_counting_needs_no_log(
     session: AsyncSession, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A user's log that fills with lines because an export counts by them, or a count of none where logs are off."""
+    """Counting neither needs the log nor writes to it."""
     await export_customers(session, tmp_path / "a.csv")
     assert not [record for record in caplog.records if record.name == "shopsdk"]
     monkeypatch.setattr(logging.getLogger("shopsdk"), "disabled", True)
@@ -73,7 +73,7 @@ async def test_counting_needs_no_log(
 
 
 async def test_exports_through_one_session_count_their_own(session: AsyncSession, tmp_path: Path) -> None:
-    """The requests of two exports added up in both."""
+    """Exports that share a session count their own requests."""
     made = await asyncio.gather(
         export_customers(session, tmp_path / "a.csv", per_page=50), export_customers(session, tmp_path / "b.csv")
     )
@@ -81,7 +81,7 @@ async def test_exports_through_one_session_count_their_own(session: AsyncSession
 
 
 async def test_a_callback_that_fails_while_it_waits_ends_the_export(tmp_path: Path) -> None:
-    """An error of the user's own that nobody hears of."""
+    """An exception from a callback during a wait ends the export and is raised."""
 
     def give_up(progress: ExportProgress) -> None:
         if progress.stage == "waiting":
@@ -95,7 +95,7 @@ async def test_a_callback_that_fails_while_it_waits_ends_the_export(tmp_path: Pa
 
 
 async def test_rows_that_slip_are_found_and_counted(tmp_path: Path) -> None:
-    """Customers lost because others were deleted while the export ran."""
+    """Rows that move because others are deleted are found, and the pages that were read again are counted."""
     with Sandbox(1000) as shop:
         ids = [c.id for c in shop.customers()]
 

@@ -29,7 +29,7 @@ async def unbroken(session: AsyncSession, folder: Path, name: str, **options: An
 
 @pytest.mark.parametrize("name", ALL)
 async def test_going_on_gives_the_same_bytes(name: str, session: AsyncSession, tmp_path: Path) -> None:
-    """A customer twice, one lost, or a header in the middle, at the seam; or a page asked for again."""
+    """A resumed export gives the same bytes, and asks for no page twice but the last."""
     whole = await unbroken(session, tmp_path, name, per_page=10)
     with pytest.raises(StopHereError):
         await export_customers(session, tmp_path / name, per_page=10, concurrency=1, on_progress=stop_at(12))
@@ -57,7 +57,7 @@ def small() -> Iterator[Sandbox]:
 async def test_whatever_the_disk_lost_is_read_again(
     data: st.DataObject, small: Sandbox, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Bytes that a power loss took, or scrambled, taken for whole because the journal speaks of them."""
+    """Whatever a power loss cut off or scrambled is read again, and the file comes out the same."""
     folder = tmp_path_factory.mktemp("power")
     name = data.draw(st.sampled_from(ALL))
     async with small.session() as session:
@@ -78,7 +78,7 @@ async def test_whatever_the_disk_lost_is_read_again(
 
 
 def damage(path: Path, data: st.DataObject) -> None:
-    """Cut it short, blank a stretch of it, and let something else follow."""
+    """Cut a file short, blank a stretch of it, and let something else follow."""
     content = path.read_bytes()
     kept = content[: data.draw(st.integers(0, len(content)))] if data.draw(st.booleans()) else content
     begin, end = sorted(data.draw(st.tuples(st.integers(0, len(kept)), st.integers(0, len(kept)))))
@@ -88,14 +88,14 @@ def damage(path: Path, data: st.DataObject) -> None:
 
 
 def forget_syncs(journal: Path) -> None:
-    """As if nothing had been synced: nothing but the checksums may be believed."""
+    """Rewrite a journal as if nothing had been synced, so that only checksums count."""
     journal.write_bytes(journal.read_bytes().replace(b'"synced":true', b'"synced":false'))
 
 
 async def test_synced_bytes_are_not_read_again(
     shop: Sandbox, session: AsyncSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A sync that comes after the line that speaks of it, or never."""
+    """Bytes are synced before the line that says so, and are not read again."""
     from shopsdk.export import _part
 
     order: list[str] = []
@@ -116,7 +116,7 @@ async def test_synced_bytes_are_not_read_again(
 async def test_a_finished_part_is_put_in_place_without_asking_again(
     shop: Sandbox, session: AsyncSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A crash between the last page and the final name that costs the whole export."""
+    """After a crash between the last page and the final name, the file is put in place without a request."""
     for name in ("c.csv", "c.parquet"):
         whole = await unbroken(session, tmp_path, name)
         with monkeypatch.context() as broken:
@@ -130,7 +130,7 @@ async def test_a_finished_part_is_put_in_place_without_asking_again(
 
 
 async def test_a_torn_page_at_the_end_is_cut_off(session: AsyncSession, tmp_path: Path) -> None:
-    """Half a page behind the last whole one, left in the file because nothing was written over it."""
+    """Half a page at the end of the unfinished file is cut off."""
     whole = await unbroken(session, tmp_path, "c.csv", per_page=10)
     with pytest.raises(StopHereError):
         await export_customers(session, tmp_path / "c.csv", per_page=10, on_progress=stop_at(25))
@@ -143,7 +143,7 @@ async def test_a_torn_page_at_the_end_is_cut_off(session: AsyncSession, tmp_path
 async def test_a_finished_part_replaces_what_was_to_be_replaced(
     session: AsyncSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The old file taken for the new one, because it stands under its name."""
+    """After a crash, the finished part replaces the old file that it was to replace."""
     (tmp_path / "c.csv").write_text("old")
     with monkeypatch.context() as broken:
         name_nothing(broken)
@@ -157,7 +157,7 @@ async def test_a_finished_part_replaces_what_was_to_be_replaced(
 async def test_another_file_under_the_name_is_not_taken_for_the_export(
     name: str, session: AsyncSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the whole export was lost before it had its name, a file that has it now is not reported as the export."""
+    """If the export is lost, another file under its name is not reported as the export."""
     target = tmp_path / name
     with monkeypatch.context() as broken:
         name_nothing(broken)
@@ -177,7 +177,7 @@ async def test_another_file_under_the_name_is_not_taken_for_the_export(
 async def test_a_file_that_was_changed_since_is_not_taken_for_the_export(
     session: AsyncSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An export that has its name, and then other contents, is neither reported as whole nor replaced unasked."""
+    """A finished file that was changed since is neither reported as whole nor replaced unasked."""
     target = tmp_path / "c.csv"
     with monkeypatch.context() as broken:
         broken.setattr(_part, "sync_folder", lambda _: _fail() if (tmp_path / "c.csv").exists() else None)
@@ -193,7 +193,7 @@ async def test_a_file_that_was_changed_since_is_not_taken_for_the_export(
 async def test_a_crash_after_the_final_name_is_only_cleared_up(
     shop: Sandbox, session: AsyncSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An export that begins anew though its file is there, and whole."""
+    """After a crash behind the final name, the working files are removed, and nothing is asked for."""
     with monkeypatch.context() as broken:
         broken.setattr(_part, "sync_folder", lambda _: _fail() if (tmp_path / "c.csv").exists() else None)
         with pytest.raises(StopHereError):
@@ -209,7 +209,7 @@ def _fail(*_: object) -> None:
 
 
 async def test_rows_that_slipped_meanwhile_are_found(tmp_path: Path) -> None:
-    """Customers lost because others were deleted between the two runs."""
+    """Rows that moved between two runs, because others were deleted, are found."""
     with Sandbox(300) as shop:
         ids = [c.id for c in shop.customers()]
         async with shop.session() as session:
@@ -222,7 +222,7 @@ async def test_rows_that_slipped_meanwhile_are_found(tmp_path: Path) -> None:
 
 
 async def test_another_order_repeats_nobody(shop: Sandbox, session: AsyncSession, tmp_path: Path) -> None:
-    """A customer written by the first run and again by the second, where ids do not rise."""
+    """In an order that is not by id, a resumed export writes no customer twice."""
     options: dict[str, Any] = {"order_column": "email", "per_page": 10}
     with pytest.raises(StopHereError):
         await export_customers(session, tmp_path / "c.ndjson", **options, on_progress=stop_at(15))
@@ -235,13 +235,13 @@ async def test_another_order_repeats_nobody(shop: Sandbox, session: AsyncSession
 
 
 async def test_resume_with_nothing_to_go_on_with_begins(session: AsyncSession, tmp_path: Path) -> None:
-    """``resume`` that cannot be given from the first run on."""
+    """``resume=True`` without an earlier export begins one."""
     summary = await export_customers(session, tmp_path / "c.csv", resume=True)
     assert (summary.resumed, summary.rows) == (0, 250)
 
 
 async def test_an_outage_keeps_the_checkpoint(shop: Sandbox, tmp_path: Path) -> None:
-    """A vendor's outage that costs what had been read."""
+    """An outage keeps what was read for a resumed export."""
     async with shop.session(retry=RetryPolicy(attempts=1)) as session:
 
         def break_down(progress: ExportProgress) -> None:

@@ -70,7 +70,7 @@ def expected(shop: int) -> list[str]:
 
 
 async def test_a_file_each(tmp_path: Path) -> None:
-    """Shops mixed up, or a checkpoint left behind when all is done."""
+    """With ``{shop_id}`` in the name, each shop has its own file, and no checkpoint is left."""
     async with mall() as shops, shops.session() as session:
         made = await export_shops(session, tmp_path / "c-{shop_id}.csv", SHOPS, per_page=10)
     assert sorted(os.listdir(tmp_path)) == ["c-11.csv", "c-22.csv", "c-33.csv"]
@@ -82,7 +82,7 @@ async def test_a_file_each(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["c.csv", "c.ndjson", "c.parquet", "c.csv.gz"])
 async def test_one_file_in_the_order_given(name: str, tmp_path: Path) -> None:
-    """Shops in the order in which they came in, a header for each, or rows that do not say whose they are."""
+    """One file holds the shops in the order given, with one header and the shop of each row."""
     async with mall() as shops, shops.session() as session:
         made = await export_shops(session, tmp_path / name, [33, 11, 22, 11], per_page=10)
     assert os.listdir(tmp_path) == [name]
@@ -102,7 +102,7 @@ async def test_one_file_in_the_order_given(name: str, tmp_path: Path) -> None:
 
 
 async def test_a_shop_that_fails_leaves_the_others_whole(tmp_path: Path) -> None:
-    """One closed shop that costs all the others; or that is asked for again when going on, with them."""
+    """A shop that fails leaves the others whole, and they are not asked for again."""
     async with mall() as shops, shops.session() as session:
         shops.closed.add(22)
         made = await export_shops(session, tmp_path / "c-{shop_id}.csv", SHOPS, per_page=10)
@@ -119,7 +119,7 @@ async def test_a_shop_that_fails_leaves_the_others_whole(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("name", ["c.csv", "c.parquet"])
 async def test_one_file_waits_for_the_last_shop(name: str, tmp_path: Path) -> None:
-    """A file that lacks a shop under the final name; or shops read again that were read already."""
+    """The one file gets its name when every shop was read; no shop is read twice."""
     async with mall() as shops, shops.session() as session:
         await export_shops(session, tmp_path / f"unbroken-{name}", SHOPS, per_page=10)
         shops.closed.add(22)
@@ -137,7 +137,7 @@ async def test_one_file_waits_for_the_last_shop(name: str, tmp_path: Path) -> No
 
 
 async def test_all_that_wait_for_the_rate_limit_are_told(tmp_path: Path) -> None:
-    """Bars that stand still for a rate limit that another shop's request has met."""
+    """Every export that a rate limit holds up reports the wait, whichever met it."""
     told: list[ExportProgress] = []
     async with mall() as shops, shops.session() as session:
         shops.busy = 22
@@ -149,7 +149,7 @@ async def test_all_that_wait_for_the_rate_limit_are_told(tmp_path: Path) -> None
 
 
 async def test_what_a_callback_raises_comes_as_it_is(tmp_path: Path) -> None:
-    """A group of errors that no ``except`` of the user's knows, or pages that are not kept."""
+    """An exception from a callback is raised as it is, not in a group, and the pages are kept."""
 
     def stop(progress: ExportProgress) -> None:
         if progress.shop_id == 33 and progress.page == 2:
@@ -163,7 +163,7 @@ async def test_what_a_callback_raises_comes_as_it_is(tmp_path: Path) -> None:
 
 
 async def test_names_are_looked_at_before_anything_is_sent(tmp_path: Path) -> None:
-    """Two shops exported, and then the third one's file is in the way."""
+    """All names are checked before anything is sent."""
     (tmp_path / "c-33.csv").write_text("precious")
     (tmp_path / "c.csv").write_text("precious")
     async with mall() as shops, shops.session() as session:
@@ -184,30 +184,30 @@ async def test_names_are_looked_at_before_anything_is_sent(tmp_path: Path) -> No
     ],
 )
 async def test_wrong_arguments(arguments: dict[str, Any], message: str, tmp_path: Path) -> None:
-    """A mistake that is found after the first shop."""
+    """Wrong arguments are refused before anything is sent."""
     async with mall() as shops, shops.session() as session:
         with pytest.raises(ValueError, match=message):
             await export_shops(session, tmp_path / "c.csv", **arguments)
         assert not shops.server.heard
 
 
-def begin_another(target: Path, *, parked: bool) -> PartFile:
-    """Begin an export to a name as another process would, and leave it under way, or unfinished."""
+def begin_another(target: Path, *, suspended: bool) -> PartFile:
+    """Begin an export to a name as another process would, and leave it at work or suspended."""
     part = open_part(target, {}, b"another's", resume=False)
-    if parked:
+    if suspended:
         part.add(b" page", attrs.evolve(part.position, page=1, ids=[1], rows=1))
         part.suspend()
     return part
 
 
-@pytest.mark.parametrize("parked", [False, True])
-async def test_clearing_up_leaves_what_another_export_has_begun_since(tmp_path: Path, parked: bool) -> None:
+@pytest.mark.parametrize("suspended", [False, True])
+async def test_clearing_up_leaves_what_another_export_has_begun_since(tmp_path: Path, suspended: bool) -> None:
     """Once a shop's file is whole, a new export to its name keeps its files when the first one clears up."""
     begun: list[PartFile] = []
 
     def show(progress: ExportProgress) -> None:
         if progress.stage == "reading" and progress.shop_id == 33 and not begun:
-            begun.append(begin_another(tmp_path / "c-11.csv", parked=parked))
+            begun.append(begin_another(tmp_path / "c-11.csv", suspended=suspended))
 
     async with mall() as shops, shops.session() as session:
         made = await export_shops(
@@ -230,7 +230,7 @@ async def test_one_file_of_many_shops_leaves_another_export_to_its_name_alone(tm
 
     def show(progress: ExportProgress) -> None:
         if progress.stage == "done" and progress.shop_id == 33:
-            begun.append(begin_another(target, parked=False))
+            begun.append(begin_another(target, suspended=False))
 
     async with mall() as shops, shops.session() as session:
         with pytest.raises(CheckpointError, match="another export is at work on"):

@@ -1,6 +1,5 @@
 """What an export may not touch: files that are there, exports that others began, and names that are no files."""
 
-import asyncio
 import os
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ import pytest
 
 from shopsdk import AsyncSession
 from shopsdk.export import CheckpointError, ExportProgress, export_customers
-from shopsdk.export._part import checkpoint_path, part_path
+from shopsdk.export._part import checkpoint_path, open_part, part_path
 from shopsdk.sandbox import Sandbox
 from tests.support.export import StopHereError, read_rows, stop_at
 
@@ -28,7 +27,7 @@ from tests.support.export import StopHereError, read_rows, stop_at
 async def test_other_parameters_are_refused(
     change: dict[str, Any], named: str, session: AsyncSession, tmp_path: Path
 ) -> None:
-    """Two different exports in one file."""
+    """An export with other parameters is not resumed, and the error names the difference."""
     with pytest.raises(StopHereError):
         await export_customers(session, tmp_path / "c.csv", per_page=10, on_progress=stop_at(5))
     kept = part_path(tmp_path / "c.csv").read_bytes()
@@ -44,7 +43,7 @@ async def test_other_parameters_are_refused(
 
 
 async def test_another_api_is_refused(session: AsyncSession, tmp_path: Path) -> None:
-    """The customers of staging and of production in one file."""
+    """An export from another API address is not resumed; the port of this machine may differ."""
     with pytest.raises(StopHereError):
         await export_customers(session, tmp_path / "c.csv", per_page=10, on_progress=stop_at(5))
     async with AsyncSession("key", shop_id=38, base_url="https://shop.invalid/v1") as other:
@@ -55,32 +54,25 @@ async def test_another_api_is_refused(session: AsyncSession, tmp_path: Path) -> 
 
 
 async def test_a_checkpoint_of_another_version_is_refused(session: AsyncSession, tmp_path: Path) -> None:
-    """A checkpoint misread after an upgrade."""
+    """A checkpoint of another version is refused."""
     checkpoint_path(tmp_path / "c.csv").write_bytes(b'{"shopsdk_export":2,"parameters":{}}\n')
     with pytest.raises(CheckpointError, match="of another version"):
         await export_customers(session, tmp_path / "c.csv", resume=True)
 
 
 async def test_two_exports_to_one_name_do_not_mix(session: AsyncSession, tmp_path: Path) -> None:
-    """Two processes that write into one unfinished file."""
-
-    async def second(progress: ExportProgress) -> None:
-        with pytest.raises(CheckpointError, match="another export is at work"):
-            await export_customers(session, tmp_path / "c.csv", if_exists="replace")
-
-    tasks: list[asyncio.Task[None]] = []
-
-    def start(progress: ExportProgress) -> None:
-        if progress.page == 1:
-            tasks.append(asyncio.create_task(second(progress)))
-
-    await export_customers(session, tmp_path / "c.csv", per_page=5, concurrency=1, on_progress=start)
-    await tasks[0]
+    """A second export to the same name is refused while the first is at work."""
+    first = open_part(tmp_path / "c.csv", {}, b"first", resume=False)
+    with pytest.raises(CheckpointError, match="another export is at work"):
+        await export_customers(session, tmp_path / "c.csv", if_exists="replace")
+    assert part_path(tmp_path / "c.csv").read_bytes() == b"first"
+    first.close()
+    await export_customers(session, tmp_path / "c.csv", if_exists="replace")
     assert len(read_rows(tmp_path / "c.csv")) == 250
 
 
 async def test_what_is_there_is_not_replaced_unasked(shop: Sandbox, session: AsyncSession, tmp_path: Path) -> None:
-    """Last month's export gone by a slip of the hand."""
+    """A file that exists is not replaced unasked."""
     target = tmp_path / "c.csv"
     target.write_text("precious")
     for resume in (False, True):
@@ -100,7 +92,7 @@ async def test_what_is_there_is_not_replaced_unasked(shop: Sandbox, session: Asy
 async def test_what_appears_meanwhile_is_not_replaced_unasked(
     name: str, shop: Sandbox, session: AsyncSession, tmp_path: Path
 ) -> None:
-    """A file that somebody put there while the export ran, gone at its end."""
+    """A file that appears while the export runs is not replaced unasked."""
     target = tmp_path / name
 
     def put(progress: ExportProgress) -> None:
@@ -117,7 +109,7 @@ async def test_what_appears_meanwhile_is_not_replaced_unasked(
 
 
 async def test_an_unfinished_export_is_not_thrown_away_unasked(session: AsyncSession, tmp_path: Path) -> None:
-    """Hours of reading gone because ``resume`` was forgotten."""
+    """An unfinished export is not replaced unasked."""
     target = tmp_path / "c.csv"
     with pytest.raises(StopHereError):
         await export_customers(session, target, per_page=10, on_progress=stop_at(5))
@@ -135,7 +127,7 @@ async def test_an_unfinished_export_is_not_thrown_away_unasked(session: AsyncSes
 async def test_only_regular_files_are_replaced(
     name: str, error: type[OSError], session: AsyncSession, tmp_path: Path
 ) -> None:
-    """A folder or a pipe replaced by a file."""
+    """A folder or a pipe is not replaced."""
     (tmp_path / "d").mkdir()
     os.mkfifo(tmp_path / "pipe.csv")
     with pytest.raises(error):
@@ -144,7 +136,7 @@ async def test_only_regular_files_are_replaced(
 
 
 async def test_a_missing_folder_is_named(shop: Sandbox, session: AsyncSession, tmp_path: Path) -> None:
-    """An error that speaks of files the user never named."""
+    """A folder that does not exist is named."""
     with pytest.raises(FileNotFoundError, match="there is no such folder") as caught:
         await export_customers(session, tmp_path / "no" / "c.csv")
     assert caught.value.filename == str(tmp_path / "no")
@@ -152,7 +144,7 @@ async def test_a_missing_folder_is_named(shop: Sandbox, session: AsyncSession, t
 
 
 async def test_a_link_stays_a_link(session: AsyncSession, tmp_path: Path) -> None:
-    """A link to where the data belongs replaced by the data."""
+    """A link at the final name stays, and the file that it leads to is written."""
     (tmp_path / "data").mkdir()
     (tmp_path / "c.csv").symlink_to(tmp_path / "data" / "real.csv")
     await export_customers(session, tmp_path / "c.csv")
