@@ -19,7 +19,7 @@ from shopsdk._errors import (
     TransportError,
     UnknownOutcomeError,
 )
-from shopsdk._http.lifecycle import Runtime
+from shopsdk._http.lifecycle import Core
 from shopsdk._http.request import Request, make_request
 from shopsdk._http.response import Response
 from shopsdk._http.session import AsyncSession, core_of
@@ -212,7 +212,7 @@ async def _send_referenced(edit: _Edit, reference: str) -> BalanceEdit:
     if made := _found(edit, earlier, replayed=True):
         return made
     request = _request(edit)
-    began, attempts = core_of(edit.session).runtime().now(), 1
+    began, attempts = core_of(edit.session).clock.now(), 1
     try:
         response = await _send(edit, request)
         attempts = response.attempts
@@ -240,7 +240,7 @@ async def _send_referenced(edit: _Edit, reference: str) -> BalanceEdit:
 async def _search(edit: _Edit, reference: str) -> list[BalanceTransaction] | None:
     """Look for an edit whose answer was lost, a few times; None where the ledger could not be read."""
     try:
-        return await _search_on(core_of(edit.session).runtime(), edit, reference)
+        return await _search_within(core_of(edit.session), edit, reference)
     except SessionStateError:
         return None  # closed meanwhile: nobody can look, and the doubt stands
     except BaseException as interrupted:
@@ -248,14 +248,14 @@ async def _search(edit: _Edit, reference: str) -> list[BalanceTransaction] | Non
         raise
 
 
-async def _search_on(runtime: Runtime, edit: _Edit, reference: str) -> list[BalanceTransaction] | None:
-    ends_at = runtime.now() + _SEARCH_SECONDS
+async def _search_within(core: Core, edit: _Edit, reference: str) -> list[BalanceTransaction] | None:
+    runtime, ends_at = core.runtime(), core.clock.now() + _SEARCH_SECONDS
     found: list[BalanceTransaction] | None = None
     for pause in _SEARCH_PAUSES:
-        if pause >= ends_at - runtime.now():
+        if pause >= ends_at - core.clock.now():
             break
         await runtime.pause(pause)
-        left = ends_at - runtime.now()
+        left = ends_at - core.clock.now()
         try:
             found = await _find(edit, reference, deadline=left)
         except SessionStateError:

@@ -155,7 +155,7 @@ def find_customers(
             order_direction="asc",
             after=None,
             filters=filters,
-            within=core_of(session).runtime().deadline(),
+            within=core_of(session).deadline(),
         )
     )
 

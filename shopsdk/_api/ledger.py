@@ -49,7 +49,7 @@ async def read_ledger(
             than four times as large as an answer may be.
     """
     runtime = core.runtime()
-    ends = runtime.deadline(deadline)
+    ends = core.deadline(deadline)
     path = ["shops", shop, "customers", customer, "balance-transactions"]
     cause = likely_cause(core.list_params)
     lines: dict[int, BalanceTransaction] = {}

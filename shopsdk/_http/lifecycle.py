@@ -47,7 +47,6 @@ class Runtime:
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.pid = os.getpid()
-        self._options = options
         self._clock = clock
         self._transport = Transport(options)
         self._closing = False
@@ -146,14 +145,6 @@ class Runtime:
                 return
         raise SessionStateError("the session was closed while this call waited for its turn")
 
-    def now(self) -> float:
-        """The time of the session's clock, in seconds."""
-        return self._clock.now()
-
-    def deadline(self, seconds: float | None = None) -> Deadline:
-        """Make the deadline of several calls together; default: as long as the session's deadline of one call."""
-        return Deadline(self._clock, self._options.timeout.deadline if seconds is None else seconds)
-
 
 async def _sleep(clock: Clock, seconds: float) -> None:
     await clock.sleep(seconds)
@@ -225,6 +216,10 @@ class Core:
         """
         runtime = self.runtime()
         return runtime.spawn(runtime.send(request, within=within))
+
+    def deadline(self, seconds: float | None = None) -> Deadline:
+        """Make the deadline of several calls together; default: as long as the session's deadline of one call."""
+        return Deadline(self.clock, self.options.timeout.deadline if seconds is None else seconds)
 
     def list_requests(
         self, path: object, params: Mapping[str, object], *, route: str | None = None

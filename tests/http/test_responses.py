@@ -300,7 +300,7 @@ async def test_a_call_with_less_time_than_a_503_that_is_waited_out_fails_as_one(
             while not runtime._tasks:  # it waits
                 await asyncio.sleep(0)
             with pytest.raises(ServerError, match="an earlier answer to this operation"):
-                await runtime.send(request, within=runtime.deadline(10))
+                await runtime.send(request, within=core_of(session).deadline(10))
             over.set()
             await first
 
