@@ -33,11 +33,12 @@ def check_if_exists(value: object) -> IfExists:
     Raises:
         ValueError: it is none of its values.
     """
+    plain = plain_value(value)
     choices: tuple[IfExists, ...] = get_args(IfExists)
     for known in choices:
-        if value == known:
+        if plain == known:
             return known
-    raise ValueError(f"if_exists must be 'refuse', 'same' or 'replace', not {plain_value(value)!r}")
+    raise ValueError(f"if_exists must be 'refuse', 'same' or 'replace', not {plain!r}")
 
 
 def part_path(target: Path) -> Path:
@@ -246,13 +247,7 @@ def check_target(target: Path, parameters: dict[str, object], *, resume: bool, i
         FileNotFoundError: the folder does not exist.
         CheckpointError: another export is at work on it, or it is to be resumed and had other parameters.
     """
-    if not target.parent.is_dir():
-        raise FileNotFoundError(errno.ENOENT, "there is no such folder", str(target.parent))
-    there = state_of(target)
-    if there is not None and stat.S_ISDIR(there.st_mode):
-        raise IsADirectoryError(errno.EISDIR, "it is a folder", str(target))
-    if there is not None and not stat.S_ISREG(there.st_mode):
-        raise FileExistsError(errno.EEXIST, "it is no regular file; it can only be written as a stream", str(target))
+    there = _check_kind(target)
     # What will be replaced is not read: it may be damaged, or not ours.
     earlier = earlier_run(target) if resume or if_exists != "replace" else None
     if resume and earlier is not None and (there is None or earlier.resumable):
@@ -277,6 +272,17 @@ def check_target(target: Path, parameters: dict[str, object], *, resume: bool, i
             str(part_path(target)),
         )
     return None
+
+
+def _check_kind(target: Path) -> os.stat_result | None:
+    if not target.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "there is no such folder", str(target.parent))
+    there = state_of(target)
+    if there is not None and stat.S_ISDIR(there.st_mode):
+        raise IsADirectoryError(errno.EISDIR, "it is a folder", str(target))
+    if there is not None and not stat.S_ISREG(there.st_mode):
+        raise FileExistsError(errno.EEXIST, "it is no regular file; it can only be written as a stream", str(target))
+    return there
 
 
 @attrs.frozen(eq=False, repr=False)

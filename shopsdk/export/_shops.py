@@ -213,7 +213,7 @@ async def _one_file(queries: Mapping[int, Query], many: _Many) -> ShopsSummary:
     with Worker() as worker, ExitStack() as opened:
         parts = _finished_parts(queries, pieces, many)
         rows = sum(summary.rows for summary in made.values())
-        file = await worker.run(_assemble_one, parts, target, many, prefix, rows, opened)
+        file = await worker.run(_assemble_one, parts, target, many, prefix, rows=rows, opened=opened)
         size = await worker.run(put_in_place, file, target, if_exists=many.if_exists, taken=taken)
         for piece in pieces.values():
             await worker.run(remove_leftovers, piece)
@@ -232,7 +232,7 @@ def _finished_parts(queries: Mapping[int, Query], pieces: Mapping[int, Path], ma
 
 
 def _assemble_one(
-    parts: Iterator[PartFile], target: Path, many: _Many, prefix: bytes, rows: int, opened: ExitStack
+    parts: Iterator[PartFile], target: Path, many: _Many, prefix: bytes, *, rows: int, opened: ExitStack
 ) -> io.FileIO:
     """Make the whole file, and lock its name for this export until ``opened`` is closed."""
     lock = open_locked(checkpoint_path(target), anew=many.if_exists == "replace")

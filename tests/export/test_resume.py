@@ -1,18 +1,20 @@
 """Going on with an export that was interrupted."""
 
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shopsdk import AsyncSession, RetryPolicy, ServerError
-from shopsdk.export import ExportProgress, _part, export_customers
+from shopsdk.export import CheckpointError, ExportProgress, _part, export_customers, export_shops
 from shopsdk.export._checkpoint import Journal
-from shopsdk.export._part import checkpoint_path, part_path
+from shopsdk.export._part import checkpoint_path, open_part, part_path
 from shopsdk.sandbox import Sandbox
 from tests.support.export import StopHereError, name_nothing, read_rows, stop_at
 
@@ -253,3 +255,66 @@ async def test_an_outage_keeps_the_checkpoint(shop: Sandbox, tmp_path: Path) -> 
         summary = await export_customers(session, tmp_path / "c.csv", per_page=10, resume=True)
     assert summary.resumed >= 100
     assert read_rows(tmp_path / "c.csv") == shop.customers()
+
+
+@pytest.mark.parametrize("lost", ["removed", "emptied"])
+async def test_a_file_is_not_replaced_where_nothing_is_left_to_go_on_with(
+    lost: str, session: AsyncSession, tmp_path: Path
+) -> None:
+    """Where the unfinished file is gone or holds nothing, ``resume`` replaces no file that is there."""
+    target = tmp_path / "c.csv"
+    with pytest.raises(StopHereError):
+        await export_customers(session, target, per_page=10, on_progress=stop_at(3))
+    if lost == "removed":
+        part_path(target).unlink()
+    else:
+        part_path(target).write_bytes(b"")
+    target.write_text("somebody else's")
+    with pytest.raises(FileExistsError, match="nothing beside it to go on with"):
+        await export_customers(session, target, per_page=10, resume=True)
+    assert target.read_text() == "somebody else's"
+    await export_customers(session, target, per_page=10, resume=True, if_exists="replace")
+    assert len(read_rows(target)) == 250
+
+
+async def test_the_checkpoint_of_a_file_that_was_moved_away_is_no_unfinished_export(
+    session: AsyncSession, tmp_path: Path
+) -> None:
+    """A finished file may be moved away; the checkpoint that is kept of it stands in the way of no new export."""
+    name = str(tmp_path / "c-{shop_id}.csv")
+    made = await export_shops(session, name, [38, 39])
+    assert list(made.failed) == [39]
+    (tmp_path / "c-38.csv").rename(tmp_path / "processed.csv")
+    assert checkpoint_path(tmp_path / "c-38.csv").exists()
+    await export_customers(session, tmp_path / "c-38.csv")
+    assert (tmp_path / "c-38.csv").read_bytes() == (tmp_path / "processed.csv").read_bytes()
+
+
+async def test_a_part_that_was_cut_short_gets_no_name(
+    session: AsyncSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that lost bytes while it was open is not placed as whole, and is read again."""
+    target = tmp_path / "c.csv"
+    whole = await unbroken(session, tmp_path, "c.csv")
+
+    def cut(progress: ExportProgress) -> None:
+        if progress.stage == "assembling":
+            os.truncate(part_path(target), 30)
+
+    with pytest.raises(CheckpointError, match="was changed while the export ran"):
+        await export_customers(session, target, on_progress=cut)
+    assert not target.exists()
+    await export_customers(session, target, resume=True)
+    assert target.read_bytes() == whole
+
+
+def test_a_look_keeps_no_export_waiting(tmp_path: Path) -> None:
+    """Whoever looks at a checkpoint holds its lock for a moment, and an export waits for that."""
+    part = open_part(tmp_path / "c.csv", {}, b"", resume=False)
+    part.add(b"page", attrs.evolve(part.position, page=1, ids=[1], rows=1))
+    part.suspend()
+    looking = Journal.existing(checkpoint_path(tmp_path / "c.csv"))
+    assert looking is not None
+    threading.Timer(0, looking.unlock).start()
+    open_part(tmp_path / "c.csv", {}, b"", resume=False).close()
+    looking.close()

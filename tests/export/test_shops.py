@@ -13,7 +13,7 @@ import pytest
 
 from shopsdk import AsyncSession, NotFoundError
 from shopsdk.export import CheckpointError, ExportProgress, export_customers, export_shops
-from shopsdk.export._part import PartFile, open_part, part_path
+from shopsdk.export._part import PartFile, checkpoint_path, open_part, part_path
 from tests.support.export import StopHereError, read_rows
 from tests.support.servers import Heard, RawServer, Wire, answer, page_of, raw_server
 
@@ -260,3 +260,95 @@ async def test_one_file_of_many_shops_does_not_undo_an_unfinished_export(tmp_pat
         assert part_path(target).read_bytes() == kept
         await export_shops(session, target, SHOPS, per_page=10, resume=True, if_exists="replace")
     assert os.listdir(tmp_path) == ["all.csv"]
+
+
+@pytest.mark.parametrize("if_exists", ["Refuse", "", None, 1])
+@pytest.mark.parametrize("name", ["all.csv", "c-{shop_id}.csv"])
+async def test_a_misspelt_if_exists_replaces_nothing(if_exists: Any, name: str, tmp_path: Path) -> None:
+    """``if_exists`` is one of three words, and anything else is refused before anything is sent or written."""
+    (tmp_path / name).write_text("precious")
+    async with mall() as shops, shops.session() as session:
+        with pytest.raises(ValueError, match="if_exists must be"):
+            await export_shops(session, tmp_path / name, SHOPS, if_exists=if_exists)
+        assert not shops.server.heard
+    assert (tmp_path / name).read_text() == "precious"
+
+
+async def test_an_empty_checkpoint_of_a_piece_replaces_nothing(tmp_path: Path) -> None:
+    """A checkpoint that holds no work, as a kill may leave it, is nothing to go on with."""
+    checkpoint_path(tmp_path / "all.csv.11").touch(mode=0o600)
+    (tmp_path / "all.csv").write_text("precious")
+    async with mall() as shops, shops.session() as session:
+        with pytest.raises(FileExistsError):
+            await export_shops(session, tmp_path / "all.csv", SHOPS, resume=True)
+    assert (tmp_path / "all.csv").read_text() == "precious"
+
+
+@pytest.mark.parametrize("name", ["all.csv", "all.parquet"])
+@pytest.mark.parametrize("edited", [False, True])
+async def test_the_one_file_is_known_after_a_kill_behind_its_name(
+    name: str, edited: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a kill between the final name and the end, the file is finished again, unless somebody has changed it."""
+    target = tmp_path / name
+
+    def killed(*_: object) -> None:
+        raise StopHereError
+
+    async with mall() as shops, shops.session() as session:
+        with monkeypatch.context() as broken:
+            broken.setattr("shopsdk.export._shops.remove_leftovers", killed)
+            broken.setattr("shopsdk.export._shops.remove", lambda _: None)
+            with pytest.raises(StopHereError):
+                await export_shops(session, target, SHOPS, per_page=10)
+        whole = target.read_bytes()
+        if edited:
+            target.write_bytes(whole + b"mine")
+            with pytest.raises(FileExistsError, match="is not the file that an earlier run"):
+                await export_shops(session, target, SHOPS, per_page=10, resume=True)
+            assert target.read_bytes() == whole + b"mine"
+        made = await export_shops(
+            session, target, SHOPS, per_page=10, resume=True, if_exists="replace" if edited else "refuse"
+        )
+    assert (made.rows, target.read_bytes() == whole, os.listdir(tmp_path)) == (132, True, [name])
+
+
+async def test_an_export_that_was_suspended_meanwhile_is_kept(tmp_path: Path) -> None:
+    """An export to the one file's name that began meanwhile, and is unfinished, is not made over."""
+    target = tmp_path / "all.csv"
+
+    def show(progress: ExportProgress) -> None:
+        if progress.stage == "done" and progress.shop_id == 33:
+            begin_another(target, suspended=True)
+
+    async with mall() as shops, shops.session() as session:
+        with pytest.raises(CheckpointError, match="was begun meanwhile"):
+            await export_shops(session, target, SHOPS, shops_at_once=1, per_page=10, on_progress=show)
+        assert part_path(target).read_bytes() == b"another's page"
+        assert not target.exists()
+        made = await export_shops(session, target, SHOPS, per_page=10, resume=True, if_exists="replace")
+    assert (made.rows, os.listdir(tmp_path)) == (132, ["all.csv"])
+
+
+async def test_two_names_of_one_file_are_refused(tmp_path: Path) -> None:
+    """Two shops whose names lead to one file are refused before anything is sent."""
+    (tmp_path / "c-11.csv").write_text("old")
+    (tmp_path / "c-22.csv").symlink_to("c-11.csv")
+    async with mall() as shops, shops.session() as session:
+        with pytest.raises(ValueError, match="a file for each shop"):
+            await export_shops(session, tmp_path / "c-{shop_id}.csv", [11, 22], if_exists="replace")
+        assert not shops.server.heard
+
+
+async def test_leftovers_that_cannot_be_removed_are_no_failure(tmp_path: Path) -> None:
+    """Exports that are whole are told as such, though something lies at the name of a working file."""
+
+    def show(progress: ExportProgress) -> None:
+        if progress.stage == "reading" and progress.shop_id == 33:
+            part_path(tmp_path / "c-11.csv").mkdir(exist_ok=True)
+
+    async with mall() as shops, shops.session() as session:
+        made = await export_shops(
+            session, tmp_path / "c-{shop_id}.csv", SHOPS, shops_at_once=1, per_page=10, on_progress=show
+        )
+    assert (made.rows, made.failed) == (132, {})
