@@ -179,6 +179,7 @@ class Caller:
 
     async def _try_once(self, call: Call) -> Response | ShopError:
         seconds = self._begin_attempt(call)
+        # Where one connection was lost, other kept ones may be dead too.
         attempt = self.transport.attempt(call.request, call.body, fresh=isinstance(call.last_error, TransportError))
         try:
             response = await attempt.send(seconds, partial(self._on_response_headers, call))
@@ -238,7 +239,7 @@ class Caller:
             payload=parse_or_none(response.body),
             attempts=call.attempts,
             redact=key.redact,
-            hints={401: _DIGITS_KEY} if key.reveal().isdecimal() else None,
+            hints={401: _DIGITS_KEY} if key.reveal().isdecimal() else {},
         )
         error.retry_after = retry_after(response.headers)
         return error

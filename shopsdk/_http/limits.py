@@ -153,7 +153,7 @@ class Limiter:
             except BaseException:
                 self._slots.release()
                 raise
-            self._slots.release()
+            self._slots.release()  # for other operations
             await limiter.wait(longest, lambda: deadline.remaining)
 
     async def _take_turn(self, deadline: Deadline) -> None:

@@ -154,7 +154,7 @@ def likely_cause(list_params: ListParams) -> str:
 
 
 def query_value(name: str, value: object) -> str:
-    """Make the text of a query parameter; yarl would turn ``Decimal("1.5")`` into ``1``."""
+    """Make the exact text of a query parameter."""
     if not fits_query(value):
         raise TypeError(f"params[{name!r}] must be a str, int, bool or finite Decimal, not {type(value).__name__}")
     if isinstance(value, bool):
@@ -162,6 +162,7 @@ def query_value(name: str, value: object) -> str:
     if isinstance(value, int):
         return str(int.__int__(value))
     if isinstance(value, Decimal):
+        # yarl would take its int(): https://github.com/aio-libs/yarl/issues/1458
         return format(Decimal(value), "f")
     return unicode_text(f"params[{name!r}]", value)
 

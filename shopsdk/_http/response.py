@@ -51,7 +51,7 @@ class Response:
     """The number of attempts."""
 
 
-def sanitize(text: str, redact: Callable[[str], str] = str) -> str:
+def sanitize(text: str, redact: Callable[[str], str]) -> str:
     """Make text from a server fit for a message: one line, printable, short, without e-mail addresses.
 
     Args:
@@ -73,8 +73,8 @@ def response_error(
     *,
     payload: object,
     attempts: int,
-    redact: Callable[[str], str] = str,
-    hints: Mapping[int, str] | None = None,
+    redact: Callable[[str], str],
+    hints: Mapping[int, str],
 ) -> ResponseError:
     """Make the error of an answer that is no success.
 
@@ -92,7 +92,7 @@ def response_error(
     message_text = fields.get("message")
     message = sanitize(message_text, redact) if isinstance(message_text, str) else ""
     request_id = response.headers.get("x-request-id") or response.headers.get("cf-ray") or ""
-    hint = (hints or {}).get(status, "") or _hint(status)
+    hint = hints.get(status, "") or _hint(status)
     error = kind(
         f"{request.label} answered {status}{hint}{': ' if message else ''}{message}",
         status=status,

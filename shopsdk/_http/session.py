@@ -98,10 +98,10 @@ class AsyncSession:
         # First of all, so that no traceback that shows locals finds the key or a password in this frame.
         key = Secret(os.environ.get("SHOPSDK_API_KEY", "") if api_key is None else api_key)
         missing = api_key is None and "SHOPSDK_API_KEY" not in os.environ
-        place = None if proxy is None else Secret(proxy)
-        root = Secret(os.environ.get("SHOPSDK_BASE_URL") or _BASE_URL if base_url is None else base_url)
+        proxy_url = None if proxy is None else Secret(proxy)
+        given_url = Secret(os.environ.get("SHOPSDK_BASE_URL") or _BASE_URL if base_url is None else base_url)
         api_key = proxy = base_url = None
-        url = check_base_url(root)
+        url = check_base_url(given_url)
         self._core = Core(
             options=Options(
                 base_url=url,
@@ -109,7 +109,7 @@ class AsyncSession:
                 timeout=check_instance("timeout", timeout, Timeout),
                 max_in_flight=check_int("max_in_flight", max_in_flight, 1),
                 max_response_bytes=check_int("max_response_bytes", max_response_bytes, 1),
-                proxy=None if place is None else check_proxy(place, url),
+                proxy=None if proxy_url is None else check_proxy(proxy_url, url),
                 connector=None if connector is None else check_instance("connector", connector, aiohttp.BaseConnector),
                 trace_configs=tuple(
                     check_instance("trace_configs", each, aiohttp.TraceConfig) for each in trace_configs

@@ -1,18 +1,6 @@
 """One attempt: a Request goes out, and a Response comes back whole, or one of our errors says how far it got.
 
-This is the only module that knows aiohttp's client. It guards against these:
-
-- aiohttp resends a PUT, DELETE or GET by itself when the connection dies, even a fresh one
-  (https://github.com/aio-libs/aiohttp/issues/10790). It does so on ``ClientOSError`` and ``ServerDisconnectedError``.
-  The attempt, which is a middleware, turns them into another ``ClientError``.
-- Whether a request was sent is observed. aiohttp calls ``ClientRequest.send`` once there is a connection, with tunnel
-  and TLS; what failed before that call was surely not sent.
-- A kept connection may be dead, or hold a stray answer. A change that must not be repeated has a connection of its own.
-- aiohttp's frames and exceptions hold the request's headers, and so the key. Errors are raised outside the ``except``
-  block, and a cancellation is stripped of aiohttp's frames, so that no traceback leads to the header.
-- aiohttp's messages quote URLs and bytes of the server. Ours name a class, a number, or the system's own words.
-- A redirect would send a change to another place. None is followed.
-- ``read()`` has no bound, and a small gzip may become a large body. Bytes are counted after decompression.
+This is the only module that knows aiohttp's client.
 """
 
 import asyncio
@@ -37,7 +25,8 @@ from shopsdk._http.response import Response, maybe_applied
 from shopsdk._version import __version__
 
 _HEADERS = {
-    "Accept": "application/json",  # first, or Laravel answers errors as redirects
+    # Laravel answers errors as redirects unless JSON comes first: https://github.com/laravel/framework/issues/33389
+    "Accept": "application/json",
     "Content-Type": "application/json",
     "User-Agent": f"shopsdk/{__version__}",
 }
@@ -69,14 +58,14 @@ class _ObservedRequest(aiohttp.ClientRequest):
         return key._replace(proxy_headers_hash=id(self)) if self.own_connection else key
 
     async def send(self, conn: Connection) -> aiohttp.ClientResponse:
-        """Write the request. aiohttp calls this once there is a connection, and never for the CONNECT of a tunnel."""
+        """Write the request. aiohttp calls this once there is a connection, TLS included, and never for a CONNECT."""
         protocol = conn.protocol
         if protocol is not None and protocol.should_close:
             raise _ConnectionLostError("the connection was broken, or held an answer that nobody asked for")
         if self.transport.closing:
             raise _SessionClosedError
         self.transport.watch(conn)
-        self.send_began = True
+        self.send_began = True  # what failed before was surely not sent
         if self.own_connection and protocol is not None:
             self.headers["Connection"] = "close"
             protocol.force_close()
@@ -198,7 +187,7 @@ class Transport:
         whole = self.options.timeout.total
         return self._timeout if seconds >= whole else _client_timeout(self.options.timeout, seconds)
 
-    def attempt(self, request: Request, body: bytes | None, *, fresh: bool = False) -> "Attempt":
+    def attempt(self, request: Request, body: bytes | None, *, fresh: bool) -> "Attempt":
         """Make an attempt, to be sent once; ``fresh`` gives it a connection of its own, whatever the request is."""
         return Attempt(self, request, body, fresh)
 
@@ -212,7 +201,7 @@ class Attempt:
     _body: bytes | None
     _fresh: bool
     sent: bool | None = None
-    """Whether its writing began; None if nothing was observed, as under a mock in aiohttp's place."""
+    """Whether its writing began; None if nothing was observed, as under a mock of aiohttp's."""
     _rejected: bool = False
     _observed: _ObservedRequest | None = None
 
@@ -249,6 +238,7 @@ class Attempt:
             problem = asyncio.CancelledError() if stopped else self._failure(error)
         except BaseException as error:  # noqa: BLE001 - Ctrl-C, or a signal handler's
             problem = _strip(error)
+        # Outside the except blocks, so that its context is not aiohttp's error, whose frames hold the key.
         raise problem
 
     async def __call__(
@@ -256,6 +246,7 @@ class Attempt:
     ) -> aiohttp.ClientResponse:
         """Pass the request on, with the key, so that aiohttp does not resend it."""
         self._observed = cast(_ObservedRequest, request)
+        # A kept connection may be dead, or hold a stray answer.
         self._observed.own_connection = self._fresh or not self._request.idempotent
         self._observed.transport = self._transport
         request.headers["Authorization"] = f"Bearer {self._transport.options.key.reveal()}"
@@ -263,6 +254,8 @@ class Attempt:
             return await handler(request)
         except aiohttp.ClientConnectorError:
             raise  # never connected, so never resent
+        # aiohttp resends a GET, PUT or DELETE after these two, even if the connection was a fresh one:
+        # https://github.com/aio-libs/aiohttp/issues/10790
         except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
             reason = _reason(error)
         raise _ConnectionLostError(reason)
@@ -281,7 +274,7 @@ class Attempt:
                 data=self._body,
                 headers=request.headers or None,
                 timeout=transport.timeout(seconds),
-                allow_redirects=False,
+                allow_redirects=False,  # one would send a change to another place
                 proxy=None if transport.proxy is None else transport.proxy.reveal(),
                 middlewares=(self,),
             ) as answer:
@@ -340,6 +333,7 @@ class _SessionClosedError(Exception):
 
 
 async def _read(answer: aiohttp.ClientResponse, max_bytes: int) -> bytes:
+    """Read a body up to a bound. ``read()`` has none, and a small gzip may become large, so count it decompressed."""
     good = 200 <= answer.status < 300
     length = answer.content_length
     if good and length is not None and length <= max_bytes and "Content-Encoding" not in answer.headers:
@@ -383,7 +377,7 @@ _BROKEN = (
 
 
 def _reason(error: BaseException) -> str:
-    """Describe an error by its class, or by the system's words for its number; quote nothing sent or received."""
+    """Describe an error by its class or number. aiohttp's messages, which quote URLs and bytes, are not quoted."""
     reason = type(error).__name__
     match error:
         case _ConnectionLostError():

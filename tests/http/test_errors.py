@@ -316,7 +316,7 @@ REQUEST = make_request("GET", ["x"])
 
 def error_of(headers: dict[str, str], status: int = 429, request: Request = REQUEST) -> ResponseError:
     response = Response(status=status, headers=CIMultiDict(headers), body=b"")
-    return response_error(request, response, payload=None, attempts=1)
+    return response_error(request, response, payload=None, attempts=1, redact=str, hints={})
 
 
 @pytest.mark.parametrize(

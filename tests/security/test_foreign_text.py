@@ -206,7 +206,7 @@ def test_an_error_of_megabytes_costs_no_more_than_what_is_shown(text: str) -> No
     headers = {"x-request-id": text, "x-ratelimit-limit": text, "x-ratelimit-remaining": text}
     response = Response(status=422, headers=headers, body=json.dumps(text).encode())
     request = make_request("GET", ["shops", 38])
-    error = response_error(request, response, payload=payload, attempts=1, redact=redact)
+    error = response_error(request, response, payload=payload, attempts=1, redact=redact, hints={})
     assert sum(read) < 100_000
     assert len(repr(vars(error))) < 200_000
 
@@ -214,9 +214,8 @@ def test_an_error_of_megabytes_costs_no_more_than_what_is_shown(text: str) -> No
 def test_fifty_lines_of_fifty_fields_are_read() -> None:
     """An error tells of up to fifty fields, and up to fifty messages of each."""
     payload = {"errors": {f"field{number}": ["wrong"] * 60 for number in range(60)}}
-    error = response_error(
-        make_request("GET", ["shops"]), Response(status=422, headers={}, body=b""), payload=payload, attempts=1
-    )
+    request, response = make_request("GET", ["shops"]), Response(status=422, headers={}, body=b"")
+    error = response_error(request, response, payload=payload, attempts=1, redact=str, hints={})
     assert {f"field{number}": ["wrong"] * 50 for number in range(50)} == error.errors
 
 
@@ -254,4 +253,4 @@ def test_an_address_is_blotted_out_however_its_at_is_written(
 @given(padding=st.integers(3_300, 4_100), address=st.from_regex(r"\A[a-z]{20,60}@[a-z]{5,30}\.example\Z"))
 def test_an_address_at_the_cut_is_not_shown(padding: int, address: str) -> None:
     """Words that are cut within an address show nothing of it, though white space before it shrinks."""
-    assert address.partition("@")[0][:20] not in sanitize(f"{' ' * padding}{address} {'x' * 2_000}")
+    assert address.partition("@")[0][:20] not in sanitize(f"{' ' * padding}{address} {'x' * 2_000}", str)
