@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from shopsdk import AsyncSession, RetryPolicy, ServerError
 from shopsdk.export import CheckpointError, ExportProgress, _part, export_customers, export_shops
-from shopsdk.export._checkpoint import Journal
-from shopsdk.export._part import checkpoint_path, open_part, part_path
+from shopsdk.export._checkpoint import Journal, Position
+from shopsdk.export._disk import open_locked, release
+from shopsdk.export._part import checkpoint_path, earlier_run, open_part, part_path
 from shopsdk.sandbox import Sandbox
 from tests.support.export import StopHereError, name_nothing, read_rows, stop_at
 
@@ -318,3 +319,21 @@ def test_a_look_keeps_no_export_waiting(tmp_path: Path) -> None:
     threading.Timer(0, looking.unlock).start()
     open_part(tmp_path / "c.csv", {}, b"", resume=False).close()
     looking.close()
+
+
+def test_looking_at_an_earlier_run_holds_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While an earlier run is looked at, however long that takes, an export can begin."""
+    target = tmp_path / "c.csv"
+    part = open_part(target, {}, b"", resume=False)
+    part.add(b"page", attrs.evolve(part.position, page=1, ids=[1], rows=1))
+    part.suspend()
+    real = Journal.last
+
+    def last(journal: Journal) -> Position | None:
+        release(open_locked(checkpoint_path(target)))
+        return real(journal)
+
+    monkeypatch.setattr(Journal, "last", last)
+    found = earlier_run(target)
+    assert found is not None
+    assert (found.resumable, found.position.rows) == (True, 1)
