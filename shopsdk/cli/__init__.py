@@ -1,7 +1,7 @@
-"""The command ``shopsdk``: thin, over the same public functions that a user has.
+"""The command ``shopsdk``, made of the same public functions that a user has.
 
-Data goes to stdout, everything else to stderr. The key comes from the environment, never from an argument, where every
-user of the machine could read it.
+Data goes to stdout, everything else to stderr. The key comes from the environment, never from an argument, which every
+user of the machine could read.
 
 Exit codes: 0 all of it was done; 1 it failed; 2 the command was wrong; 3 the shop refused; 4 a change may or may not
 have been made; 130 stopped by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP, 131 by SIGQUIT; 141 the reader of the output
@@ -26,12 +26,12 @@ def main() -> NoReturn:
         except KeyboardInterrupt:
             say("shopsdk: stopped")
             sys.exit(signals.code)
-    sys.exit(0)  # not reached: the command exits by itself
+    sys.exit(0)  # not reached: the command exits
 
 
 def _command() -> None:
     try:
-        from shopsdk.cli._app import app  # noqa: PLC0415 - what it needs is an extra
+        from shopsdk.cli._app import app  # noqa: PLC0415 - it needs an extra
         from shopsdk.cli._runner import NO_READER, exit_with_code  # noqa: PLC0415
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in {"typer", "rich", "click"}:
@@ -39,11 +39,11 @@ def _command() -> None:
         say("shopsdk: the command needs typer and rich: pip install 'shopsdk[cli]'")
         sys.exit(1)
     try:
-        with exit_with_code(debug=False):  # of --help, say: each command has one of its own
+        with exit_with_code(debug=False):  # for --help, for instance: each command has its own
             app(prog_name="shopsdk")
     except SystemExit as end:
-        if end.code == 130:  # typer's own, for a signal before the command has begun
+        if end.code == 130:  # typer's code for a signal before the command begins
             sys.exit(signals.code)
-        if end.code == 1 and isinstance(end.__context__, BrokenPipeError):  # typer's own too, of --help
+        if end.code == 1 and isinstance(end.__context__, BrokenPipeError):  # typer's code for --help without a reader
             sys.exit(NO_READER)
         raise

@@ -1,4 +1,4 @@
-"""The command's table of contents."""
+"""The commands, with their examples."""
 
 from collections.abc import Callable
 from typing import Annotated
@@ -30,7 +30,7 @@ app = typer.Typer(
     cls=Group,
     no_args_is_help=True,
     epilog=_EPILOG,
-    # Plain text: messages are to be one sentence, in a log file too.
+    # Plain text, so that a message stays one sentence in a log file.
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},

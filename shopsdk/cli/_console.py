@@ -1,4 +1,4 @@
-"""The console by which rich draws tables and bars."""
+"""The console on which rich draws tables and bars."""
 
 from collections.abc import Iterable
 from typing import Any, TextIO
@@ -10,12 +10,12 @@ from shopsdk.cli._stdio import drawing, printable_lines
 
 
 class SafeConsole(Console):
-    """A rich console whose own styles and cursor movements reach a terminal, and no control characters of a text's."""
+    """A rich console that escapes control characters in text; its own styles and cursor movements pass."""
 
     def __init__(self, stream: TextIO, **options: Any) -> None:
         super().__init__(file=drawing(stream), highlight=False, markup=False, emoji=False, **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Render it, and escape what is not printable in its text. Segments with ``control`` come from rich alone."""
+        """Render it, and escape what is not printable. Segments with ``control`` come from rich alone."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(printable_lines(segment.text), segment.style)

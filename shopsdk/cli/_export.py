@@ -24,8 +24,8 @@ STDOUT = "-"
 
 
 @attrs.define(kw_only=True)
-class Run:
-    """One export, as it was asked for."""
+class ExportRun:
+    """One export: its arguments, and what was written so far."""
 
     out: str
     shops: Sequence[int]
@@ -35,7 +35,7 @@ class Run:
     options: dict[str, Any]
     _written: dict[int | None, int] = attrs.Factory(dict[int | None, int])
 
-    async def one(self, session: AsyncSession, shop_id: int) -> ExportSummary:
+    async def export_one(self, session: AsyncSession, shop_id: int) -> ExportSummary:
         """Export one shop."""
         to_stdout = self.out == STDOUT
         with (
@@ -50,15 +50,15 @@ class Run:
             with data_output() if to_stdout else nullcontext(self.out) as destination:
                 return await export_customers(session, destination, shop_id=shop_id, on_progress=show, **self.options)
 
-    def tell_one(self, made: ExportSummary) -> None:
-        """Sum up an export of one shop."""
+    def print_one(self, made: ExportSummary) -> None:
+        """Print the summary of one shop."""
         self._sum_up(_facts(made))
         if not self.quiet:
             where = "stdout" if made.path is None else str(made.path)
             say(f"{_count(made)} in {_effort(made)}: {where} ({_size(made.bytes)})")
 
-    def many(self, shops_at_once: int) -> Work[ShopsSummary]:
-        """Export many shops."""
+    def export_many(self, shops_at_once: int) -> Work[ShopsSummary]:
+        """Make the work that exports many shops."""
 
         async def work(session: AsyncSession, _: int) -> ShopsSummary:
             with view(quiet=self.quiet) as shown, self._resumable():
@@ -73,8 +73,8 @@ class Run:
 
         return work
 
-    def tell_many(self, made: ShopsSummary) -> None:
-        """Sum up an export of many shops.
+    def print_many(self, made: ShopsSummary) -> None:
+        """Print the summary of many shops.
 
         Raises:
             Quit: some of them failed.
@@ -99,7 +99,7 @@ class Run:
         return _Resumable(self)
 
     def how_to_go_on(self) -> str | None:
-        """Say how to go on; None if there is nothing to go on with."""
+        """Return how to resume the export; None if nothing was kept."""
         rows = sum(self._written.values())
         if self.out == STDOUT or not rows:
             return None
@@ -119,9 +119,9 @@ class Run:
 
 
 class _Resumable:
-    """Adds to whatever ends an export early how to go on with it."""
+    """A context that tells how to resume the export, if an error or a signal ends it."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: ExportRun) -> None:
         self._run = run
 
     def __enter__(self) -> None:
@@ -160,11 +160,11 @@ def _count(summary: ExportSummary) -> str:
 
 
 def _effort(summary: ExportSummary) -> str:
-    """Say what it took; what did not happen is not mentioned."""
+    """Return the time of an export, and those of its counts that are not 0."""
     told = [f"{summary.pages:,} pages", f"{summary.requests:,} requests"]
     for number, what in (
         (summary.retries, "of them again"),
-        (summary.reread, "pages read again, since rows had slipped"),
+        (summary.reread, "pages read again, since rows had moved"),
         (summary.repeats, "repeats dropped"),
     ):
         told += [f"{number:,} {what}"] if number else []
@@ -188,33 +188,33 @@ def export(
         typer.Argument(
             metavar="OUT",
             help="The file, ending in .ndjson, .csv or .parquet (the first two also with .gz or .zst behind), or - for"
-            " stdout. With {shop_id} in its name, every shop has its own; without, many shops share it, with a"
+            " stdout. With {shop_id} in its name, each shop has its own file; without, all shops share one, with a"
             " column shop_id.",
         ),
     ],
     format: Annotated[
         Literal["ndjson", "csv", "parquet"] | None,
-        typer.Option("--format", help="The format; absent, from the ending."),
+        typer.Option("--format", help="The format; default: by the ending."),
     ] = None,
     columns: Annotated[
-        str | None, typer.Option(help="Which columns, in this order, with commas in between.", metavar="A,B,...")
+        str | None, typer.Option(help="The columns, in this order, separated by commas.", metavar="A,B,...")
     ] = None,
     bom: Annotated[bool, typer.Option("--bom", help="Begin CSV with a byte order mark, for Excel.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an export that was interrupted.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace what is there already.")] = False,
-    concurrency: Annotated[int, typer.Option(min=1, help="Pages of a shop in flight at most.")] = 4,
-    per_page: Annotated[int, typer.Option(min=1, max=100, help="Customers to a request.")] = 100,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file or an unfinished export.")] = False,
+    concurrency: Annotated[int, typer.Option(min=1, help="The most pages of a shop in flight.")] = 4,
+    per_page: Annotated[int, typer.Option(min=1, max=100, help="Customers per request.")] = 100,
     shop_ids: Annotated[
         list[int] | None,
-        typer.Option("--shop-id", min=1, help="A shop; again for more. Absent, from SHOPSDK_SHOP_ID."),
+        typer.Option("--shop-id", min=1, help="A shop; repeat it for more. Default: SHOPSDK_SHOP_ID."),
     ] = None,
     shop_ids_file: Annotated[
-        Path | None, typer.Option(help="A file of shop ids, one a line.", exists=True, dir_okay=False)
+        Path | None, typer.Option(help="A file of shop ids, one per line.", exists=True, dir_okay=False)
     ] = None,
-    shops_at_once: Annotated[int, typer.Option(min=1, help="Shops under way at a time.")] = 4,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+    shops_at_once: Annotated[int, typer.Option(min=1, help="The most shops under way at a time.")] = 4,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
     json_summary: Annotated[
-        bool, typer.Option("--json-summary", help="Print a summary as JSON: to stdout, or to stderr if OUT is -.")
+        bool, typer.Option("--json-summary", help="Print a summary as JSON: on stdout, or on stderr if OUT is -.")
     ] = False,
     order_column: given.OrderBy = "id",
     order_direction: given.Direction = "asc",
@@ -233,10 +233,10 @@ def export(
     ] = None,
     debug: given.Debug = False,
 ) -> None:
-    """Export every customer, of one shop or of many, into a file.
+    """Export every customer of one shop or of many into a file.
 
-    The file has its name only when it is whole. Until then it is OUT.part, and if anything interrupts the export, the
-    same command with --resume goes on where it was.
+    The file gets its name only when it is whole; until then it is OUT.part. If the export is interrupted, the same
+    command with --resume goes on where it stopped.
     """
     _check_sandbox(sandbox=sandbox, customers=sandbox_customers, file=shop_ids_file)
     shops = _shops(shop_ids, shop_ids_file)
@@ -259,13 +259,13 @@ def export(
         ),
     }
     if out == STDOUT and (resume or len(shops) > 1):
-        usage("to stdout goes one shop at a time, from its beginning: --resume and several shops need a file")
-    # Nothing in a sandbox is real, but the file that is there may be: only the very same bytes may be replaced unasked.
+        usage("stdout takes one shop, from its beginning: --resume and several shops need a file")
+    # The sandbox's customers are made up, but those in a file may be real: it must hold the same bytes, or stays.
     if_exists: IfExists = "replace" if force else "same" if sandbox else "refuse"
     files = {} if out == STDOUT else {"resume": resume, "if_exists": if_exists}
-    # A list in a file gives the same kind of file and summary, however many shops it names today.
+    # A list of shops in a file gives the same kind of export and summary, even if it names one shop.
     many = len(shops) > 1 or (shop_ids_file is not None and out != STDOUT)
-    run = Run(out=out, shops=shops, quiet=quiet, json_summary=json_summary, debug=debug, options=options | files)
+    run = ExportRun(out=out, shops=shops, quiet=quiet, json_summary=json_summary, debug=debug, options=options | files)
     runner = Runner(
         shop_id=shops[0] if shops else None,
         sandbox=sandbox,
@@ -276,9 +276,9 @@ def export(
     )
     with exit_with_code(debug=debug):
         if many:
-            run.tell_many(runner.run(run.many(shops_at_once)))
+            run.print_many(runner.run(run.export_many(shops_at_once)))
         else:
-            run.tell_one(runner.run(run.one))
+            run.print_one(runner.run(run.export_one))
 
 
 def _check_sandbox(*, sandbox: bool, customers: int | None, file: Path | None) -> None:
@@ -290,7 +290,7 @@ def _check_sandbox(*, sandbox: bool, customers: int | None, file: Path | None) -
 
 
 def _shops(named: list[int] | None, file: Path | None) -> list[int]:
-    """Put the shops together, each once, in the order given."""
+    """Return the shops, each once, in the order given."""
     shops = list(named or [])
     if file is not None:
         for number, line in enumerate(_lines(file), 1):
@@ -307,6 +307,6 @@ def _shops(named: list[int] | None, file: Path | None) -> list[int]:
 
 def _lines(file: Path) -> list[str]:
     try:
-        return file.read_text(encoding="utf-8-sig").splitlines()  # what Windows writes begins with a mark
+        return file.read_text(encoding="utf-8-sig").splitlines()  # programs on Windows write a byte order mark
     except (OSError, UnicodeDecodeError) as error:
         usage(f"{file} cannot be read: {format_error(error)}")

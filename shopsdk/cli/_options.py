@@ -1,4 +1,4 @@
-"""The options that commands share, and how their values are read."""
+"""The options that commands share."""
 
 from typing import Annotated, Any, Literal, cast
 
@@ -19,8 +19,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ListParams = Annotated[
     Literal["both", "body", "query"],
     typer.Option(
-        help="Where lists carry their parameters. In the query, filters stand in URLs, and so in access logs; in the"
-        " body alone, some proxies and caches drop or overlook them."
+        help="Where lists carry their parameters. In the query, filters appear in URLs and access logs. In the body"
+        " alone, some proxies drop them, and some caches ignore them."
     ),
 ]
 Limit = Annotated[
@@ -28,11 +28,11 @@ Limit = Annotated[
     typer.Option(
         "--rate-limit",
         metavar="N[/SECONDS]",
-        help="Send no more than N requests in so many seconds; a plain N, in one.",
+        help="Send at most N requests per SECONDS; default: per second.",
     ),
 ]
-OrderBy = Annotated[OrderColumn, typer.Option("--order-column", help="What to order by.")]
-Direction = Annotated[OrderDirection, typer.Option("--order-direction", help="Rising or falling.")]
+OrderBy = Annotated[OrderColumn, typer.Option("--order-column", help="The column to order by.")]
+Direction = Annotated[OrderDirection, typer.Option("--order-direction", help="Ascending or descending.")]
 
 ById = Annotated[int | None, typer.Option("--id", help="Only this customer id.")]
 ByEmail = Annotated[str | None, typer.Option("--email", help="Only with this text in the e-mail address.")]
@@ -42,7 +42,7 @@ ByDiscordName = Annotated[
 ]
 Subscribed = Annotated[
     bool | None,
-    typer.Option("--subscribed/--not-subscribed", help="Only who takes the newsletter, or who does not."),
+    typer.Option("--subscribed/--not-subscribed", help="Only customers who take the newsletter, or who do not."),
 ]
 ByCode = Annotated[str | None, typer.Option("--affiliate-code", help="Only with this text in the affiliate code.")]
 ByReferrer = Annotated[
@@ -54,7 +54,7 @@ _SECRETS = ("--api-key", "--apikey", "--key", "--token")
 
 
 def filters_of(**given: Any) -> CustomerFilters:
-    """The filters that were given."""
+    """Return the filters that were given."""
     return cast(CustomerFilters, {name: value for name, value in given.items() if value is not None})
 
 

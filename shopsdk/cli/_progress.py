@@ -1,4 +1,4 @@
-"""An export, seen from a chair: bars on a terminal, a line now and then where there is none, or silence."""
+"""The display of an export's progress: bars on a terminal, else a line every ten seconds, or nothing."""
 
 import math
 import sys
@@ -17,17 +17,17 @@ _LINE_SECONDS = 10.0
 
 
 class View(Protocol):
-    """What shows how far an export is. A context: on leaving it, the terminal is as it was."""
+    """A display of progress. It is a context: leaving it restores the terminal."""
 
     def __enter__(self) -> Self: ...
     def __exit__(self, *exc: object) -> None: ...
     def show(self, progress: ExportProgress) -> None:
-        """Show the newest of one shop."""
+        """Show the newest progress of one shop."""
         ...
 
 
 def view(*, quiet: bool, data_on_terminal: bool = False) -> View:
-    """Choose how to show it; a bar would wipe away rows that are written to the same terminal."""
+    """Choose a display. Bars would overwrite rows that are written to the same terminal."""
     if quiet or data_on_terminal:
         return Silence()
     return Bars() if sys.stderr.isatty() else Lines()
@@ -47,13 +47,13 @@ class Silence:
 
 
 class Lines(Silence):
-    """A line now and then."""
+    """Prints a line every ten seconds."""
 
     def __init__(self) -> None:
         self._next = time.monotonic() + _LINE_SECONDS
 
     def show(self, progress: ExportProgress) -> None:
-        """Print a line, if it is time for one, or if there is something to wait for."""
+        """Print a line if one is due, or before a wait until when the next one would be due."""
         now = time.monotonic()
         waits = progress.stage == "waiting" and progress.waiting >= 1
         if now < self._next and not (waits and now + progress.waiting > self._next):
@@ -72,7 +72,7 @@ class Bars:
             TextColumn("{task.description}", table_column=Column(no_wrap=True, min_width=len("shop 12345"))),
             BarColumn(bar_width=None),
             TextColumn("{task.percentage:>3.0f}%"),
-            _Told(table_column=Column(no_wrap=True, overflow="ellipsis")),
+            _State(table_column=Column(no_wrap=True, overflow="ellipsis")),
             console=SafeConsole(sys.stderr),
             expand=True,
             redirect_stdout=False,
@@ -80,7 +80,7 @@ class Bars:
 
     def __enter__(self) -> Self:
         self._progress.start()
-        # Rich now stands in for the stream, to print above the bars, and would take over the colours of foreign text.
+        # rich replaces the stream, to print above the bars, and would keep the colours of foreign text.
         sys.stderr = guarded(sys.stderr)
         return self
 
@@ -98,11 +98,11 @@ class Bars:
         self._progress.update(task, completed=completed, total=total, **fields)
 
 
-class _Told(ProgressColumn):
-    """What is known of it on one line, the most important first: a narrow terminal cuts off the end."""
+class _State(ProgressColumn):
+    """The state of an export on one line, the most important first: a narrow terminal cuts off the end."""
 
     def render(self, task: Task) -> Text:
-        """Make the text, anew at every refresh, so that a wait counts down."""
+        """Make the text at every refresh, so that a wait counts down."""
         newest: ExportProgress | None = task.fields.get("newest")
         if newest is None:
             return Text("")
@@ -130,7 +130,7 @@ def _rate(progress: ExportProgress) -> str:
 
 
 def _state(progress: ExportProgress, waiting: float) -> str:
-    """Say what it is doing, or how long it will go on; ``waiting``: for how many seconds more, if it waits."""
+    """Return what the export is doing, or its time left. ``waiting``: the seconds that are left of a wait."""
     if progress.stage == "waiting" and waiting > 0:
         return f"waiting {math.ceil(waiting)} s " + ("for the rate limit" if progress.rate_limited else "to try again")
     if progress.stage == "reading":

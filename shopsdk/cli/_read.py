@@ -1,4 +1,4 @@
-"""The commands that only look: ``customers``, ``customer``, ``transactions``."""
+"""The commands that only read: ``customers``, ``customer``, ``transactions``."""
 
 from typing import Annotated
 
@@ -23,13 +23,13 @@ CustomerId = Annotated[int, typer.Argument(metavar="ID", min=1, help="The custom
 
 _LISTED = ("id", "email", "discord_username", "balance", "total_completed", "total_spent_usd", "last_completed_at")
 _SPARE = ("last_completed_at", "discord_username", "total_spent_usd", "total_completed")
-"""What a narrow terminal can do without, the most dispensable first."""
+"""The columns that a narrow terminal leaves out, in this order."""
 
 
 def customers(
     *,
-    page: Annotated[int, typer.Option(min=1, help="Which page.")] = 1,
-    per_page: Annotated[int, typer.Option(min=1, max=100, help="Customers to a page.")] = 20,
+    page: Annotated[int, typer.Option(min=1, help="The page.")] = 1,
+    per_page: Annotated[int, typer.Option(min=1, max=100, help="Customers per page.")] = 20,
     order_column: given.OrderBy = "id",
     order_direction: given.Direction = "asc",
     customer_id: given.ById = None,
@@ -80,7 +80,7 @@ def customers(
         where = f"page {found.current_page} of {found.last_page}, {found.total:,} customers in all"
         say(past_the_end if page > last else where)
         if left_out:
-            say(f"for want of room, without {', '.join(left_out)}; --json shows every field")
+            say(f"the terminal is too narrow for {', '.join(left_out)}; --json shows every field")
 
 
 def customer(

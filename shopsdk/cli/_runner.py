@@ -1,4 +1,4 @@
-"""How a command reaches a shop, and how it ends: every failure is one sentence and an exit code."""
+"""The run of a command: a session, its work, and an end with an exit code, on failure with one sentence."""
 
 import asyncio
 import os
@@ -42,8 +42,8 @@ _OPTIONS = {
 _WORDS = (("if_exists='replace'", "--force"), ("resume=True", "--resume"))
 
 
-class Quit(Exception):  # noqa: N818 - not an error: the word has been said already
-    """End with this exit code; everything that was to be said has been said."""
+class Quit(Exception):  # noqa: N818 - it is no error
+    """End with this exit code; everything was printed already."""
 
     def __init__(self, code: int) -> None:
         super().__init__(code)
@@ -62,10 +62,10 @@ class Change(Protocol):
     """A change that a command makes."""
 
     made: str
-    """What was changed, in words, as soon as it is known to be; empty until then."""
+    """What was changed, as a sentence, once it is known to be made; empty until then."""
 
     async def make(self, session: AsyncSession, shop: int) -> None:
-        """Make it, and set ``made`` at once; what is read after that may fail."""
+        """Make it, and set ``made`` at once: reads after that may fail."""
         ...
 
     def tell(self) -> None:
@@ -73,13 +73,13 @@ class Change(Protocol):
         ...
 
     def in_doubt(self) -> str:
-        """Say what is known where nobody knows whether it was made."""
+        """Return what to do if nobody knows whether it was made."""
         ...
 
 
 @attrs.frozen(kw_only=True)
 class Runner:
-    """Which shop, and by what way."""
+    """The shop of a command, and the settings of its session."""
 
     shop_id: int | None
     sandbox: bool
@@ -91,7 +91,7 @@ class Runner:
     def run(self, work: Work[T]) -> T:
         """Open a session, and do the work with it and the shop's id.
 
-        Print data after it, not in it: while a write waits for a reader, a signal can end it only there.
+        Print data after the work, not in it: a signal ends a write that waits for a reader only outside the event loop.
         """
         if not self.sandbox:
             key = os.environ.get("SHOPSDK_API_KEY")
@@ -100,25 +100,25 @@ class Runner:
                 raise ValueError(f"SHOPSDK_API_KEY is {state}: set it to the key of your account, or try --sandbox")
             session = AsyncSession(shop_id=self.shop_id, **self._settings())
             if session.shop_id is None:
-                raise ValueError("which shop? Give --shop-id, or set SHOPSDK_SHOP_ID")
+                raise ValueError("the shop is missing: give --shop-id, or set SHOPSDK_SHOP_ID")
             return signals.run(_with(session, session.shop_id, work))
         if self.shop_id is not None:
             raise ValueError("--shop-id is for real shops: the sandbox has one of its own")
-        from shopsdk.sandbox import Sandbox  # noqa: PLC0415 - a server that only this needs
+        from shopsdk.sandbox import Sandbox  # noqa: PLC0415 - only this needs the server
 
         customers = 250 if self.sandbox_customers is None else self.sandbox_customers
-        with Sandbox(customers, api_key=secrets.token_urlsafe()) as shop:  # others on this machine can reach it too
+        with Sandbox(customers, api_key=secrets.token_urlsafe()) as shop:  # others on this machine can reach it
             say("This is a sandbox, an embedded shop with made-up customers: nothing in it is real.")
             return signals.run(_with(shop.session(**self._settings()), shop.shop_id, work))
 
     def change(self, change: Change) -> NoReturn:
-        """Make a change, tell of it, and end the command.
+        """Make a change, print its outcome, and end the command.
 
-        From the moment the change is known to be made, the exit code is 0, whatever fails after it: a script that sees
-        a failure makes the change again.
+        Once the change is known to be made, the exit code is 0, whatever fails after that: a script that sees a failure
+        makes the change again.
 
         Raises:
-            Quit: it was made; or the command was stopped, and nobody knows whether it was.
+            Quit: it was made; or the command was stopped, and nobody knows whether it was made.
         """
         doubts: list[Quit | ShopError] = []
 
@@ -139,8 +139,8 @@ class Runner:
             finally:
                 if change.made:
                     signals.hold()
-        except BaseException:  # a signal between those two, or while one of them tells of a failure
-            # A signal that came late cancels the session's close, and hides what is known of the change.
+        except BaseException:  # a signal between the two, or while one of them prints a failure
+            # A late signal cancels the session's close, and would hide what is known of the change.
             if doubts and not change.made:
                 raise doubts[0] from None
             if not change.made:
@@ -161,14 +161,14 @@ async def _with(session: AsyncSession, shop_id: int, work: Work[T]) -> T:
 
 
 async def _make(change: Change, session: AsyncSession, shop: int) -> None:
-    """Make a change; where it is left in doubt, say what is known."""
+    """Make a change. If nobody knows whether it was made, tell what to do."""
     try:
         await change.make(session, shop)
     except asyncio.CancelledError as stopped:
-        # The library notes on it that a change had been sent, or may have been.
+        # The library adds a note if the change was sent, or may have been.
         if change.made or not getattr(stopped, "__notes__", None):
             raise
-        signals.hold()  # or a second one would take exit code 4 away
+        signals.hold()  # a second signal would change exit code 4
         say(*f"shopsdk: stopped. {change.in_doubt()}".split("\n"))
         raise Quit(UNKNOWN) from None
     except ShopError as error:
@@ -180,11 +180,11 @@ async def _make(change: Change, session: AsyncSession, shop: int) -> None:
 
 @contextmanager
 def _no_failure_once_made(change: Change, but: str) -> Generator[None]:
-    """Turn whatever goes wrong after a change was made into a sentence."""
+    """Print whatever goes wrong after a change was made, as a sentence."""
     try:
         yield
     except BaseException as error:
-        if not change.made or isinstance(error, GeneratorExit):  # left behind by a signal on its way out of here
+        if not change.made or isinstance(error, GeneratorExit):  # a signal, on leaving this, left it behind
             raise
         if isinstance(error, KeyboardInterrupt):
             say(f"shopsdk: stopped; {change.made}")
@@ -195,10 +195,10 @@ def _no_failure_once_made(change: Change, but: str) -> Generator[None]:
 
 @contextmanager
 def exit_with_code(*, debug: bool) -> Generator[None]:
-    """Turn what goes wrong into a sentence and an exit code.
+    """Turn a failure into a sentence and an exit code.
 
     Raises:
-        SystemExit: something went wrong.
+        SystemExit: the command failed.
         WrongCommandError: the library refused an argument.
     """
     code = 0
@@ -230,7 +230,7 @@ def exit_with_code(*, debug: bool) -> Generator[None]:
 
 
 def exit_code(error: BaseException) -> int:
-    """Find the exit code of a failure."""
+    """Return the exit code of a failure."""
     if isinstance(error, ShopError):
         if error.maybe_applied:
             return UNKNOWN
@@ -240,12 +240,12 @@ def exit_code(error: BaseException) -> int:
 
 
 def format_error(error: BaseException) -> str:
-    """Say in one sentence what went wrong."""
+    """Return one sentence that says what went wrong."""
     if isinstance(error, OSError) and error.strerror:
         why = _with_options(error.strerror)
         return f"{error.filename}: {why}" if error.filename else why
     page = getattr(error, "page", None)
-    # What the shop says is left as it is, whatever words it has in it.
+    # The shop's own words are not replaced.
     said = str(error) if isinstance(error, ResponseError) else _with_options(str(error))
     said = said or type(error).__name__
     if isinstance(error, AuthenticationError):
@@ -272,11 +272,11 @@ def _with_options(text: str) -> str:
 
 
 def shell_line(*words: str) -> str:
-    """Write a command so that a shell can take it up again, whatever a file's name holds."""
+    """Quote a command for a shell, whatever a file's name holds."""
     return " ".join(shlex.quote(word) if printable(word) == word else _as_bytes(word) for word in words)
 
 
 def _as_bytes(word: str) -> str:
-    """Quote a word in the way of bash, zsh and POSIX 2024, which needs no characters that are not printable."""
+    """Quote a word as bash, zsh and POSIX 2024 allow, with printable characters alone."""
     plain = b"-./0123456789_abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
     return "".join(["$'", *(chr(byte) if byte in plain else f"\\{byte:03o}" for byte in os.fsencode(word)), "'"])

@@ -1,4 +1,4 @@
-"""How data is shown: tables for people, JSON for programs."""
+"""Print data: tables for people, JSON for programs."""
 
 import json
 import sys
@@ -18,7 +18,7 @@ _UNLIMITED = 10_000
 
 
 def show_json(value: object, **more: object) -> None:
-    """Print a model, or a list or page of them, as JSON; ``more`` are fields to add to a model's own."""
+    """Print a model, or a list or page of models, as JSON; ``more`` adds fields to a model's own."""
     data = to_plain(value)
     if more:
         data |= more
@@ -28,12 +28,12 @@ def show_json(value: object, **more: object) -> None:
 
 
 def show_table(rows: Sequence[object], columns: Sequence[str], *, spare: Sequence[str] = ()) -> list[str]:
-    """Print models as a table; into a file or a pipe, nothing of it is cut off.
+    """Print models as a table, and return the columns that were left out. In a file or a pipe, nothing is cut off.
 
     Args:
         rows: the models.
-        columns: which of their fields.
-        spare: those that are left out first on a terminal that is too narrow for all; gives the ones that were.
+        columns: the fields to show.
+        spare: the columns to leave out, in this order, if a terminal is too narrow for all.
     """
     terminal = sys.stdout.isatty()
     left_out: list[str] = []
@@ -52,13 +52,13 @@ def show_table(rows: Sequence[object], columns: Sequence[str], *, spare: Sequenc
 
 
 def _width(rows: Sequence[object], columns: Sequence[str]) -> int:
-    """How wide a table is whose cells are on one line each, the gaps included."""
+    """Return the width of a table with one line per row, gaps included."""
     table = [to_plain(row) for row in rows]
     return sum(max(len(name), *(cell(row[name]).cell_len for row in table), 0) + 3 for name in columns)
 
 
 def show_record(record: object) -> None:
-    """Print one model, a field to a line."""
+    """Print one model, one field per line."""
     table = Table(box=None, show_header=False, pad_edge=False)
     for name, value in to_plain(record).items():
         table.add_row(Text(name.replace("_", " "), style="bold"), cell(value))
@@ -66,7 +66,7 @@ def show_record(record: object) -> None:
 
 
 def cell(value: object) -> Text:
-    """Make text that carries neither markup nor characters that are not printable, each in one column's room."""
+    """Make text without markup, in which a replacement stands for each character that is not printable."""
     if isinstance(value, dict):
         value = " ".join(map(str, cast("dict[str, object]", value).values()))
     text = "" if value is None else str(value)
@@ -74,7 +74,7 @@ def cell(value: object) -> Text:
 
 
 def _print(table: Table) -> None:
-    """Print it by way of sys.stdout: rich itself ends the process when the reader has gone away."""
+    """Print a table through ``sys.stdout``: rich itself ends the process if the reader goes away."""
     width = None if sys.stdout.isatty() else _UNLIMITED
     console = SafeConsole(sys.stdout, width=width)
     with console.capture() as drawn:

@@ -1,10 +1,10 @@
-"""Ctrl-C, SIGTERM, SIGHUP and SIGQUIT: each ends a command, and none leaves it open what was done.
+"""Ctrl-C, SIGTERM, SIGHUP and SIGQUIT: each ends a command, which still tells what was done.
 
-While an event loop runs, a signal cancels its task, which can then clear up; at any other time it is a
-``KeyboardInterrupt``. It is raised once at most, so that what handles it is not interrupted itself.
+While an event loop runs, a signal cancels its task, which can then clean up. At any other time it raises
+``KeyboardInterrupt``, at most once, so that its handling is not interrupted.
 
-Python runs a signal's handler between two steps of its own. One that comes just before a system call that waits would
-be seen only after it; so every signal also writes to a socket, and whatever waits, waits for that socket too.
+**Problem.** Python runs a signal's handler between two bytecodes. A signal just before a system call that waits would
+be seen only after the call. So every signal also writes to a socket, and whatever waits, waits for that socket too.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from typing import Any, TextIO, TypeVar
 
 T = TypeVar("T")
 
-# What Windows lacks: SIGHUP and SIGQUIT (it alone has SIGBREAK), to wait for a file, and loops that watch a socket.
+# Windows has no SIGHUP and no SIGQUIT (it alone has SIGBREAK), cannot select files, and its loop watches no sockets.
 _SIGNALS = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGBREAK") if hasattr(signal, name)
 ]
@@ -27,13 +27,13 @@ _SELECTS_FILES = sys.platform != "win32"
 
 
 class Signals:
-    """What becomes of the signals of this process while a command runs."""
+    """The treatment of this process's signals while a command runs."""
 
     received: int | None = None
     _held = False
     _running = False
     _task: asyncio.Task[Any] | None = None
-    _bell: socket.socket | None = None
+    _wakeup: socket.socket | None = None
 
     @property
     def code(self) -> int:
@@ -42,23 +42,23 @@ class Signals:
 
     @contextmanager
     def caught(self) -> Generator[None]:
-        """Catch them, and ignore them after that, to the very end of the process.
+        """Catch the signals inside the context, and ignore them behind it, until the process ends.
 
-        A second one (a terminal that closes, or a service manager, sends several) would otherwise end the process
-        while Python clears up, and its exit code would be lost.
+        A second signal (a terminal that closes, or a service manager, sends several) would otherwise end the process
+        while Python cleans up, and its exit code would be lost.
 
-        One that was ignored when the program started (``nohup``, a job in the background) stays so.
+        A signal that was ignored when the program started (``nohup``, a job in the background) stays ignored.
         """
         self.received, self._held = None, False
-        if threading.current_thread() is not threading.main_thread():  # where nobody can
+        if threading.current_thread() is not threading.main_thread():  # no other thread can
             yield
             return
         with ExitStack() as undo:
-            self._bell, ringer = map(undo.enter_context, socket.socketpair())
-            undo.callback(self._forget_the_bell)
-            for end in (self._bell, ringer):
+            self._wakeup, writer = map(undo.enter_context, socket.socketpair())
+            undo.callback(self._forget_wakeup)
+            for end in (self._wakeup, writer):
                 end.settimeout(0)
-            undo.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(ringer.fileno(), warn_on_full_buffer=False))
+            undo.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False))
             caught = [each for each in _SIGNALS if signal.getsignal(each) not in (signal.SIG_IGN, None)]
             for number in caught:
                 signal.signal(number, self._arrived)
@@ -73,23 +73,23 @@ class Signals:
         """Run work in an event loop of its own.
 
         Raises:
-            KeyboardInterrupt: a signal has cancelled it.
+            KeyboardInterrupt: a signal cancelled it.
         """
 
         async def cancellable() -> T:
             self._task = asyncio.current_task()
-            if self.received is not None:  # since before there was a task to cancel
+            if self.received is not None:  # before there was a task to cancel
                 raise asyncio.CancelledError
             loop = asyncio.get_running_loop()
-            if self._bell is None:
+            if self._wakeup is None:
                 return await work
             with suppress(NotImplementedError):
-                loop.add_reader(self._bell, self._drain)
+                loop.add_reader(self._wakeup, self._drain)
             try:
                 return await work
             finally:
                 with suppress(NotImplementedError):
-                    loop.remove_reader(self._bell)
+                    loop.remove_reader(self._wakeup)
 
         self._running = True
         try:
@@ -98,42 +98,42 @@ class Signals:
             raise KeyboardInterrupt from None
         finally:
             self._running, self._task = False, None
-            work.close()  # for one that was never begun
+            work.close()  # if it was never begun
 
     def wait(self, *streams: TextIO) -> None:
-        """Wait until one of the streams can be read; without any, for ever.
+        """Wait until one of the streams can be read; without streams, wait for a signal.
 
         Raises:
             KeyboardInterrupt: a signal came.
         """
         self.check()
         waits: list[Any] = [stream for stream in streams if _can_be_selected(stream)]
-        if self._bell is not None and len(waits) == len(streams):
-            ready, _, _ = select.select([self._bell, *waits], [], [])
-            if self._bell in ready:
+        if self._wakeup is not None and len(waits) == len(streams):
+            ready, _, _ = select.select([self._wakeup, *waits], [], [])
+            if self._wakeup in ready:
                 self._drain()  # the handler has raised by now, unless it was held
         elif not streams:
             threading.Event().wait()
 
     def check(self) -> None:
-        """Begin nothing new once a signal was received.
+        """Raise if a signal was received, so that nothing new is begun.
 
         Raises:
-            KeyboardInterrupt: it was.
+            KeyboardInterrupt: a signal was received.
         """
         if self.received is not None:
             raise KeyboardInterrupt
 
     def hold(self) -> None:
-        """From now on nothing is raised or cancelled: how the command ends is known."""
+        """Let no signal raise or cancel anything from now on: the outcome of the command is known."""
         self._held = True
 
     def _drain(self) -> None:
-        if self._bell is not None:
-            self._bell.recv(4096)
+        if self._wakeup is not None:
+            self._wakeup.recv(4096)
 
-    def _forget_the_bell(self) -> None:
-        self._bell = None
+    def _forget_wakeup(self) -> None:
+        self._wakeup = None
 
     def _arrived(self, number: int, _frame: object) -> None:
         self.received = self.received or number

@@ -1,14 +1,13 @@
-"""The standard streams of the command: data to stdout, words to stderr.
+"""The standard streams of the command: data to stdout, messages to stderr.
 
-What a code page lacks is escaped. A stderr that fails changes nothing; a stdout that fails raises, since data must not
-be lost without notice. Neither is left for Python to fail at when it flushes them at its end, which would be exit
-code 120.
+**Failures.** Characters that the encoding lacks are escaped. A stderr that fails is ignored. A stdout that fails
+raises, because data must not be lost unnoticed. Both are flushed here: if Python's own flush at its end failed, the
+exit code would be 120.
 
-Text from a shop, a customer, a file's name or an argument must not control a terminal. So each of the two streams that
-is a terminal is replaced by one that writes every character that is not printable as JSON escapes it: JSON stays the
-same document, and whatever else writes there (the parser's own errors, tracebacks, warnings) is covered without knowing
-of it. Colours and cursor movements of the command's own have one way past it: ``drawing``, which only the console of
-``_console`` uses. Files and pipes get every byte as it is.
+**Terminals.** Text from a shop, a customer, a file's name or an argument must not control a terminal. So a stdout or
+stderr that is a terminal is replaced by a stream that escapes every character that is not printable as JSON does: JSON
+stays the same document, and the parser's errors, tracebacks and warnings are covered too. The command's own colours and
+cursor movements pass through ``drawing``, which only ``SafeConsole`` uses. Files and pipes get every byte unchanged.
 """
 
 import codecs
@@ -21,21 +20,21 @@ from contextlib import contextmanager, suppress
 from typing import BinaryIO, TextIO, cast
 
 _ESCAPE = "shopsdk.escape"
-_UNSEEN = re.compile(
+_INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
-"""What ``str.isprintable`` takes for printable though nothing is drawn: fillers, joiners and variation selectors."""
+"""Characters that draw nothing, though ``str.isprintable`` accepts them: fillers, joiners, variation selectors."""
 
 
 def printable(text: str) -> str:
     """Escape what is not printable, ends of lines and tabs included, as JSON does.
 
-    Only the plain space is taken for white space; format characters (bidi, zero-width) and what this Python's Unicode
-    does not know are escaped too.
+    Of white space, only the plain space stays. Format characters (bidi, zero-width) and characters that this Python's
+    Unicode does not know are escaped too.
     """
-    if text.isprintable() and not _UNSEEN.search(text):
+    if text.isprintable() and not _INVISIBLE.search(text):
         return text
-    return "".join(c if c.isprintable() and not _UNSEEN.match(c) else _escaped(c) for c in text)
+    return "".join(c if c.isprintable() and not _INVISIBLE.match(c) else _escaped(c) for c in text)
 
 
 def printable_lines(text: str) -> str:
@@ -44,14 +43,14 @@ def printable_lines(text: str) -> str:
 
 
 def put(text: str, stream: TextIO | None = None) -> None:
-    """Write data to stdout, all of it.
+    """Write all of the data to stdout.
 
     Args:
         text: the data.
-        stream: by which way; default: ``sys.stdout``.
+        stream: the stream to write to; default: ``sys.stdout``.
 
     Raises:
-        OSError: stdout does not take it.
+        OSError: stdout did not take it.
         KeyboardInterrupt: a signal came meanwhile.
     """
     out: TextIO = stream or sys.stdout
@@ -59,41 +58,41 @@ def put(text: str, stream: TextIO | None = None) -> None:
         out.write(text)
         out.flush()
     except BaseException:
-        _discard(out)  # what is left of it must not fail again, or wait again for a reader that reads nothing
+        _discard(out)  # or the rest would be flushed at the end, and fail or wait again
         raise
 
 
 def say(*lines: str) -> None:
-    """Tell something that is not data, on stderr, each argument on a line."""
+    """Print messages on stderr, each argument on a line."""
     sys.stderr.write("".join(f"{one_line(line)}\n" for line in lines))
     sys.stderr.flush()
 
 
 def one_line(text: str) -> str:
-    """Keep a message for stderr on one line of a terminal: an end of line in a file's name must not begin another."""
+    """Keep a message on one line of a terminal: a line end in a file's name must not begin another message."""
     return printable(text) if sys.stderr.isatty() else text
 
 
 def data_output() -> BinaryIO:
-    """Open stdout for bytes: past the lock of sys.stdout, which a thread that is stuck may hold when we want to end."""
+    """Open stdout for bytes. It has no lock, unlike ``sys.stdout``, that a stuck thread could hold at the end."""
     raw = open(sys.stdout.fileno(), "wb", buffering=0, closefd=False)  # noqa: SIM115 - the caller closes it
     return cast(BinaryIO, _BytesToTerminal(raw, sys.stdout.encoding)) if sys.stdout.isatty() else raw
 
 
 def drawing(stream: TextIO) -> TextIO:
-    """Find the stream to which control sequences of the command's own go."""
+    """Return the stream that takes the command's own control sequences."""
     return stream.stream if isinstance(stream, _Printable) else stream
 
 
 def guarded(stream: TextIO) -> TextIO:
-    """Let only what is printable through to a stream, if it is a terminal."""
+    """Wrap a terminal so that only printable text passes; return any other stream as it is."""
     return cast(TextIO, _Printable(stream)) if stream.isatty() else stream
 
 
 @contextmanager
 def standard_streams() -> Generator[None]:
-    """Set the standard streams up, and settle them at the end."""
-    _open_closed_ones()
+    """Set up the standard streams, and flush them at the end."""
+    _open_closed_streams()
     codecs.register_error(_ESCAPE, _escape)
     for stream, errors in ((sys.stdin, "replace"), (sys.stdout, _ESCAPE), (sys.stderr, _ESCAPE)):
         if isinstance(stream, io.TextIOWrapper):
@@ -102,7 +101,7 @@ def standard_streams() -> Generator[None]:
     sys.stdout, sys.stderr = guarded(stdout), guarded(cast(TextIO, _NeverFails(stderr)))
     try:
         yield
-    except SystemExit:  # of anything else Python prints a traceback, which may not pass them either
+    except SystemExit:  # for any other error, Python prints a traceback, which must pass the guard
         sys.stdout, sys.stderr = stdout, stderr
         raise
     finally:
@@ -114,7 +113,7 @@ def standard_streams() -> Generator[None]:
 
 
 class _Wrapped(io.TextIOBase):
-    """A text stream around another; without ``buffer``, by which others would pass it."""
+    """A text stream around another, without ``buffer``, which would bypass it."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
@@ -144,7 +143,7 @@ class _Wrapped(io.TextIOBase):
         return self.stream.isatty()
 
     def close(self) -> None:
-        # The stream is another's. Python closes a stream that is collected, and 3.13 tells where a flush fails then.
+        # The stream is not ours. Python closes a stream that is collected, and 3.13 reports a failing flush.
         pass
 
 
@@ -170,11 +169,11 @@ class _Printable(_Wrapped):
 
 
 class _BytesToTerminal(io.RawIOBase):
-    """Takes the bytes of an export in UTF-8, and writes them to a terminal as printable text of its code page."""
+    """Writes the bytes of an export, which are UTF-8, to a terminal as printable text in its encoding."""
 
     def __init__(self, raw: io.FileIO, encoding: str) -> None:
         self._raw, self._encoding = raw, encoding
-        # It holds a character back until all of its bytes have come.
+        # The decoder holds a character back until all of its bytes have come.
         decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
         self._decoder = io.IncrementalNewlineDecoder(decoder, translate=True)
 
@@ -191,7 +190,7 @@ class _BytesToTerminal(io.RawIOBase):
 
 
 def _discard(stream: TextIO) -> None:
-    """Let what is buffered, and what is still written, go nowhere."""
+    """Send what is buffered, and what is still written, to the null device."""
     with suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
@@ -199,7 +198,7 @@ def _discard(stream: TextIO) -> None:
 
 
 def _escape(error: UnicodeError) -> tuple[str, int]:
-    """Write what cannot be encoded as JSON escapes it, so that JSON stays JSON."""
+    """Encode what the encoding lacks as JSON escapes it, so that JSON stays JSON."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     return _escaped(error.object[error.start : error.end]), error.end
@@ -210,14 +209,14 @@ def _escaped(text: str) -> str:
     return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
 
 
-def _open_closed_ones() -> None:
-    """Give a program that was started without its standard streams (``>&-``) ones of its own.
+def _open_closed_streams() -> None:
+    """Open the standard streams that the program was started without (``>&-``).
 
-    Otherwise the first file that is opened takes their number, and what was meant for a terminal goes into an export.
-    To stdout nothing can be written: data must not vanish and nobody know.
+    Otherwise the first file that is opened takes their number, and messages go into an export. Such a stdout cannot be
+    written to, because data must not be lost unnoticed.
     """
     streams = (("stdin", "r", os.O_RDONLY), ("stdout", "w", os.O_RDONLY), ("stderr", "w", os.O_WRONLY))
     for number, (name, mode, access) in enumerate(streams):
         if getattr(sys, name) is None:
             os.dup2(os.open(os.devnull, access), number)
-            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - to the very end
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - open until the end

@@ -27,12 +27,12 @@ from shopsdk.cli._signals import signals
 from shopsdk.cli._stdio import printable, put, say
 
 _READ_SECONDS = 10.0
-"""What reading the balance before an edit, or after it, may take: the edit must not wait for it for long."""
+"""The most seconds for reading the balance before an edit, or after it, so that a slow read delays it little."""
 
 
 @attrs.define(kw_only=True)
 class _BalanceChange:
-    """A balance edit: as it was asked for, and what became of it."""
+    """A balance edit: its arguments, and its outcome."""
 
     customer_id: int
     amount: str
@@ -61,11 +61,11 @@ class _BalanceChange:
         """
         closed = AsyncSession("unused", base_url=session.base_url)
         await closed.close()
-        with suppress(SessionStateError):  # it sends nothing any more; that it refuses only what is sound
+        with suppress(SessionStateError):  # a closed session refuses a sound edit instead of sending it
             await self._send(closed, shop)
 
     async def question(self, session: AsyncSession, shop: int) -> str:
-        """Say whose money it is, once it is known to be a question that makes sense."""
+        """Return the question to ask: whose money it is, after the arguments were checked."""
         await self.check(session, shop)
         who = await get_customer(session, self.customer_id, shop_id=shop)
         has = ""
@@ -86,7 +86,7 @@ class _BalanceChange:
         )
 
     async def _read_balance(self, session: AsyncSession, shop: int) -> Decimal | None:
-        """Read the balance; None where that fails, since the edit does not depend on it."""
+        """Read the balance; None if that fails, since the edit does not depend on it."""
         try:
             async with asyncio.timeout(_READ_SECONDS):
                 return (await get_customer(session, self.customer_id, shop_id=shop)).balance
@@ -100,11 +100,11 @@ class _BalanceChange:
             return
         if edit.duplicated:
             say(
-                f"shopsdk: reference {self.reference} stands more than once in the ledger with this amount:"
+                f"shopsdk: reference {self.reference} is in the ledger more than once with this amount:"
                 " a proxy may have repeated the request"
             )
         if self._after is None:
-            say("shopsdk: the balance after it could not be read")
+            say("shopsdk: the new balance could not be read")
         before = None if edit.replayed else self._before  # that edit was made before this was read
         if self.as_json:
             show_json(edit, balance_before=_text(before), balance_after=_text(self._after))
@@ -113,21 +113,21 @@ class _BalanceChange:
         put(f"The balance of customer {self.customer_id} {done} {self.amount}{_from_to(before, self._after)}\n")
 
     def in_doubt(self) -> str:
-        """Say what is known when nobody knows whether the edit was made."""
+        """Return what to do if nobody knows whether the edit was made."""
         change = f"whether the balance of customer {self.customer_id} was changed by {self.amount}"
         if self.reference is not None:
             return (
-                f"It is not known {change}.\nIts reference is {self.reference}. Running this again is safe once a"
-                f" moment has passed; if the ledger has the reference by then, nothing is sent:\n  {self._command()}"
+                f"It is not known {change}.\nIts reference is {self.reference}. After a while, run this again; if the"
+                f" ledger has the reference by then, nothing is sent:\n  {self._command()}"
             )
         look = shell_line("shopsdk", "transactions", str(self.customer_id), *_shop_option(self.shop_id))
         return (
-            f"It is not known {change}.\nIt had no --reference, so look for it in the ledger before you do anything"
-            f" again:\n  {look}\nand only if it is not there after a while:\n  {self._command()}"
+            f"It is not known {change}.\nIt had no --reference, so look for it in the ledger first:\n  {look}\nOnly if"
+            f" it is not there after a while, run this again:\n  {self._command()}"
         )
 
     def _command(self) -> str:
-        """The command that asks for the same again."""
+        """Return the command that makes the same edit."""
         words = ["shopsdk", "balance", str(self.customer_id), self.amount]
         for name, value in (("--description", self.description), ("--reference", self.reference)):
             words += [] if value is None else [name, value]
@@ -156,30 +156,30 @@ def balance(
     amount: Annotated[
         str,
         typer.Argument(
-            metavar="AMOUNT", help="What to add, or, if negative, to deduct: -1000 to 1000, at most two decimals."
+            metavar="AMOUNT", help="The amount to add, or to deduct if negative: -1000 to 1000, at most two decimals."
         ),
     ],
-    description: Annotated[str | None, typer.Option(help="What the ledger says of it.")] = None,
+    description: Annotated[str | None, typer.Option(help="The text of the edit in the ledger.")] = None,
     reference: Annotated[
         str | None,
         typer.Option(
-            help="Your own name for this edit, for one customer and case-sensitive: it is never made twice under it."
+            help="Your own name for this edit, for one customer; case matters. It is made once under this name."
         ),
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Make the edit without asking.")] = False,
     shop_id: given.ShopId = None,
     sandbox: given.InSandbox = False,
     as_json: given.AsJson = False,
     debug: given.Debug = False,
 ) -> None:
-    """Add to a customer's balance, or deduct from it. Sent at most once; asks before it moves money.
+    """Add to a customer's balance, or deduct from it. It asks first, and sends the edit at most once.
 
     The exit code is 0 once the balance is known to be changed, whatever fails after that.
     """
     _check_amount(amount)
     asks = not (yes or sandbox)
     if asks and not sys.stdin.isatty():
-        usage("this moves money, and there is no terminal to ask on: say --yes if it is meant")
+        usage("this moves money, and there is no terminal to ask on: give --yes if you mean it")
     change = _BalanceChange(
         customer_id=customer_id,
         amount=amount,
@@ -227,7 +227,7 @@ class _CodeChange:
             put(f"The affiliate code of customer {self.customer_id} was {self._now()}\n")
 
     def in_doubt(self) -> str:
-        """Say what is known when nobody knows whether it was set."""
+        """Return what to do if nobody knows whether it was set."""
         words = ["shopsdk", "affiliate", str(self.customer_id), *(["--clear"] if self.code is None else [self.code])]
         return (
             f"It is not known whether the affiliate code of customer {self.customer_id} was {self._now()}.\n"
@@ -242,7 +242,7 @@ def affiliate(
     *,
     customer_id: CustomerId,
     code: Annotated[str | None, typer.Argument(metavar="CODE", help="The new code, at most 50 characters.")] = None,
-    clear: Annotated[bool, typer.Option("--clear", help="Take the code away.")] = False,
+    clear: Annotated[bool, typer.Option("--clear", help="Clear the code.")] = False,
     shop_id: given.ShopId = None,
     sandbox: given.InSandbox = False,
     as_json: given.AsJson = False,
@@ -259,7 +259,7 @@ def affiliate(
 
 
 def ask(question: str) -> None:
-    """Ask whether to go on; whatever is no yes, changes nothing.
+    """Ask whether to go on. Any answer but yes changes nothing.
 
     Raises:
         Quit: no, or no answer.
@@ -278,7 +278,7 @@ def ask(question: str) -> None:
 
 
 def _answer(question: str) -> str | None:
-    """Ask until there is an answer; None: the terminal was closed, or Ctrl-D pressed."""
+    """Ask until there is an answer; None if the terminal was closed, or Ctrl-D was pressed."""
     while True:
         sys.stderr.write(f"{question} [y/N]: ")
         sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""The command: looking, changing, refusing, and how it ends."""
+"""The command: reading, changing, refusing, and its exit codes."""
 
 import io
 import json
@@ -16,7 +16,7 @@ COMMANDS = ("export", "customers", "customer", "transactions", "balance", "affil
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_helps_with_an_example(command: str, shell: Shell) -> None:
-    """A command that nobody knows how to use."""
+    """The help of every command has an example."""
     ended = shell.run(command, "--help")
     assert ended.code == 0
     assert f"Example: shopsdk {command} " in ended.out
@@ -24,21 +24,21 @@ def test_every_command_helps_with_an_example(command: str, shell: Shell) -> None
 
 
 def test_help_documents_the_exit_codes(shell: Shell) -> None:
-    """Exit codes that a script cannot rely on."""
+    """The help lists the exit codes."""
     ended = shell.run("--help")
     assert all(f"{code} " in ended.out for code in (0, 1, 2, 3, 4, 130, 141))
     assert "--install-completion" in ended.out
 
 
 def test_version(shell: Shell) -> None:
-    """A bug report without a version."""
+    """``--version`` prints the version."""
     from shopsdk import __version__
 
     assert shell.run("--version").out == f"shopsdk {__version__}\n"
 
 
 def test_customers_lists_a_page(shell: Shell, shop: Sandbox) -> None:
-    """Columns cut off in a pipe, or filters and order that do not arrive."""
+    """``customers`` lists a page with its filters and order; a pipe gets whole columns."""
     shop.add_customer(id=5000, email=f"{'long' * 40}@example.com")
     ended = shell.run("customers", "--per-page", "2", "--order-direction", "desc")
     lines = ended.out.splitlines()
@@ -64,7 +64,7 @@ def test_lists_carry_their_parameters_where_they_are_told_to(
 
 
 def test_customer_shows_all_fields(shell: Shell, shop: Sandbox) -> None:
-    """A field that is missing, or money that became a float."""
+    """``customer`` shows every field, and money as text in JSON."""
     shop.add_customer(id=5000, email="five@example.com", affiliate_code="FIVE")
     text = shell.run("customer", "5000").out
     assert "affiliate code" in text
@@ -74,7 +74,7 @@ def test_customer_shows_all_fields(shell: Shell, shop: Sandbox) -> None:
 
 
 def test_what_customers_wrote_cannot_steer_the_terminal(shell: Shell, shop: Sandbox) -> None:
-    """An escape sequence in a name that runs in the operator's terminal, or markup that hides text."""
+    """Control characters and markup in a name are printed as text."""
     shop.add_customer(Customer(id=5000, email="[red]x\x1b]0;owned\x07@example.com"))
     out = shell.run("customer", "5000").out
     assert "\x1b" not in out
@@ -83,7 +83,7 @@ def test_what_customers_wrote_cannot_steer_the_terminal(shell: Shell, shop: Sand
 
 
 def test_a_negative_amount_is_an_amount(shell: Shell, shop: Sandbox) -> None:
-    """-5.00 taken for an option."""
+    """A negative amount is an argument, wherever it stands."""
     for words in (("1001", "-5.00", "--yes"), ("--yes", "1001", "-5"), ("1001", "--description", "-7", "-0.5", "-y")):
         assert shell.run("balance", *words).code == 0
     assert [(str(t.amount), t.description) for t in shop.transactions(1001)] == [
@@ -93,14 +93,14 @@ def test_a_negative_amount_is_an_amount(shell: Shell, shop: Sandbox) -> None:
 
 @pytest.mark.parametrize("word", ["-y5", "-y-5", "-h5x"])
 def test_an_option_and_an_amount_in_one_word_change_nothing(word: str, shell: Shell, shop: Sandbox) -> None:
-    """``-y5`` is neither an amount nor a yes: click's own way to take negative numbers would deduct 5."""
+    """``-y5`` is neither an amount nor a yes (click's ``ignore_unknown_options`` would deduct 5)."""
     assert shell.run("balance", "1001", word).code in {0, 2}
     assert [] == shop.transactions(1001)
 
 
 @pytest.mark.parametrize("words", [("--yse",), ("--refrence", "x"), ("-x",), ("--", "--yes"), ("-5.00.1",), ("12",)])
 def test_a_mistyped_option_of_balance_is_refused(words: tuple[str, ...], shell: Shell, shop: Sandbox) -> None:
-    """A typing error that moves money without what was meant to go with it."""
+    """A mistyped option of ``balance`` is refused before anything is sent."""
     ended = shell.run("balance", "1001", "-5.00", "--yes", *words)
     assert ended.code == 2
     assert not shop.requests
@@ -108,13 +108,13 @@ def test_a_mistyped_option_of_balance_is_refused(words: tuple[str, ...], shell: 
 
 @pytest.mark.parametrize("amount", ["five", "1e", "0.001", "1001", "NaN", "-1e3", "1,5"])
 def test_an_amount_that_is_none_is_refused(amount: str, shell: Shell, shop: Sandbox) -> None:
-    """An amount that is read as something else than what was meant."""
+    """An amount that is no plain number in its bounds is refused before anything is sent."""
     ended = shell.run("balance", "1001", amount, "--yes")
     assert (ended.code, shop.requests) == (2, [])
 
 
 def test_money_is_not_moved_unasked(shell: Shell, shop: Sandbox) -> None:
-    """A script that credits customers because nobody was there to say no."""
+    """Without a terminal, ``balance`` needs ``--yes``."""
     ended = shell.run("balance", "1001", "5")
     assert (ended.code, shop.requests) == (2, [])
     assert "--yes" in ended.err
@@ -134,7 +134,7 @@ class Terminal(io.StringIO):
 def test_it_asks_and_does_as_told(
     said: str, code: int, lines: int, shell: Shell, shop: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A question whose answer does not matter, or that does not say whose money it is."""
+    """``balance`` asks whose money to move, and moves it on a yes alone."""
     monkeypatch.setattr(sys, "stdin", Terminal(said))
     ended = shell.run("balance", "1001", "5")
     assert (ended.code, len(shop.transactions(1001))) == (code, lines)
@@ -154,7 +154,7 @@ def test_it_asks_and_does_as_told(
     ],
 )
 def test_it_asks_nothing_that_it_would_refuse(words: tuple[str, ...], wrong: str, shell: Shell, shop: Sandbox) -> None:
-    """A question that is answered with care, and then an edit that was never possible."""
+    """Arguments are checked before the question."""
     shell.patch.setattr(sys, "stdin", Terminal("y\n"))
     ended = shell.run("balance", "1001", *words)
     assert (ended.code, shop.requests, "[y/N]" in ended.err) == (2, [], False)
@@ -162,7 +162,7 @@ def test_it_asks_nothing_that_it_would_refuse(words: tuple[str, ...], wrong: str
 
 
 def test_a_reference_is_used_once(shell: Shell, shop: Sandbox) -> None:
-    """The command run again that credits again."""
+    """An edit is made once under its reference."""
     words = ("balance", "1001", "5.00", "--reference", "r-1", "--yes")
     assert "was changed by 5.00" in shell.run(*words).out
     assert "had been changed already, nothing was sent" in shell.run(*words).out
@@ -173,7 +173,7 @@ def test_a_reference_is_used_once(shell: Shell, shop: Sandbox) -> None:
 
 
 def test_an_unknown_outcome_says_what_is_known(shell: Shell, shop: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An operator left with a stack trace and no way to find out whether a customer was paid."""
+    """An edit whose outcome is unknown is exit code 4, and the message names the command to run next."""
     monkeypatch.setattr("shopsdk._api.balance._SEARCH_PAUSES", (0.0,))
     shop.fail_next("drop_before", method="POST")
     ended = shell.run("balance", "1001", "-5.00", "--reference", "r-1", "--description", "a b", "--yes")
@@ -188,7 +188,7 @@ def test_an_unknown_outcome_says_what_is_known(shell: Shell, shop: Sandbox, monk
 
 
 def test_affiliate_sets_and_clears(shell: Shell, shop: Sandbox) -> None:
-    """A code that is cleared by forgetting it, or not at all."""
+    """``affiliate`` sets a code, and clears it with ``--clear`` alone."""
     assert shell.run("affiliate", "1001", "SUMMER").code == 0
     assert shop.customers()[0].affiliate_code == "SUMMER"
     assert json.loads(shell.run("affiliate", "1001", "--clear", "--json").out)["message"]
@@ -206,7 +206,7 @@ def test_affiliate_sets_and_clears(shell: Shell, shop: Sandbox) -> None:
 
 
 def test_transactions_are_listed(shell: Shell) -> None:
-    """A ledger that is not shown, or not as it is."""
+    """``transactions`` lists the ledger, money as text in JSON."""
     assert "no balance transactions" in shell.run("transactions", "1001").err
     shell.run("balance", "1001", "2.50", "--description", "Goodwill", "--yes")
     assert "Goodwill" in shell.run("transactions", "1001").out
@@ -214,7 +214,7 @@ def test_transactions_are_listed(shell: Shell) -> None:
 
 
 def test_refusals_by_the_shop_have_their_code(shell: Shell) -> None:
-    """A script that cannot tell a wrong key from an outage."""
+    """A refusal by the shop is exit code 3; a wrong key is told as such, without the key."""
     assert shell.run("customer", "999999").code == 3
     assert shell.run("customer", "1001", "--shop-id", "39").code == 3
     shell.patch.setenv("SHOPSDK_API_KEY", "wrong")
@@ -227,7 +227,7 @@ def test_refusals_by_the_shop_have_their_code(shell: Shell) -> None:
 
 @pytest.mark.slow
 def test_failures_are_a_sentence_or_on_request_a_traceback(shell: Shell) -> None:
-    """A traceback where a sentence belongs, or none where it was asked for."""
+    """A failure is one sentence, or a traceback with ``--debug``."""
     shell.patch.setenv("SHOPSDK_BASE_URL", "http://127.0.0.1:9/v1")
     ended = shell.run("customer", "1001", "--shop-id", "1")
     assert (ended.code, "Traceback" in ended.err) == (1, False)
@@ -237,7 +237,7 @@ def test_failures_are_a_sentence_or_on_request_a_traceback(shell: Shell) -> None
 
 
 def test_a_missing_key_or_shop_is_named(shell: Shell) -> None:
-    """A beginner who is not told what is missing."""
+    """A missing key or shop is named."""
     shell.patch.delenv("SHOPSDK_SHOP_ID")
     assert "--shop-id" in shell.run("customer", "1001").err
     shell.patch.setenv("SHOPSDK_SHOP_ID", "x")
@@ -249,7 +249,7 @@ def test_a_missing_key_or_shop_is_named(shell: Shell) -> None:
 
 @pytest.mark.parametrize("words", [("--api-key", "sk-secret"), ("--api-key=sk-secret",), ("--token=sk-secret",)])
 def test_the_key_is_not_taken_from_the_command_line(words: tuple[str, ...], shell: Shell, shop: Sandbox) -> None:
-    """A key that every user of the machine can read in the list of processes, or that lands in a log."""
+    """A key on the command line is refused, and not repeated."""
     for place in ((*words, "customer", "1001"), ("customer", "1001", *words)):
         ended = shell.run(*place)
         assert (ended.code, "SHOPSDK_API_KEY" in ended.err, "sk-secret" in ended.err) == (2, True, False)
@@ -262,7 +262,7 @@ def test_the_key_is_not_taken_from_the_command_line(words: tuple[str, ...], shel
      ("affiliate", "1001", "X")],
 )  # fmt: skip
 def test_the_sandbox_is_said_to_be_one(words: tuple[str, ...], shell: Shell, shop: Sandbox) -> None:
-    """Practice taken for the real thing, or the real thing changed in practice."""
+    """``--sandbox`` says on stderr that nothing is real, and sends the real shop nothing."""
     ended = shell.run(*words, "--sandbox")
     assert ended.code == 0
     assert "nothing in it is real" in ended.err
@@ -272,7 +272,7 @@ def test_the_sandbox_is_said_to_be_one(words: tuple[str, ...], shell: Shell, sho
 
 
 def test_without_its_extra_the_command_says_so(shell: Shell) -> None:
-    """An ImportError instead of the remedy."""
+    """Without its extra, the command names the package to install."""
     for name in list(sys.modules):
         if name.startswith(("shopsdk.cli.", "typer", "rich")):
             shell.patch.delitem(sys.modules, name)

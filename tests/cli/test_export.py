@@ -17,7 +17,7 @@ from tests.support.export import read_rows
 
 @pytest.mark.parametrize("name", ["c.ndjson", "c.csv", "c.parquet", "c.csv.gz", "c.ndjson.zst"])
 def test_it_exports_and_says_where(name: str, shell: Shell, shop: Sandbox) -> None:
-    """A file that is not whole, or that nobody finds."""
+    """An export writes the whole file and names it."""
     ended = shell.run("export", name)
     assert (ended.code, ended.out) == (0, "")
     assert re.search(r"250 customers in [\d.]+ s ", ended.err)
@@ -26,7 +26,7 @@ def test_it_exports_and_says_where(name: str, shell: Shell, shop: Sandbox) -> No
 
 
 def test_the_sandbox_export_works_twice(shell: Shell) -> None:
-    """The first command a stranger pastes, failing when pasted again."""
+    """An export of the sandbox can be run again without ``--force``."""
     for _ in range(2):
         assert shell.run("export", "--sandbox", "customers.csv").code == 0
     assert len(read_rows(shell.folder / "customers.csv")) == 250
@@ -34,7 +34,7 @@ def test_the_sandbox_export_works_twice(shell: Shell) -> None:
 
 
 def test_a_sandbox_export_replaces_nothing_real(shell: Shell) -> None:
-    """A real export overwritten by made-up customers."""
+    """An export of the sandbox replaces no file with other contents."""
     shell.run("export", "customers.csv", "--id", "1001")
     before = (shell.folder / "customers.csv").read_bytes()
     ended = shell.run("export", "--sandbox", "customers.csv")
@@ -45,7 +45,7 @@ def test_a_sandbox_export_replaces_nothing_real(shell: Shell) -> None:
 
 
 def test_what_is_there_is_replaced_by_force_alone(shell: Shell, shop: Sandbox) -> None:
-    """A slip of the hand that costs last month's export."""
+    """Only ``--force`` replaces a file."""
     (shell.folder / "c.csv").write_text("precious")
     for words in ((), ("--resume",)):
         ended = shell.run("export", "c.csv", *words)
@@ -57,7 +57,7 @@ def test_what_is_there_is_replaced_by_force_alone(shell: Shell, shop: Sandbox) -
 
 @pytest.mark.parametrize("form", ["ndjson", "csv"])
 def test_stdout_gets_data_and_nothing_else(form: str, shell: Shell, shop: Sandbox) -> None:
-    """A progress line in the middle of the data."""
+    """Stdout gets the data alone."""
     ended = shell.run("export", "-", "--format", form, "--json-summary")
     assert ended.code == 0
     if form == "csv":
@@ -69,7 +69,7 @@ def test_stdout_gets_data_and_nothing_else(form: str, shell: Shell, shop: Sandbo
 
 
 def test_quiet_says_nothing_and_the_summary_is_for_machines(shell: Shell) -> None:
-    """A cron job that mails every night, or a summary that has to be guessed from prose."""
+    """``--quiet`` prints nothing, and ``--json-summary`` prints one JSON object."""
     ended = shell.run("export", "c.csv", "--quiet", "--json-summary")
     assert ended.err == ""
     summary = json.loads(ended.out)
@@ -79,7 +79,7 @@ def test_quiet_says_nothing_and_the_summary_is_for_machines(shell: Shell) -> Non
 
 
 def test_options_reach_the_export(shell: Shell, shop: Sandbox) -> None:
-    """An option that is accepted and does nothing."""
+    """Every option reaches the export."""
     words = ("--columns", "id, email", "--bom", "--per-page", "50", "--order-direction", "desc", "--subscribed")
     assert shell.run("export", "c.txt", "--format", "csv", "--rate-limit", "1000", *words).code == 0
     text = (shell.folder / "c.txt").read_bytes().decode("utf-8-sig")
@@ -108,7 +108,7 @@ def test_options_reach_the_export(shell: Shell, shop: Sandbox) -> None:
     ],
 )
 def test_failures_are_a_sentence_and_a_code(words: tuple[str, ...], code: int, said: str, shell: Shell) -> None:
-    """A traceback, the wrong code, or a file that should not be."""
+    """A failure is one sentence and an exit code, and leaves no file."""
     (shell.folder / "bad.txt").write_text("38\nx\n")
     (shell.folder / "empty.txt").write_text("# none\n\n")
     (shell.folder / "latin.txt").write_bytes(b"38 # caf\xe9\n")
@@ -121,7 +121,7 @@ def test_failures_are_a_sentence_and_a_code(words: tuple[str, ...], code: int, s
 
 
 class OutageAtThree(list[Any]):
-    """What a shop remembers of its requests; at the third, it closes for good."""
+    """A record of requests that closes the shop for good at the third."""
 
     shop: Sandbox
 
@@ -132,7 +132,7 @@ class OutageAtThree(list[Any]):
 
 
 def test_an_outage_says_how_to_go_on(shell: Shell) -> None:
-    """Hours of reading that nobody knows are kept."""
+    """An outage tells how many rows are kept, and the command that goes on."""
     with Sandbox(250, faults=[Fault("rate_limit", retry_after=9999)]) as closed:
         shell.enter(closed)
         ended = shell.run("export", "c.csv")
@@ -151,7 +151,7 @@ def test_an_outage_says_how_to_go_on(shell: Shell) -> None:
 
 
 def test_two_shops_of_which_one_is_unknown(shell: Shell, shop: Sandbox) -> None:
-    """A run that looks like a success, or one shop's failure that costs the other's file."""
+    """One shop that fails is named, gives the exit code, and leaves the other's file whole."""
     (shell.folder / "ids.txt").write_text("38\n# closed since May\n39 # no such shop\n")
     ended = shell.run("export", "c-{shop_id}.csv", "--shop-ids-file", "ids.txt", "--json-summary")
     assert ended.code == 3
@@ -168,7 +168,7 @@ def test_two_shops_of_which_one_is_unknown(shell: Shell, shop: Sandbox) -> None:
 
 
 def test_a_list_of_one_shop_is_a_list(shell: Shell) -> None:
-    """A nightly file that loses its column of shops, or its kind of summary, when but one shop is left on the list."""
+    """A list of one shop gives the columns and the summary of a list."""
     (shell.folder / "ids.txt").write_bytes(b"\xef\xbb\xbf38\r\n")  # as Windows writes it
     ended = shell.run("export", "c.csv", "--columns", "shop_id,id", "--shop-ids-file", "ids.txt", "--json-summary")
     assert (ended.code, json.loads(ended.out)["shops"]["38"]["rows"]) == (0, 250)
@@ -177,21 +177,21 @@ def test_a_list_of_one_shop_is_a_list(shell: Shell) -> None:
 
 
 def test_people_are_told_what_it_took(shell: Shell, shop: Sandbox) -> None:
-    """A slow export of which nobody learns that it was the rate limit."""
+    """The summary names retries, waits and pages that were read again."""
     shop.fail_next("rate_limit", retry_after="0.1")
     ended = shell.run("export", "c.csv")
     assert re.search(r"250 customers in \S+ s \(3 pages, 4 requests, 1 of them again, [\d.]+ s waited\): /", ended.err)
 
 
 def test_one_shop_in_its_own_name(shell: Shell) -> None:
-    """``{shop_id}`` left as it is where there is but one shop."""
+    """``{shop_id}`` in the name is replaced for one shop, too."""
     assert shell.run("export", "c-{shop_id}.csv").code == 0
     assert os.listdir(shell.folder) == ["c-38.csv"]
 
 
 @pytest.mark.slow
 def test_it_loads_pyarrow_and_the_sandbox_only_when_needed(shell: Shell) -> None:
-    """A command that takes a second to start for what it does not use."""
+    """The command imports pyarrow and the sandbox only when they are needed."""
     import subprocess
 
     program = (

@@ -1,4 +1,4 @@
-"""The command speaks of options, the library of arguments; and both say plainly what was done wrong."""
+"""Messages: the command names options, the library names arguments."""
 
 import ast
 import errno
@@ -18,12 +18,12 @@ from tests.support.cli import Shell
 PACKAGE = Path(shopsdk.__file__).parent
 LIBRARY = [path for path in PACKAGE.rglob("*.py") if "cli" not in path.parts]
 CHECKPOINT = b"""{"shopsdk_export":1,"parameters":{}}
-{"offset":5,"rows":1,"pages":1,"page":1}
+{"offset":5,"rows":1,"pages":1,"page":1,"per_page":100,"ids":[1],"synced":true}
 """
 
 
 def test_the_library_names_no_option() -> None:
-    """A program's log that tells of options of a command that it never ran."""
+    """The library's messages name no option of the command."""
     for path in LIBRARY:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
@@ -31,7 +31,7 @@ def test_the_library_names_no_option() -> None:
 
 
 def test_what_is_put_in_other_words_is_still_said() -> None:
-    """A message of the library that was reworded, and reaches the command's user as Python again."""
+    """Each of the library's expressions that the command replaces still exists."""
     library = "".join(path.read_text(encoding="utf-8") for path in LIBRARY)
     assert [argument for argument, _ in _WORDS if argument not in library] == []
 
@@ -58,7 +58,7 @@ def test_what_is_put_in_other_words_is_still_said() -> None:
     ],
 )
 def test_the_command_speaks_of_options(words: tuple[str, ...], told: str, shell: Shell, shop: Sandbox) -> None:
-    """Somebody at a shell who is told to pass a Python argument."""
+    """The command's messages name options, not Python arguments."""
     Path("there.csv").write_text("precious")
     part_path(Path("begun.csv")).write_bytes(b"12345")
     checkpoint_path(Path("begun.csv")).write_bytes(CHECKPOINT)
@@ -70,13 +70,13 @@ def test_the_command_speaks_of_options(words: tuple[str, ...], told: str, shell:
 
 
 def test_what_the_shop_says_is_left_as_it_is() -> None:
-    """A refusal that nobody can look up, or quote to the shop's support."""
+    """A message of the shop is printed unchanged."""
     told = "422: The amount must be a number, the description must be a text"
     assert format_error(InvalidRequestError(told, status=422)) == told
 
 
 def test_a_key_that_is_not_set_is_missing(shell: Shell) -> None:
-    """A beginner who looks for what is wrong with a key that was never set, in Python's words."""
+    """A missing or empty key is named by its environment variable, and by its argument from Python."""
     shell.patch.setenv("SHOPSDK_API_KEY", " ")
     told = shell.run("customer", "1001").err
     assert told == "shopsdk: SHOPSDK_API_KEY is empty: set it to the key of your account, or try --sandbox\n"
@@ -99,7 +99,7 @@ def test_a_key_that_is_not_set_is_missing(shell: Shell) -> None:
 def test_options_that_do_not_go_together_are_refused(
     words: tuple[str, ...], told: str, shell: Shell, shop: Sandbox
 ) -> None:
-    """The real shop read where practice was meant, or a message about an option that was not given."""
+    """Options that exclude each other are refused by name before anything is sent."""
     Path("shops.txt").write_text("38\n")
     ended = shell.run("export", "c.csv", *words)
     assert (ended.code, told in ended.err, shop.requests) == (2, True, [])
@@ -108,34 +108,34 @@ def test_options_that_do_not_go_together_are_refused(
 
 @pytest.mark.parametrize("as_json", [(), ("--json",)])
 def test_a_page_past_the_end_is_said_to_be_none(as_json: tuple[str, ...], shell: Shell) -> None:
-    """An empty table, taken for a shop without customers."""
+    """A page behind the last one is told as such."""
     ended = shell.run("customers", "--page", "99", *as_json)
     assert (ended.code, ended.err) == (0, "there is no page 99: the last is page 13, 250 customers in all\n")
     assert "no page" not in shell.run("customers", "--page", "13", *as_json).err
 
 
 def test_a_wrong_command_is_told_in_one_sentence(shell: Shell) -> None:
-    """The words "Invalid value" before a sentence that speaks of no value."""
+    """A command that is wrong as a whole is told in one sentence."""
     for words in (("affiliate", "1001"), ("balance", "1001", "5"), ("--token=x", "customers")):
         assert "Invalid value" not in shell.run(*words).err
     assert "Error: give either a CODE or --clear\n" in shell.run("affiliate", "1001").err
 
 
 def test_a_port_that_is_taken_is_named(shell: Shell) -> None:
-    """A sentence that speaks of binding and addresses, and of no port."""
+    """A port that is in use is named."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         ended = shell.run("sandbox", "--port", str(port))
     assert ended.code == 1
-    assert ended.err.startswith(f"shopsdk: port {port} cannot be had: ")
-    assert ended.err.endswith("; --port 0 takes one that is free\n")
+    assert ended.err.startswith(f"shopsdk: port {port} is not available: ")
+    assert ended.err.endswith("; --port 0 takes a free one\n")
     assert errno.errorcode[errno.EADDRINUSE] not in ended.err
 
 
 def test_help_says_what_a_limit_and_a_reference_are(shell: Shell) -> None:
-    """A limit of 5 taken for nonsense, or a reference that is to hold for all customers."""
+    """The help explains the forms of a limit and what a reference is."""
     told = " ".join(shell.run("sandbox", "--help").out.split())
-    assert "--rate-limit N[/SECONDS] Answer no more than N requests" in told
-    assert "a plain N, in one" in told
+    assert "--rate-limit N[/SECONDS] Answer at most N requests per SECONDS" in told
+    assert "default: per second" in told
     told = " ".join(shell.run("balance", "--help").out.split())
-    assert "for one customer and case-sensitive" in told
+    assert "Your own name for this edit, for one customer; case matters." in told

@@ -1,4 +1,4 @@
-"""The command never tells of a made change as a failure, and a signal leaves nothing open, whatever the streams do."""
+"""Exit codes of changes: 0 once it was made, whatever the streams do and whenever a signal comes."""
 
 import fcntl
 import inspect
@@ -94,7 +94,7 @@ OUTPUTS = {
 
 @pytest.mark.parametrize("name", OUTPUTS)
 def test_a_change_that_was_made_is_exit_code_0_whatever_becomes_of_the_output(name: str) -> None:
-    """A full disk, a closed stream or a reader that has gone does not turn a change that was made into a failure."""
+    """A change that was made is exit code 0 with a full disk, a closed stream or a reader that has gone."""
     line, words = OUTPUTS[name]
     with shop_of_two() as (shop, _):
         ended = shell(line, shop)
@@ -125,7 +125,7 @@ def test_an_edit_that_was_made_before_is_exit_code_0_too() -> None:
     "line", ["shopsdk customer 7 >/dev/full", "shopsdk customers >&-", "shopsdk transactions 7 >&-"]
 )
 def test_a_read_that_nobody_gets_is_a_failure(line: str) -> None:
-    """Data that could not be written is told as such: nothing was changed, and doing it again is right."""
+    """Data that cannot be written is a failure, and nothing was changed."""
     with shop_of_two() as (shop, _):
         ended = shell(line, shop)
     assert 1 == ended.returncode
@@ -135,7 +135,7 @@ def test_a_read_that_nobody_gets_is_a_failure(line: str) -> None:
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
 def test_text_that_a_code_page_lacks_is_escaped(encoding: str) -> None:
-    """A name outside the stream's code page is written as JSON escapes it, and JSON stays JSON."""
+    """Text that the stream's encoding lacks is escaped as in JSON, and JSON stays JSON."""
     with shop_of_two() as (shop, _):
         ended = shell("shopsdk customer 7; shopsdk customers --json", shop, PYTHONIOENCODING=encoding)
         assert 0 == ended.returncode, ended.stderr
@@ -148,7 +148,7 @@ def test_text_that_a_code_page_lacks_is_escaped(encoding: str) -> None:
 
 
 def test_words_that_a_code_page_lacks_are_escaped_too() -> None:
-    """What is said on stderr is said in full, whatever the code page, and where an argument is no text at all."""
+    """Messages are printed in full in any encoding, and with an argument that is no text."""
     with shop_of_two() as (shop, _):
         for words, encoding, told in (
             ("nosuché€", "ascii", rb"No such command 'nosuch\u00e9\u20ac'"),
@@ -159,7 +159,7 @@ def test_words_that_a_code_page_lacks_are_escaped_too() -> None:
 
 
 def test_an_answer_that_is_no_text_is_no_yes(shell: Shell, shop: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bytes that are not of the terminal's code page change nothing, and are no wrong command."""
+    """Bytes that are no text in the terminal's encoding are not a yes."""
 
     class Terminal(io.TextIOWrapper):
         def isatty(self) -> bool:
@@ -178,7 +178,7 @@ STOPS = [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130), (sig
 
 @pytest.mark.parametrize(("number", "code"), STOPS)
 def test_a_signal_while_an_edit_is_in_doubt_is_exit_code_4(number: int, code: int, tmp_path: Path) -> None:
-    """A command that is stopped while its edit may be carried out says so, and how to find out."""
+    """A command that is stopped while its edit may be made is exit code 4, and says how to find out."""
     with shop_of_two(faults=[Fault("slow", method="POST", seconds=60)]) as (shop, watched):
         with running(shop, "balance", "7", "5", "--yes", "--reference", "r-1", cwd=tmp_path) as process:
             watched.arrived.wait()
@@ -202,7 +202,7 @@ def test_a_signal_while_an_edit_is_in_doubt_is_exit_code_4(number: int, code: in
 def test_a_signal_while_nothing_was_sent_is_its_own_exit_code(
     words: tuple[str, ...], method: str, count: int, number: int, code: int, tmp_path: Path
 ) -> None:
-    """A command that is stopped before it changed anything exits as shells expect of that signal."""
+    """A command that is stopped before it sent a change has the exit code of the signal."""
     path = "balance-transactions" if "--reference" in words else None
     faults = [Fault("slow", method="GET", path=path, seconds=60)]
     with shop_of_two(method, count, faults=faults) as (shop, watched):
@@ -217,7 +217,7 @@ def test_a_signal_while_nothing_was_sent_is_its_own_exit_code(
 
 @pytest.mark.parametrize("number", [number for number, _ in STOPS])
 def test_a_signal_after_the_edit_was_made_is_exit_code_0(number: int, tmp_path: Path) -> None:
-    """A command that is stopped while it reads the balance after the edit has made it, and says so."""
+    """A command that is stopped while it reads the balance after the edit says that the edit was made."""
     faults = [Fault("slow", method="GET", path="/customers/7", every=2, seconds=60)]
     with shop_of_two("GET", 2, faults=faults) as (shop, watched):
         with running(shop, "balance", "7", "5", "--yes", cwd=tmp_path) as process:
@@ -230,7 +230,7 @@ def test_a_signal_after_the_edit_was_made_is_exit_code_0(number: int, tmp_path: 
 
 
 def test_a_code_that_is_in_doubt_is_exit_code_4(tmp_path: Path) -> None:
-    """An affiliate code that may have been set is told as such; setting it again is safe, and said to be."""
+    """An affiliate code that may have been set is exit code 4, and the message says that setting it again is safe."""
     with shop_of_two("PUT", faults=[Fault("slow", method="PUT", seconds=60)]) as (shop, watched):
         with running(shop, "affiliate", "7", "SPRING", cwd=tmp_path) as process:
             watched.arrived.wait()
@@ -242,7 +242,7 @@ def test_a_code_that_is_in_doubt_is_exit_code_4(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_at_the_question_changes_nothing(number: int, code: int, tmp_path: Path) -> None:
-    """A question that is stopped is no yes."""
+    """A signal at the question changes nothing."""
     with shop_of_two() as (shop, _), Terminal() as terminal:
         process = terminal.start([*COMMAND, "balance", "7", "5"], cwd=tmp_path, env=environment(shop))
         try:
@@ -258,7 +258,7 @@ def test_a_signal_at_the_question_changes_nothing(number: int, code: int, tmp_pa
 
 
 def test_a_stopped_export_says_how_to_go_on_and_does(tmp_path: Path) -> None:
-    """SIGTERM keeps what an export has read, and it goes on to the same bytes."""
+    """SIGTERM keeps what an export has read, and ``--resume`` gives the same bytes."""
     shop, watched = Sandbox(300), Watched("GET", 10)
     shop.requests = watched
     with shop:
@@ -276,7 +276,7 @@ def test_a_stopped_export_says_how_to_go_on_and_does(tmp_path: Path) -> None:
 
 
 def test_sigterm_ends_a_job_in_the_background_that_ignores_ctrl_c() -> None:
-    """SIGTERM ends a command for which Ctrl-C is ignored, as in a background job, and SIGHUP, as under nohup."""
+    """SIGTERM ends a command that ignores Ctrl-C, as a background job does, or SIGHUP, as under nohup."""
     with shop_of_two("GET", faults=[Fault("slow", method="GET", seconds=60)]) as (shop, watched):
         line = "trap '' INT HUP; exec shopsdk customers".replace("shopsdk", " ".join(COMMAND))
         process = subprocess.Popen(
@@ -294,7 +294,7 @@ def test_sigterm_ends_a_job_in_the_background_that_ignores_ctrl_c() -> None:
 
 
 def test_several_signals_at_once_are_one(tmp_path: Path) -> None:
-    """A terminal that closes sends several signals: what is said of an edit in doubt stays, and so does its code."""
+    """Several signals, as from a terminal that closes, change neither the message nor the code of an edit in doubt."""
     with shop_of_two(faults=[Fault("slow", method="POST", seconds=60)]) as (shop, watched):
         with running(shop, "balance", "7", "5", "--yes", cwd=tmp_path) as process:
             watched.arrived.wait()
@@ -307,7 +307,7 @@ def test_several_signals_at_once_are_one(tmp_path: Path) -> None:
 
 
 def test_the_first_signal_gives_the_exit_code() -> None:
-    """A second signal interrupts nothing, and does not change what the first has begun."""
+    """The first signal gives the exit code, and a second one interrupts nothing."""
     with signals_restored(), signals.caught():
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGTERM)
@@ -319,7 +319,7 @@ def test_the_first_signal_gives_the_exit_code() -> None:
 def test_a_signal_before_a_command_has_begun_is_its_own_exit_code(
     number: int, code: int, shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A command that is stopped while it starts, or reads its words, is told as stopped."""
+    """A command that is stopped while it starts has the exit code of the signal."""
 
     class Interrupted(ModuleType):
         def __getattr__(self, name: str) -> object:
@@ -381,7 +381,7 @@ ENDINGS: dict[str, tuple[tuple[str, ...], list[Fault], int]] = {
 
 @pytest.mark.parametrize("name", ENDINGS)
 def test_a_signal_while_python_clears_up_changes_no_exit_code(name: str) -> None:
-    """What a command has found out is not lost to a signal that comes after its last word, wherever it comes."""
+    """A signal after the last message changes no exit code."""
     words, faults, code = ENDINGS[name]
     with shop_of_two(faults=faults) as (shop, _):
         ended = subprocess.run(
@@ -469,7 +469,7 @@ KNOWN: dict[str, tuple[tuple[str, ...], str, int]] = {
 def test_a_signal_at_any_line_after_it_is_known_changes_no_exit_code(
     name: str, shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whichever line of the command a signal comes at, an outcome that is known is the one that is told."""
+    """Once an outcome is known, a signal at any line of the command changes no exit code."""
     words, function, code = KNOWN[name]
     tracer = Tracer(signal.SIGINT)
     real = attrgetter(function)(_write)
@@ -509,7 +509,7 @@ def stop(watched: Watched) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the size of a pipe can be set on Linux alone")
 def test_a_signal_ends_a_command_whose_reader_reads_nothing(tmp_path: Path) -> None:
-    """A write that waits for its reader is no reason to go on for ever."""
+    """A signal ends a write that waits for its reader."""
     read, write = os.pipe()
     fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 4096)
     with Sandbox(100) as shop:
@@ -524,7 +524,7 @@ def test_a_signal_ends_a_command_whose_reader_reads_nothing(tmp_path: Path) -> N
 
 
 def test_a_signal_ends_a_change_whose_reader_reads_nothing(tmp_path: Path) -> None:
-    """An answer that waits for its reader can be stopped, and the change was made all the same."""
+    """A signal ends an answer that waits for its reader, and the change is told as made."""
     read, write = os.pipe()
     os.set_blocking(write, False)
     with suppress(BlockingIOError):
@@ -534,7 +534,7 @@ def test_a_signal_ends_a_change_whose_reader_reads_nothing(tmp_path: Path) -> No
     with shop_of_two(faults=[Fault("rate_limit", method="GET", retry_after=100_000)]) as (shop, _):
         with running(shop, "balance", "7", "5", "--yes", cwd=tmp_path, stdout=write) as process:
             assert process.stderr is not None
-            assert b"the balance after it could not be read" in process.stderr.readline()  # next is the answer
+            assert b"the new balance could not be read" in process.stderr.readline()  # next is the answer
             process.send_signal(signal.SIGTERM)
             assert (b"shopsdk: stopped; the balance was changed\n", 0) == (process.stderr.read(), process.wait())
     os.close(read)
@@ -543,7 +543,7 @@ def test_a_signal_ends_a_change_whose_reader_reads_nothing(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("hangs_up", [False, True])
 def test_a_terminal_that_goes_away_costs_an_export_nothing(hangs_up: bool, tmp_path: Path) -> None:
-    """A bar that can be drawn no more is no failure; with the hang-up, the export stops and can be gone on with."""
+    """A bar that cannot be drawn is no failure. A hang-up stops the export, which can be resumed."""
     shop, watched = Sandbox(300, latency=0.01), Watched("GET", 10)
     shop.requests = watched
     leader, follower = pty.openpty()
@@ -568,7 +568,7 @@ def test_a_terminal_that_goes_away_costs_an_export_nothing(hangs_up: bool, tmp_p
 
 
 def test_the_sandbox_ends_by_sigterm(tmp_path: Path) -> None:
-    """A served shop that is stopped as services are stopped ends at once."""
+    """SIGTERM ends ``sandbox`` at once."""
     with shop_of_two() as (shop, _), running(shop, "sandbox", "--customers", "1", cwd=tmp_path) as process:
         assert process.stdout is not None
         while b"SHOPSDK_BASE_URL" not in process.stdout.readline():
@@ -581,7 +581,7 @@ def test_the_sandbox_ends_by_sigterm(tmp_path: Path) -> None:
 
 
 def test_the_answer_tells_the_balance_before_and_after(shell: Shell, shop: Sandbox) -> None:
-    """The answer to an edit has the balance before it and after it, in words and in JSON."""
+    """The answer to an edit has the balance before and after it, as text and as JSON."""
     who = shop.customers()[0]
     told = shell.run("balance", str(who.id), "5", "--yes")
     assert f"was changed by 5: from {who.balance} to {who.balance + 5}\n" in told.out  # type: ignore[operator]
@@ -594,7 +594,7 @@ def test_the_answer_tells_the_balance_before_and_after(shell: Shell, shop: Sandb
 
 @pytest.mark.parametrize("fails", ["after", "both"])
 def test_a_balance_that_cannot_be_read_stops_no_edit(fails: str, shell: Shell, shop: Sandbox) -> None:
-    """With --yes an edit is made, and told as made, though the balance before it or after it cannot be read."""
+    """With ``--yes``, an edit is made and told though the balance before or after it cannot be read."""
     who = shop.customers()[0].id
     if fails == "after":
         shop.fail_next("slow", method="GET", seconds=0.0)  # which lets the first one through
@@ -610,7 +610,7 @@ def test_a_balance_that_cannot_be_read_stops_no_edit(fails: str, shell: Shell, s
 def test_a_balance_that_is_slow_to_read_holds_no_edit_up(
     shell: Shell, shop: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The balance before and after is given up after a while, and the edit is made and told."""
+    """A slow read of the balance is given up, and the edit is made and told."""
     who = shop.customers()[0].id
     monkeypatch.setattr("shopsdk.cli._write._READ_SECONDS", 0.01)
     shop.fail_next("slow", method="GET", seconds=100.0, times=2)
@@ -620,13 +620,13 @@ def test_a_balance_that_is_slow_to_read_holds_no_edit_up(
 
 
 def test_a_reference_that_stands_twice_is_told(shell: Shell, shop: Sandbox) -> None:
-    """A reference that a proxy has repeated is told of on stderr, and is no failure."""
+    """A reference that is in the ledger twice is told on stderr, and is no failure."""
     who = str(shop.customers()[0].id)
     for _ in range(2):
         shell.run("balance", who, "5", "--yes", "--description", "x [ref:r-1]")
     told = shell.run("balance", who, "5", "--yes", "--reference", "r-1")
     assert 0 == told.code
-    assert "stands more than once in the ledger" in told.err
+    assert "is in the ledger more than once" in told.err
 
 
 def test_a_customer_is_found_by_the_whole_address(shell: Shell, tmp_path: Path) -> None:
@@ -644,7 +644,7 @@ def test_a_customer_is_found_by_the_whole_address(shell: Shell, tmp_path: Path) 
 
 @pytest.mark.parametrize("who", ["0", "-1", "seven", "7.5", "", " ", "\N{FULLWIDTH DIGIT ONE}"])
 def test_who_is_neither_an_id_nor_an_address_is_a_wrong_command(who: str, shell: Shell) -> None:
-    """A word that names no customer is refused in plain words before anything is sent."""
+    """A word that is neither an id nor an e-mail address is refused before anything is sent."""
     told = shell.run("customer", "--", who)
     assert 2 == told.code
     assert "ID_OR_EMAIL must be a customer's id" in told.err
@@ -653,7 +653,7 @@ def test_who_is_neither_an_id_nor_an_address_is_a_wrong_command(who: str, shell:
 def test_a_question_promises_no_balance_that_a_reference_may_have_brought_already(
     shell: Shell, shop: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Under a reference that stands already nothing is added: the question names the balance as it is, and no other."""
+    """With a reference, the question names the present balance alone, since the edit may have been made."""
 
     class Terminal(io.StringIO):
         def isatty(self) -> bool:

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_a_reader_that_goes_away_ends_it_quietly(tmp_path: Path) -> None:
-    """``| head`` that ends in a traceback, or in an export that goes on for nobody."""
+    """``| head`` ends an export without a message."""
     with Sandbox(20_000) as shop:
         with running(shop, "export", "-", cwd=tmp_path) as process:
             assert process.stdout is not None
@@ -48,7 +48,7 @@ def test_a_reader_that_goes_away_ends_it_quietly(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_works_while_nobody_reads(tmp_path: Path) -> None:
-    """A command that cannot be stopped because its output is stuck in a pager."""
+    """Ctrl-C ends a command whose output waits for a reader."""
     with Sandbox(20_000) as shop:
         read, write = os.pipe()
         with running(shop, "export", "-", cwd=tmp_path, stdout=write) as process:
@@ -62,7 +62,7 @@ def test_ctrl_c_works_while_nobody_reads(tmp_path: Path) -> None:
 
 
 def test_the_sandbox_command_serves_until_ctrl_c(tmp_path: Path) -> None:
-    """Lines that lead nowhere when pasted, or a server that does not end."""
+    """``sandbox`` serves until Ctrl-C, and its lines lead other commands to it."""
     process = subprocess.Popen(
         [*COMMAND, "sandbox", "--customers", "42", "--shop-id", "7"],
         cwd=tmp_path,
@@ -89,7 +89,7 @@ def test_the_sandbox_command_serves_until_ctrl_c(tmp_path: Path) -> None:
 
 
 def test_completion_is_there(tmp_path: Path) -> None:
-    """``--show-completion`` that prints nothing a shell can use."""
+    """``--show-completion`` prints a script for the shell."""
     with Sandbox(0) as shop:
         done = subprocess.run(
             # From a shell, which is what it looks for; exit, lest bash put the command in its own place.
@@ -104,7 +104,7 @@ def test_completion_is_there(tmp_path: Path) -> None:
 
 
 def test_streams_that_are_closed_take_no_file_with_them(shop: Sandbox, tmp_path: Path) -> None:
-    """A traceback from a job that runs without stdout, its messages within the export, or data gone unnoticed."""
+    """With closed standard streams, no message goes into an export, and lost data is a failure."""
     command = " ".join(COMMAND)
     for ending, code in (
         ("export a.csv >&-", 0),
@@ -130,7 +130,7 @@ def test_streams_that_are_closed_take_no_file_with_them(shop: Sandbox, tmp_path:
 def test_ctrl_c_before_any_command_has_begun(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A traceback for whoever notices the mistake at once."""
+    """Ctrl-C before a command has begun prints no traceback."""
 
     class Interrupted(ModuleType):
         def __getattr__(self, name: str) -> object:
@@ -147,7 +147,7 @@ def test_ctrl_c_before_any_command_has_begun(
     [("ex", "export"), ("balance 42 --ref", "--reference"), ("export --order-column bal", "balance")],
 )
 def test_completion_completes(line: str, offered: str, shop: Sandbox, tmp_path: Path) -> None:
-    """A shell that offers nothing, or the wrong thing."""
+    """The shell is offered the commands and options that fit."""
     words = f"shopsdk {line}"
     asked = {"_SHOPSDK_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
     done = subprocess.run(
@@ -160,7 +160,7 @@ def test_completion_completes(line: str, offered: str, shop: Sandbox, tmp_path: 
 def test_help_that_nobody_reads_ends_as_other_output_does(
     words: tuple[str, ...], shop: Sandbox, tmp_path: Path
 ) -> None:
-    """``--help | true`` is no failure of the command's own: its exit code is that of any closed pipe."""
+    """``--help | true`` has the exit code of any closed pipe."""
     read, write = os.pipe()
     os.close(read)
     with running(shop, *words, cwd=tmp_path, stdout=write) as process:
@@ -170,7 +170,7 @@ def test_help_that_nobody_reads_ends_as_other_output_does(
 
 
 def test_the_sandbox_command_draws_a_key_unless_it_is_given_one(tmp_path: Path) -> None:
-    """Each run serves with a key of its own, which no web page can know; a chosen one comes from the environment."""
+    """``sandbox`` has a random key, unless the environment chooses one."""
     keys = []
     there = {name: value for name, value in os.environ.items() if not name.startswith("SHOPSDK_")}
     for more in (
@@ -196,7 +196,7 @@ def test_the_sandbox_command_draws_a_key_unless_it_is_given_one(tmp_path: Path) 
 
 
 def test_an_embedded_shop_has_a_key_of_its_own(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody else on this machine knows the key of a shop that one command runs against."""
+    """The shop of ``--sandbox`` has a random key."""
     keys: list[str] = []
 
     class Seen(Sandbox):
@@ -239,7 +239,7 @@ TAKEN = {
 
 @pytest.mark.parametrize("name", TAKEN)
 def test_the_command_does_without_what_a_platform_lacks(name: str, tmp_path: Path) -> None:
-    """Where a call is missing (Windows lacks all of these), commands do their work and a signal ends them."""
+    """Commands work, and end by signals, on a platform that lacks a call (Windows lacks all of these)."""
     program = [sys.executable, "-c", LACKING.format(taken=TAKEN[name])]
     with Sandbox(3) as shop:
         there = environment(shop)
@@ -281,7 +281,7 @@ def test_the_command_does_without_what_a_platform_lacks(name: str, tmp_path: Pat
 
 @pytest.mark.parametrize("name", TAKEN)
 def test_ctrl_c_ends_a_command_whatever_a_platform_lacks(name: str, tmp_path: Path) -> None:
-    """Ctrl-C while an answer is waited for ends a command where a call is missing, too."""
+    """Ctrl-C during a request ends a command on a platform that lacks a call."""
     arrived = threading.Event()
 
     class Seen(list[RecordedRequest]):

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 
 
 class Tripwire(list[Any]):
-    """What a shop remembers of its requests; tells when there are so many."""
+    """A record of requests that tells when there are so many."""
 
     def __init__(self, at: int) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ def watched(customers: int, at: int, **options: Any) -> tuple[Sandbox, Tripwire]
 def test_killed_at_any_point_it_goes_on_to_the_same_bytes(
     name: str, kill_at: int, again_at: int | None, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """A customer lost or doubled by kill -9, a page asked for again, or a broken file under the final name."""
+    """After kill -9 at any point, ``--resume`` gives the same bytes and asks for no page twice."""
     folder = tmp_path_factory.mktemp("killed")
     words = ("export", name, "--per-page", "10", "--concurrency", "2")
     shop, wire = watched(300, kill_at)
@@ -87,7 +87,7 @@ def test_killed_at_any_point_it_goes_on_to_the_same_bytes(
 
 
 def rows_of_journal(target: Path) -> int:
-    """How many rows the journal speaks of."""
+    """Count the rows of which the journal tells."""
     journal = part_path(target).with_name(f"{target.name}.part.checkpoint")
     if not journal.exists():
         return 0
@@ -97,7 +97,7 @@ def rows_of_journal(target: Path) -> int:
 
 @cache
 def unbroken(name: str) -> bytes:
-    """What comes of an export that nobody kills."""
+    """The export that nobody kills."""
 
     async def export(path: Path) -> None:
         with Sandbox(300) as shop:
@@ -110,7 +110,7 @@ def unbroken(name: str) -> bytes:
 
 
 def test_ctrl_c_stops_at_a_page_and_says_how_to_go_on(tmp_path: Path) -> None:
-    """Work lost by Ctrl-C, a traceback, or an exit code that scripts take for a failure."""
+    """Ctrl-C keeps whole pages, and prints the command that goes on."""
     shop, wire = watched(300, 12, latency=0.005)
     with shop:
         with running(shop, "export", "c.csv", "--per-page", "10", "--concurrency", "1", cwd=tmp_path) as process:
@@ -129,7 +129,7 @@ def test_ctrl_c_stops_at_a_page_and_says_how_to_go_on(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_on_a_money_edit_says_that_nobody_knows(tmp_path: Path) -> None:
-    """Money that may have been moved, and an exit code and a last word that speak only of stopping."""
+    """Ctrl-C on an edit that may have been made is exit code 4, and says how to find out."""
     shop, wire = watched(1, 2, faults=[Fault("slow", method="POST", seconds=60)])  # the balance before it is read first
     with shop, running(shop, "balance", "1001", "-5.00", "--yes", cwd=tmp_path) as process:
         wire.reached.wait()
@@ -143,7 +143,7 @@ def test_ctrl_c_on_a_money_edit_says_that_nobody_knows(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_a_sentence_and_keeps_the_checkpoint(tmp_path: Path) -> None:
-    """Half a file under the final name, a traceback, or no way to go on when there is room again."""
+    """A full disk is one sentence, and what was read is kept."""
     with Sandbox(2000) as shop:
         # Whoever measures coverage writes files too.
         there = {name: value for name, value in environment(shop).items() if not name.startswith("COVERAGE")}
@@ -165,7 +165,7 @@ def test_a_full_disk_is_a_sentence_and_keeps_the_checkpoint(tmp_path: Path) -> N
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    """A traceback for a mistake in permissions."""
+    """A folder without write permission is named."""
     with Sandbox(1) as shop:
         done = run(shop, "export", "/sys/c.csv", cwd=tmp_path)  # where not even root may create a file
     assert done.returncode == 1
@@ -174,7 +174,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 
 def test_python_m_shopsdk_is_the_command(tmp_path: Path) -> None:
-    """``python -m shopsdk``, which is what one tries where the command is not on the path."""
+    """``python -m shopsdk`` is the command."""
     done = subprocess.run(
         [sys.executable, "-m", "shopsdk", "--version"], cwd=tmp_path, capture_output=True, check=False, text=True
     )

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 def started(
     shop: Sandbox, *words: str, cwd: Path, columns: int = 140
 ) -> Iterator[tuple["subprocess.Popen[bytes]", Terminal]]:
-    """Start a command on a terminal of its own; it is killed at the latest when the context ends."""
+    """Start a command on a terminal of its own; it is killed when the context ends."""
     env = environment(shop, TERM="xterm-256color", COLUMNS=str(columns), LINES="40")
     with Terminal() as terminal:
         process = terminal.start([*COMMAND, *words], cwd=cwd, env=env)
@@ -36,7 +36,7 @@ def started(
 
 
 def on_terminal(shop: Sandbox, *words: str, cwd: Path, keys: bytes = b"", columns: int = 140) -> tuple[int, str]:
-    """Run a command on a terminal of its own; gives its exit code and all that was drawn."""
+    """Run a command on a terminal of its own; returns its exit code and all that was drawn."""
     with started(shop, *words, cwd=cwd, columns=columns) as (process, terminal):
         terminal.press(keys)
         code = process.wait()
@@ -44,7 +44,7 @@ def on_terminal(shop: Sandbox, *words: str, cwd: Path, keys: bytes = b"", column
 
 
 def test_a_terminal_sees_a_bar(tmp_path: Path) -> None:
-    """A long export that says nothing, or a bar that does not end at 100 %."""
+    """On a terminal, an export draws a bar that ends at 100 %."""
     with Sandbox(3000, latency=0.02) as shop:
         code, drawn = on_terminal(shop, "export", "c.csv", "--concurrency", "1", cwd=tmp_path)
     assert code == 0
@@ -59,7 +59,7 @@ def test_a_terminal_sees_a_bar(tmp_path: Path) -> None:
 
 
 def test_a_terminal_sees_what_is_waited_for(tmp_path: Path) -> None:
-    """A bar that stands still says what for, and for how long; it ends as it is at Ctrl-C."""
+    """A bar tells what is waited for and how long, and stays at Ctrl-C."""
     with Sandbox(300, faults=[Fault("rate_limit", retry_after="60")]) as shop:
         with started(shop, "export", "c.csv", cwd=tmp_path) as (process, terminal):
             terminal.wait_for(rb"waiting (6\d|5\d) s for the rate limit")
@@ -86,7 +86,7 @@ SAID = {
 
 @pytest.mark.parametrize("number", range(len(STAGES)))
 def test_a_narrow_terminal_sees_one_line_a_shop(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever an export is doing, its bar is one line of the terminal, and says the most important first."""
+    """A bar takes one line of a narrow terminal, the most important first."""
     now = 1000.0
     monkeypatch.setattr("shopsdk.cli._progress.time.monotonic", lambda: now)
     bars = Bars()
@@ -103,7 +103,7 @@ def test_a_narrow_terminal_sees_one_line_a_shop(number: int, monkeypatch: pytest
 
 
 def test_no_terminal_sees_no_bar(tmp_path: Path) -> None:
-    """Control characters in a log file."""
+    """Without a terminal, no bar and no control character is written."""
     with Sandbox(300, faults=[Fault("rate_limit", first=1, retry_after="1.2")]) as shop:
         done = run(shop, "export", "c.csv", cwd=tmp_path)
     assert b"\x1b" not in done.stderr
@@ -112,7 +112,7 @@ def test_no_terminal_sees_no_bar(tmp_path: Path) -> None:
 
 
 def test_a_terminal_sees_a_table_and_is_asked(tmp_path: Path) -> None:
-    """A question that cannot be answered, or a table that runs over the edge."""
+    """A table fits the terminal, and ``balance`` asks on it."""
     with Sandbox(30) as shop:
         code, drawn = on_terminal(shop, "customers", cwd=tmp_path)
         assert code == 0
@@ -131,7 +131,7 @@ def test_a_terminal_sees_a_table_and_is_asked(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_at_the_question_ends_it(tmp_path: Path) -> None:
-    """A question that seems dead to Ctrl-C until Enter is pressed, or one that leaves it open what was done."""
+    """Ctrl-C at the question ends the command at once, and says that nothing was changed."""
     with Sandbox(1) as shop:
         with started(shop, "balance", "1001", "-5.00", cwd=tmp_path) as (process, terminal):
             terminal.wait_for(rb"\[y/N\]: ")
@@ -142,7 +142,7 @@ def test_ctrl_c_at_the_question_ends_it(tmp_path: Path) -> None:
 
 
 def test_ctrl_d_at_the_question_is_no(tmp_path: Path) -> None:
-    """A bare "Aborted!", of which nobody knows what it has left behind."""
+    """Ctrl-D at the question changes nothing, and says so."""
     with Sandbox(1) as shop:
         code, drawn = on_terminal(shop, "balance", "1001", "-5.00", cwd=tmp_path, keys=b"\x04")
         assert (code, shop.transactions(1001)) == (1, [])
@@ -150,7 +150,7 @@ def test_ctrl_d_at_the_question_is_no(tmp_path: Path) -> None:
 
 
 def test_a_log_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Hours of silence in a log, or a line for every page; or a long wait that nobody explains."""
+    """A log gets a line every ten seconds, and one before a long wait."""
     now = [0.0]
     monkeypatch.setattr("shopsdk.cli._progress.time.monotonic", lambda: now[0])
     lines = Lines()
@@ -167,6 +167,6 @@ def test_a_log_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch, capsys:
 
 
 def newest(page: int, **more: Any) -> ExportProgress:
-    """How far an export of a hundred customers a second is."""
+    """The progress of an export of a hundred customers a second."""
     told: dict[str, Any] = {"stage": "reading", "rows": 100 * page, "total": 9000, "last_page": 90, "seconds": page}
     return ExportProgress(shop_id=38, page=page, resumed=0, **told | more)

@@ -1,4 +1,4 @@
-"""What others wrote controls no terminal: whatever the command writes to one is printable."""
+"""Foreign text on a terminal: whatever the command writes to one is printable."""
 
 import csv
 import io
@@ -65,7 +65,7 @@ UNSEEN = re.compile("[\u034f\u115f\u1160\u2800\u3164\ufe00-\ufe0f\uffa0\U000e010
 
 
 def hidden(text: str) -> list[str]:
-    """What is not printable in what a terminal was sent."""
+    """Return the unprintable characters in what a terminal was sent."""
     return [c for c in text if c not in ALLOWED and (not c.isprintable() or UNSEEN.match(c))]
 
 
@@ -126,7 +126,7 @@ def hostile() -> Iterator[HostileShop]:
 
 
 def on_terminals(server: HostileShop, *words: str) -> tuple[int, str, str]:
-    """Run the command in this process, stdout and stderr on a terminal each; gives its code and what was drawn."""
+    """Run the command in this process, with each output on a terminal; returns its code and what was drawn."""
     with pytest.MonkeyPatch.context() as patch, terminal() as (out, screen), terminal() as (err, told):
         there = {
             "SHOPSDK_API_KEY": "key",
@@ -185,7 +185,7 @@ def test_what_is_printable_is_kept_and_the_rest_is_escaped_as_json_does(text: st
 @example(text=EVERYTHING)
 @pytest.mark.parametrize("command", ["customers", "customer", "transactions"])
 def test_json_on_a_terminal_is_printable_and_the_same_document(command: str, text: str, hostile: HostileShop) -> None:
-    """JSON that is looked at on a terminal holds no control character, and parses to what the shop said."""
+    """JSON on a terminal holds no control character, and parses to the same document."""
     line = {"id": 1, "amount": "5.00", "description": text, "created_at": "2025-07-27 18:04:28"}
     hostile.answer(
         {"customers": page_of([customer_of(text)]), "customer": customer_of(text), "transactions": [line]}[command]
@@ -246,7 +246,7 @@ def test_what_the_server_says_controls_no_terminal(
 
 
 def test_a_file_s_name_forges_no_line(hostile: HostileShop) -> None:
-    """What looks like a second message is shown to be part of a name."""
+    """A line end in a file's name begins no second message."""
     _, _, err = on_terminals(hostile, "export", "no\nshopsdk: the balance was changed/a.csv")
     assert "there is no such folder" in err
     assert not re.search("^shopsdk: the balance", err, re.MULTILINE)
@@ -281,7 +281,7 @@ argument = foreign.map(lambda text: text.replace("\0", "").encode("utf-8", "igno
     ],
 )
 def test_an_argument_controls_no_terminal(words: tuple[str, ...], text: str, hostile: HostileShop) -> None:
-    """What a command was called with is told in printable text, by the command and by its parser."""
+    """Arguments are printed as printable text, by the command and by its parser."""
     hostile.answer({"message": "Server Error"}, 500 if words[0] in {"balance", "affiliate"} else 404)
     _, out, err = on_terminals(hostile, *(word.replace("{}", text) for word in words))
     assert not hidden(out + err), err
@@ -289,7 +289,7 @@ def test_an_argument_controls_no_terminal(words: tuple[str, ...], text: str, hos
 
 @pytest.mark.parametrize("hidden_in", ["name", "line"])
 def test_a_file_of_shops_controls_no_terminal(hidden_in: str, hostile: HostileShop, tmp_path: Path) -> None:
-    """The name of a file of shop ids, and what stands in it, is told in printable text; a name is one line."""
+    """The name and the contents of a file of shop ids are printed as printable text."""
     text = "\nshopsdk: the balance was changed" + EVERYTHING.replace("\0", "").replace("/", "")
     file = tmp_path / (text[:60] if hidden_in == "name" else "ids.txt")
     file.write_text("38\n39 # closed\n" + text, encoding="utf-8")
@@ -304,7 +304,7 @@ def test_a_file_of_shops_controls_no_terminal(hidden_in: str, hostile: HostileSh
 @example(text="\udcff\n'")
 @settings(max_examples=10)
 def test_a_command_to_go_on_with_is_printable_and_names_the_same_file(text: str) -> None:
-    """A command line that is offered for pasting is printable, and a shell reads the same words out of it."""
+    """The command to go on with is printable, and a shell reads the same words from it."""
     line = shell_line("printf", "%s", text)
     assert (printable(line), "\n" in line) == (line, False)
     read = subprocess.run(["bash", "-c", line], capture_output=True, check=True).stdout
@@ -312,7 +312,7 @@ def test_a_command_to_go_on_with_is_printable_and_names_the_same_file(text: str)
 
 
 def test_characters_that_are_cut_between_writes_come_out_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bytes of an export may be cut anywhere: what a terminal shows is the same."""
+    """A terminal shows the same text wherever the bytes of an export are cut."""
     row = 'é€🙂\u202e\x9b,"a\r\nb"\r\n'.encode()
     for size in range(1, len(row) + 1):
         with terminal() as (stream, screen):
@@ -329,7 +329,7 @@ def test_characters_that_are_cut_between_writes_come_out_whole(monkeypatch: pyte
 def test_rows_are_written_in_the_code_page_of_the_terminal(
     encoding: str, shown: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """UTF-8 holds bytes that control a terminal of another code page."""
+    """Rows are written in the terminal's encoding, in which UTF-8 could control it."""
     with terminal(encoding) as (stream, screen):
         monkeypatch.setattr(sys, "stdout", stream)
         with standard_streams(), data_output() as output:
@@ -338,7 +338,7 @@ def test_rows_are_written_in_the_code_page_of_the_terminal(
 
 
 def test_each_stream_is_judged_by_itself(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A stream that is no terminal gets every byte as it is, whatever the other is."""
+    """A stream that is no terminal gets every byte unchanged, whatever the other stream is."""
     text = "".join(HOSTILE[:3]) + "\u202e"
     with terminal() as (stream, screen), open(tmp_path / "file", "w", encoding="utf-8") as file:
         for out, err in ((stream, file), (file, stream)):
@@ -354,7 +354,7 @@ def test_each_stream_is_judged_by_itself(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 
 def test_whatever_else_writes_to_a_terminal_is_covered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing that has no terminal in mind (warnings, tracebacks, lists of lines) gets past the guard."""
+    """Warnings, tracebacks and lists of lines are escaped on a terminal, too."""
     text = "".join(HOSTILE[:3])
     with terminal() as (stream, screen):
         monkeypatch.setattr(sys, "stdout", stream)
@@ -393,7 +393,7 @@ def on_own_terminal(shop: Sandbox, *words: str, cwd: Path) -> tuple[int, bytes]:
 
 @pytest.mark.slow
 def test_colours_and_bars_are_the_command_s_own(tmp_path: Path) -> None:
-    """Rich's own sequences reach a terminal, and beside them nothing that is not printable."""
+    """Rich's own sequences reach a terminal, and no other unprintable text does."""
     text = "".join(HOSTILE[:12])
     with Sandbox(30) as shop:
         shop.add_customer(id=5000, email=f"{text}\x1b[1mx@example.com")
@@ -415,7 +415,7 @@ def test_colours_and_bars_are_the_command_s_own(tmp_path: Path) -> None:
 
 
 def test_what_is_said_while_a_bar_is_drawn_is_printable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Text above a bar hides or colours nothing: rich would take over the colours that stand in it."""
+    """Text above a bar is printable, and keeps no colours of its own."""
     from shopsdk.cli._progress import Bars
 
     monkeypatch.setenv("TERM", "xterm-256color")
@@ -433,7 +433,7 @@ def test_what_is_said_while_a_bar_is_drawn_is_printable(monkeypatch: pytest.Monk
 
 
 def test_a_text_that_nobody_cleaned_controls_no_terminal_through_rich() -> None:
-    """A table keeps the command's styles, and its text is printable though it was put in as it came."""
+    """A table keeps the command's styles, and escapes text that was put in unchanged."""
     text = "".join(HOSTILE[:12]) + "\N{ESCAPE}[8m"
     with terminal() as (stream, screen):
         table = Table(text)
@@ -446,7 +446,7 @@ def test_a_text_that_nobody_cleaned_controls_no_terminal_through_rich() -> None:
 
 @pytest.mark.slow
 def test_files_and_pipes_get_the_bytes_as_they_are(tmp_path: Path) -> None:
-    """What goes into a pipe or a file is the text itself, escaped by nobody."""
+    """Files and pipes get the text unchanged."""
     text = "a\u202e\x9b\x7f\u200d🙂\ufe0f@example.com"
     with Sandbox([]) as shop:
         shop.add_customer(id=7, email=text)
