@@ -330,7 +330,7 @@ def test_looking_at_an_earlier_run_holds_no_lock(tmp_path: Path, monkeypatch: py
     real = Journal.last
 
     def last(journal: Journal) -> Position | None:
-        release(open_locked(checkpoint_path(target)))
+        release(open_locked(checkpoint_path(target), anew=False))
         return real(journal)
 
     monkeypatch.setattr(Journal, "last", last)
