@@ -190,7 +190,7 @@ class Caller:
             raise
         if not 200 <= response.status < 300:
             return self._error_of(call, response)
-        return self._read(call, attrs.evolve(response, attempts=call.attempts))
+        return self._read(call, response if call.attempts == 1 else attrs.evolve(response, attempts=call.attempts))
 
     @staticmethod
     def _read(call: Call, response: Response) -> Response | ShopError:
@@ -201,7 +201,7 @@ class Caller:
         return incomplete(response.body, label=request.label, changes=request.changes) or response
 
     def _begin_attempt(self, call: Call) -> float:
-        """Count an attempt, and return the seconds it may take: more than 0, which aiohttp takes for no limit."""
+        """Count an attempt, and return the seconds it may take: more than 0, which would be no limit to aiohttp."""
         if self.is_closing():
             raise SessionStateError("the session was closed while this call was under way")
         remaining = call.deadline.remaining
