@@ -206,7 +206,7 @@ class Caller:
             raise SessionStateError("the session was closed while this call was under way")
         remaining = call.deadline.remaining
         if remaining <= 0:
-            raise call.last_error or NotSentError("not sent: the deadline passed before there was a turn for it")
+            raise call.last_error or NotSentError("not sent: the deadline passed before its turn came")
         call.attempts += 1
         if self.hooks:
             operation = call.request.operation

@@ -179,5 +179,5 @@ class Limiter:
 
 def _too_long(seconds: float, status: int) -> ResponseError:
     kind = RateLimitedError if status == 429 else ServerError
-    message = f"not sent: an earlier answer to this operation asks for {seconds:.1f} s more of waiting"
+    message = f"not sent: an earlier answer to this operation asks to wait {seconds:.1f} s more"
     return kind(message, status=status, retry_after=seconds)

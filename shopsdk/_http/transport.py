@@ -144,7 +144,7 @@ class Transport:
                 max_field_size=_MAX_HEADER_BYTES,
             )
         except RuntimeError:
-            raise SessionStateError("the connector belongs to another event loop than the one that runs now") from None
+            raise SessionStateError("the connector belongs to another event loop than the running one") from None
         self._timeout = _client_timeout(options.timeout, options.timeout.total)
 
     async def close(self) -> None:

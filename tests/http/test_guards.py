@@ -181,7 +181,7 @@ async def test_an_operation_is_told_by_its_template(name: str, caplog: pytest.Lo
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-async def test_a_rate_limit_holds_the_operation_for_every_id(name: str) -> None:
+async def test_a_rate_limit_blocks_the_operation_for_every_id(name: str) -> None:
     """A 429 for one customer of one shop pauses the same operation for every customer and shop."""
     call, operation = OPERATIONS[name].call, OPERATIONS[name].told[0]
     told: list[Event] = []

@@ -200,7 +200,7 @@ def unavailable(wait: str | None) -> bytes:
     return answer({"message": "busy"}, 503, headers={} if wait is None else {"Retry-After": wait})
 
 
-async def test_a_503_that_says_for_how_long_holds_its_operation() -> None:
+async def test_a_503_that_says_for_how_long_blocks_its_operation() -> None:
     """No call of an operation starts while a 503 with a Retry-After blocks it; other operations go on."""
     told: list[Event] = []
     over = asyncio.Event()
@@ -235,7 +235,7 @@ async def test_a_503_that_says_for_how_long_holds_its_operation() -> None:
     assert [503] == [event.status for event in told if isinstance(event, RateLimitPaused)]
 
 
-async def test_a_503_to_an_edit_holds_the_others_and_is_itself_in_doubt() -> None:
+async def test_a_503_to_an_edit_blocks_the_others_and_is_itself_in_doubt() -> None:
     """An edit that was answered 503 is not sent again; the next edit waits for as long as the shop asks."""
     clock = InstantClock()
     async with raw_server(unavailable("30"), answer({})) as server, server.session(clock=clock) as session:
@@ -265,7 +265,7 @@ async def test_a_503_without_a_bearable_wait_is_its_own_calls_alone(wait: str | 
 
 @pytest.mark.parametrize(("status", "kind"), [(429, RateLimitedError), (503, ServerError)])
 @pytest.mark.parametrize("call", ["one customer", "an edit"])
-async def test_what_a_hold_refuses_is_an_error_of_what_held_it(
+async def test_a_blocked_call_is_an_error_of_the_answer_that_blocks(
     call: str, status: int, kind: type[RateLimitedError | ServerError]
 ) -> None:
     """A call that a block would keep past its deadline fails at once, as the answer that blocks: a 503 is no 429."""
@@ -276,7 +276,7 @@ async def test_what_a_hold_refuses_is_an_error_of_what_held_it(
     async with raw_server(held, answer(CUSTOMER)) as server, server.session(clock=clock, retry=policy) as session:
         with pytest.raises(kind):
             await make(session)
-        with pytest.raises(kind, match="an earlier answer to this operation asks for") as caught:
+        with pytest.raises(kind, match="an earlier answer to this operation asks to wait") as caught:
             await make(session)
     assert 1 == len(server.heard)
     assert (status, False) == (caught.value.status, caught.value.maybe_applied)

@@ -44,7 +44,7 @@ def limited(after: str | None = None, **headers: str) -> bytes:
     )
 
 
-async def test_a_429_to_one_task_holds_all_of_its_operation() -> None:
+async def test_a_429_to_one_task_blocks_all_of_its_operation() -> None:
     """A 429 to one task blocks all tasks of its operation."""
     clock = InstantClock()
     times: list[float] = []
@@ -206,7 +206,7 @@ async def test_a_waiter_sees_a_new_block_of_an_operation_that_was_forgotten() ->
     assert clock.time == 50
 
 
-async def test_a_block_that_comes_while_the_rate_limit_is_waited_for_holds() -> None:
+async def test_a_block_that_comes_while_the_rate_limit_is_waited_for_counts() -> None:
     """A block that comes while a task waits for the rate limit holds that task."""
     clock = InstantClock()
     limiter = limiter_of(clock, RateLimit(1, 0.01))

@@ -1,4 +1,4 @@
-"""A shop behind TLS, and an HTTP proxy with a tunnel before it, for the tests of what was sent and of what is left."""
+"""A raw server behind TLS, and an HTTP proxy that makes tunnels to it."""
 
 import asyncio
 import ssl
@@ -16,7 +16,7 @@ _AUTHORITY = trustme.CA()
 
 
 def server_tls(*names: str, not_before: datetime | None = None, not_after: datetime | None = None) -> ssl.SSLContext:
-    """The certificate of a shop on loopback, or of another one."""
+    """Make a server's context, with a certificate for loopback or for other names."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     names = names or ("localhost", "127.0.0.1")
     _AUTHORITY.issue_cert(*names, not_before=not_before, not_after=not_after).configure_cert(context)
@@ -24,14 +24,14 @@ def server_tls(*names: str, not_before: datetime | None = None, not_after: datet
 
 
 def certificate_file(folder: Path) -> str:
-    """The authority's certificate in a file, for SSL_CERT_FILE."""
+    """Write the authority's certificate to a file, for SSL_CERT_FILE."""
     path = folder / "authority.pem"
     _AUTHORITY.cert_pem.write_to_path(path)
     return str(path)
 
 
 def client_tls() -> ssl.SSLContext:
-    """A context that trusts it."""
+    """Make a client's context that trusts the authority."""
     context = ssl.create_default_context()
     _AUTHORITY.configure_trust(context)
     return context
@@ -39,7 +39,7 @@ def client_tls() -> ssl.SSLContext:
 
 @asynccontextmanager
 async def tls_server(*behaviours: object) -> AsyncIterator[RawServer]:
-    """A raw server that speaks TLS."""
+    """Serve on loopback over TLS, with one behaviour for each request."""
     server = RawServer(behaviours)  # type: ignore[arg-type]
     async with listening(server.serve, ssl=server_tls()) as listener:
         server.listener = listener
@@ -53,7 +53,7 @@ async def tls_server(*behaviours: object) -> AsyncIterator[RawServer]:
 
 @attrs.define
 class Tunnel:
-    """An HTTP proxy that knows CONNECT alone; ``refuse`` may do something else with a request for a tunnel."""
+    """An HTTP proxy for CONNECT alone; ``refuse`` answers a request for a tunnel in its place."""
 
     refuse: Callable[[Heard, Wire], object] | None = None
     heard: list[Heard] = attrs.Factory(list)
@@ -76,13 +76,13 @@ class Tunnel:
                 return
             await self.through(heard, Wire(reader, writer))
         except (OSError, asyncio.CancelledError):
-            pass  # the client has gone, or the test is over
+            pass  # the client has left, or the test is over
         finally:
             self._tasks.discard(task)
             writer.close()
 
     async def through(self, heard: Heard, wire: Wire) -> None:
-        """Open the tunnel that was asked for."""
+        """Open the tunnel, and pass bytes both ways."""
         host, _, port = heard.target.rpartition(":")
         there_in, there_out = await asyncio.open_connection(host, int(port))
         wire.send(b"HTTP/1.1 200 Connection established\r\n\r\n")

@@ -1,4 +1,4 @@
-"""What the tests stand on: a raw server that misbehaves as told."""
+"""A raw TCP server whose behaviour a test decides, and the answers that it sends."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ from shopsdk import AsyncSession
 
 @attrs.frozen
 class Heard:
-    """One request, as a raw server read it."""
+    """One request, as the raw server read it."""
 
     method: str
     target: str
@@ -28,7 +28,7 @@ class Heard:
 
 @attrs.define
 class Wire:
-    """What a raw server's behaviour may do with the connection."""
+    """The connection of a request, for a behaviour."""
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
@@ -37,18 +37,18 @@ class Wire:
         self.writer.write(data)
 
     def reset(self) -> None:
-        """Hang up with a TCP reset."""
+        """Close with a TCP reset."""
         self.writer.transport.abort()
 
 
 Behaviour = bytes | Callable[[Heard, Wire], Awaitable[None] | None]
-"""What answers one request: bytes as they are, or a function; ``b""`` hangs up."""
+"""The answer to one request: bytes as they are, or a function; ``b""`` closes the connection."""
 
 
 def answer(
     body: object = None, status: int = 200, *, headers: dict[str, str] | None = None, raw: bytes | None = None
 ) -> bytes:
-    """A whole HTTP answer; ``body`` as JSON, or ``raw`` as it is."""
+    """Make a whole HTTP answer, with ``body`` as JSON, or ``raw`` as it is."""
     content = json.dumps(body).encode() if raw is None else raw
     fields = {"Content-Type": "application/json", "Content-Length": str(len(content))} | (headers or {})
     head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
@@ -57,7 +57,7 @@ def answer(
 
 @attrs.define
 class RawServer:
-    """A raw TCP server: answers request n with behaviour n, and the last one for ever; remembers what it heard."""
+    """A raw TCP server. It answers request n with behaviour n, repeats the last one, and records the requests."""
 
     behaviours: Sequence[Behaviour]
     heard: list[Heard] = attrs.Factory(list)
@@ -97,7 +97,7 @@ class RawServer:
                         await result
                 await writer.drain()
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass  # the client has gone, or the test is over
+            pass  # the client has left, or the test is over
         finally:
             self.open_now -= 1
             self._tasks.discard(task)
@@ -107,7 +107,7 @@ class RawServer:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for writer in self._writers:  # do not wait until a client has read everything
+        for writer in self._writers:  # a client may not read to the end
             writer.transport.abort()
         await asyncio.gather(*(writer.wait_closed() for writer in self._writers), return_exceptions=True)
 
@@ -126,7 +126,7 @@ async def read_request(reader: asyncio.StreamReader, connection: int) -> Heard |
 
 @asynccontextmanager
 async def raw_server(*behaviours: Behaviour) -> AsyncIterator[RawServer]:
-    """Serve on loopback; one behaviour per request, the last one repeated."""
+    """Serve on loopback, with one behaviour for each request; the last one is repeated."""
     server = RawServer(behaviours)
     async with listening(server.serve) as listener:
         server.listener = listener
@@ -134,12 +134,12 @@ async def raw_server(*behaviours: Behaviour) -> AsyncIterator[RawServer]:
         try:
             yield server
         finally:
-            await stop_accepting(listener)  # whoever was just accepted is known now
+            await stop_accepting(listener)  # afterwards the server knows every connection
             await server.stop()
 
 
 async def stop_accepting(listener: asyncio.Server) -> None:
-    """Let the loop turn until what was accepted is served, and what has hung up is let go; then close."""
+    """Let the loop run until accepted connections are served and closed ones released; then close the listener."""
     for sock in listener.sockets:
         asyncio.get_running_loop().remove_reader(sock.fileno())
     for _ in range(10):
@@ -149,10 +149,10 @@ async def stop_accepting(listener: asyncio.Server) -> None:
 
 @asynccontextmanager
 async def listening(
-    handle: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None] | None], **how: Any
+    handle: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None] | None], **options: Any
 ) -> AsyncIterator[asyncio.Server]:
-    """Accept connections on loopback, and leave none half made or half closed behind."""
-    listener = await asyncio.start_server(handle, "127.0.0.1", 0, **how)
+    """Accept connections on loopback; none is half open or half closed at the end."""
+    listener = await asyncio.start_server(handle, "127.0.0.1", 0, **options)
     try:
         yield listener
     finally:
@@ -160,7 +160,7 @@ async def listening(
 
 
 def close_after(data: bytes) -> Behaviour:
-    """Send this, then hang up."""
+    """Make a behaviour that sends the data, then closes the connection."""
 
     def behave(_heard: Heard, wire: Wire) -> None:
         wire.send(data)
@@ -170,20 +170,20 @@ def close_after(data: bytes) -> Behaviour:
 
 
 async def silence(_heard: Heard, wire: Wire) -> None:
-    """Read on and never answer, until the client hangs up."""
+    """Never answer; read until the client closes the connection."""
     await wire.reader.read()
 
 
 async def time_out(heard: Heard, wire: Wire) -> None:
-    """Read on and never answer; once the client has read what was sent so far, its time is up."""
+    """Never answer; let the attempt time out once the client has read what was sent."""
     for _ in range(10):
         await asyncio.sleep(0)
-    pass_time(60)  # past an attempt, not past a call
+    pass_time(60)  # longer than an attempt, shorter than a call
     await silence(heard, wire)
 
 
 def pass_time(seconds: float) -> None:
-    """Set the running loop's time forward. Whatever was to happen meanwhile happens now, on a busy machine too."""
+    """Set the running loop's time forward, so that its timers ring now, however busy the machine is."""
     loop = asyncio.get_running_loop()
     now = loop.time
     loop.time = lambda: now() + seconds  # type: ignore[method-assign]
@@ -193,14 +193,14 @@ CUSTOMER = {"id": 7, "email": "seven@example.com", "balance": "1.50"}
 
 
 def customer_named(heard: Heard) -> bytes:
-    """The answer to Get Customer: whoever it asks for."""
+    """Make the answer to Get Customer, with the customer that was asked for."""
     return answer(CUSTOMER | {"id": int(heard.target.rsplit("/", 1)[1])})
 
 
 def page_of(
     rows: Sequence[object], page: int = 1, *, last: int = 1, per_page: int = 100, total: int | None = None
 ) -> dict[str, object]:
-    """A paginator's envelope, as short as the API's promises allow."""
+    """Make a paginator's envelope with the fields that the API promises."""
     return {
         "current_page": page,
         "data": list(rows),
