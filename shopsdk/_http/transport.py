@@ -123,7 +123,6 @@ class Transport:
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        self.proxy = options.proxy
         self.connector = options.connector or _OwnConnector(options.max_in_flight)
         self.connections: dict[asyncio.Future[None], asyncio.Transport] = {}
         """The connections that have carried a request and are not closed, by the future of their end."""
@@ -274,8 +273,8 @@ class Attempt:
                 data=self._body,
                 headers=request.headers or None,
                 timeout=transport.timeout(seconds),
-                allow_redirects=False,  # one would send a change to another place
-                proxy=None if transport.proxy is None else transport.proxy.reveal(),
+                allow_redirects=False,  # a redirect would send a change to another place
+                proxy=None if transport.options.proxy is None else transport.options.proxy.reveal(),
                 middlewares=(self,),
             ) as answer:
                 self._rejected = not maybe_applied(answer.status)
@@ -306,7 +305,7 @@ class Attempt:
         return TransportError(f"{label} got no whole answer: {_reason(error)}")
 
     def _not_sent(self, error: BaseException) -> NotSentError:
-        way = "" if self._transport.proxy is None else " (by way of the proxy)"
+        way = "" if self._transport.options.proxy is None else " (by way of the proxy)"
         not_sent = NotSentError(f"{self._request.label} was not sent: {_reason(error)}{way}")
         refused = isinstance(error, aiohttp.ClientHttpProxyError) and error.status == 407
         not_sent.repeatable = not refused and not isinstance(error, _BAD_CERTIFICATE)
