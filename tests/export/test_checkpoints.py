@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -393,4 +394,28 @@ async def test_an_export_that_is_cancelled_while_it_opens_lets_go(
     summary = await export_customers(session, tmp_path / "c.csv", per_page=10, resume=True)
     assert caught.value.__traceback__ is not None  # which holds on to all that was not let go
     assert 50 == summary.resumed
+    assert read_rows(tmp_path / "c.csv") == shop.customers()
+
+
+async def test_a_cancelled_export_ends_when_nothing_of_it_is_at_work(
+    session: AsyncSession, shop: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An export that is cancelled while its file gets the final name ends after that."""
+    real, began, may_go_on = _part.put_in_place, threading.Event(), threading.Event()
+
+    def put_in_place(*args: Any, **options: Any) -> int:
+        began.set()
+        may_go_on.wait()
+        return real(*args, **options)
+
+    monkeypatch.setattr("shopsdk.export._export.put_in_place", put_in_place)
+    export = asyncio.ensure_future(export_customers(session, tmp_path / "c.csv"))
+    await asyncio.to_thread(began.wait)
+    export.cancel()
+    done, _ = await asyncio.wait({export}, timeout=0.1)
+    may_go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await export
+    assert not done
+    assert os.listdir(tmp_path) == ["c.csv"]
     assert read_rows(tmp_path / "c.csv") == shop.customers()
