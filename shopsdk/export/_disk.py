@@ -39,6 +39,7 @@ _MAX_LINKS = 40
 _MAX_RACES = 10
 """How often another process may take the name first before it counts as at work on it."""
 _LOOK_SECONDS = 0.01
+"""Seconds between two attempts to lock a file."""
 _UNSUPPORTED = frozenset({errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
 _REFUSED = _UNSUPPORTED | {errno.EACCES, errno.EPERM, errno.EBADF}
 _SAFELY = ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY")
@@ -368,7 +369,7 @@ def _clear(path: Path) -> None:
 def _lock(file: io.FileIO) -> None:
     """Lock a file, or close it. A file system without locks is accepted.
 
-    Another process may look at it for a moment, as another export does before it begins; that is waited for.
+    Another export may hold the lock for a moment, to look at the file before it begins; that is waited for.
 
     Raises:
         CheckpointError: it is locked.

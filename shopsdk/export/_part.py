@@ -31,7 +31,7 @@ def check_if_exists(value: object) -> IfExists:
     """Check ``if_exists``.
 
     Raises:
-        ValueError: it is none of its values.
+        ValueError: it is not one of the three.
     """
     plain = plain_value(value)
     choices: tuple[IfExists, ...] = get_args(IfExists)
@@ -204,7 +204,7 @@ def _reopen(target: Path, journal: Journal, parameters: Mapping[str, object]) ->
             return None
         position, end = good
         if position.page and (not position.ids or position.per_page != parameters.get("per_page")):
-            raise journal.damaged("its last page is none")  # noqa: TRY301
+            raise journal.damaged("its last page is impossible")  # noqa: TRY301
         file.truncate(position.offset)
         file.seek(position.offset)
         journal.keep(end)
@@ -258,7 +258,7 @@ def check_target(target: Path, parameters: dict[str, object], *, resume: bool, i
     if there is not None and if_exists == "refuse":
         why = "it exists already"
         if resume:
-            why = "it exists, and there is nothing beside it to go on with"
+            why = "it exists, and no unfinished export is beside it"
         if resume and earlier is not None and earlier.position.placed is not None:
             why = "it is not the file that an earlier run of this export made"
         raise FileExistsError(errno.EEXIST, f"{why}; if_exists='replace' replaces it", str(target))
@@ -291,20 +291,20 @@ class EarlierRun:
 
     parameters: Mapping[str, object]
     position: Position
-    """The last one that it wrote."""
+    """The last position that it wrote."""
     resumable: bool
-    """Whether its unfinished file is there, and can be gone on with."""
+    """Whether its unfinished file exists and can be resumed."""
 
     def made(self, there: os.stat_result | None) -> bool:
-        """Whether a file is the one that it made, as far as its size tells."""
+        """Whether a file is the one that it made, by its size."""
         return self.position.complete and there is not None and self.position.placed == there.st_size
 
 
 def earlier_run(target: Path) -> EarlierRun | None:
-    """Look at what an earlier run left; None if it is not worth keeping. No export is kept waiting meanwhile.
+    """Read what an earlier run left; None if it is not worth keeping. No lock is held meanwhile.
 
     Raises:
-        CheckpointError: another export is at work on it, or it is damaged, or not surely ours.
+        CheckpointError: another export is at work on it, it is damaged, or it may not be ours.
         OSError: it cannot be read.
     """
     journal = Journal.existing(checkpoint_path(target))

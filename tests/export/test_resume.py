@@ -271,7 +271,7 @@ async def test_a_file_is_not_replaced_where_nothing_is_left_to_go_on_with(
     else:
         part_path(target).write_bytes(b"")
     target.write_text("somebody else's")
-    with pytest.raises(FileExistsError, match="nothing beside it to go on with"):
+    with pytest.raises(FileExistsError, match="no unfinished export is beside it"):
         await export_customers(session, target, per_page=10, resume=True)
     assert target.read_text() == "somebody else's"
     await export_customers(session, target, per_page=10, resume=True, if_exists="replace")
