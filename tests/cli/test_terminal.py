@@ -122,7 +122,7 @@ def test_a_terminal_sees_a_table_and_is_asked(tmp_path: Path) -> None:
         rows = [line for line in drawn.splitlines() if line.strip()[:4].isdigit()]
         assert [str(c.balance) in row for c, row in zip(shop.customers(), rows, strict=False)] == [True] * 20
         assert [c.email in row for c, row in zip(shop.customers(), rows, strict=False)] == [True] * 20
-        assert "without last_completed_at, discord_username" in drawn
+        assert "too narrow for last_completed_at, discord_username" in drawn
         code, drawn = on_terminal(shop, "balance", "1001", "-5.00", cwd=tmp_path, keys=b"n\n")
         assert (code, shop.transactions(1001)) == (1, [])
         assert "nothing was changed" in drawn
