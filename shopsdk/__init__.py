@@ -2,7 +2,7 @@
 
 Begin with the README; this is the reference.
 
-- A session, and what it may be told: ``AsyncSession``, ``Timeout``, ``RetryPolicy``, ``RateLimit``, ``Clock``
+- A session and its settings: ``AsyncSession``, ``Timeout``, ``RetryPolicy``, ``RateLimit``, ``Clock``
 - One page, one customer: ``get_customers``, ``CustomerFilters``, ``OrderColumn``, ``OrderDirection``, ``get_customer``,
   ``find_customer``
 - All customers, and any other list: ``iter_customers``, ``iter_customer_pages``, ``paginate``
@@ -11,7 +11,7 @@ Begin with the README; this is the reference.
 - What is answered: ``Customer``, ``AffiliateReferrer``, ``Page``, ``BalanceTransaction``, ``BalanceEdit``,
   ``AffiliateCodeEdit``
 - What is raised: ``ShopError``, which draws the whole tree
-- What is told meanwhile: ``Event``, which is one of ``RequestStarted``, ``AttemptStarted``, ``RetryScheduled``,
+- Events: ``Event``, which is one of ``RequestStarted``, ``AttemptStarted``, ``RetryScheduled``,
   ``RateLimitPaused``, ``RateLimitResumed``, ``RequestFinished``
 - Beside it: ``shopsdk.sandbox``, a shop to try it on; ``shopsdk.testing``, fixtures for pytest; ``shopsdk.export``,
   customers into files

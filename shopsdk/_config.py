@@ -102,7 +102,7 @@ class Secret:
     reveal: Callable[[], str]
 
     def __init__(self, value: str) -> None:
-        # In C, and so without a frame: a signal handler's exception would leave the value there for a traceback.
+        # ``__next__`` is C and has no frame; the frame of a Python function would show the value in a traceback.
         self.reveal = repeat(value).__next__
 
     def redact(self, text: str) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 
 class ShopError(Exception):
-    """The root of the tree: catch it to catch everything that shopsdk raises on its own account.
+    """The root of the tree: catch it to catch all errors of shopsdk but those of wrong arguments.
 
     ```python
     try:
@@ -82,7 +82,7 @@ class TransportError(ShopError):
 
 
 class NotSentError(TransportError):
-    """It failed before the request began to be written (refused, DNS, TLS, timeout, proxy): surely not applied."""
+    """The request failed before its first byte was written (refused, DNS, TLS, timeout, proxy): surely not applied."""
 
     repeatable: bool
     """Whether another try may fare better: not with a certificate that does not hold, or a proxy that wants a password.
@@ -209,7 +209,10 @@ class InvalidRequestError(ResponseError):
 
 
 class RateLimitedError(ResponseError):
-    """429: too many requests, and the wait asked for is longer than the session allows or the attempts are used up."""
+    """429: too many requests, and the wait asked for is longer than the session allows, or the attempts are used up.
+
+    It is also raised, and nothing sent, while an earlier 429 blocks the operation for longer than the call may wait.
+    """
 
     limit: int | None
     """Requests allowed in the server's window, where it said."""
@@ -253,7 +256,10 @@ class RateLimitedError(ResponseError):
 
 
 class ServerError(ResponseError):
-    """5xx: the shop or its CDN failed. After a change, ``maybe_applied`` is true."""
+    """5xx: the shop or its CDN failed; or an earlier 503 still blocks the operation, and nothing was sent.
+
+    ``maybe_applied`` tells which, after a change.
+    """
 
 
 class DecodeError(ShopError):

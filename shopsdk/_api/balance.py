@@ -81,10 +81,10 @@ async def edit_customer_balance(
     turn within a session; others do not wait.
 
     **Limits.** The ledger does not show what is still on its way: a slow server, or a proxy that held the request back,
-    may carry the edit out after the last search. So an edit that is not found is not known to be unmade, and the call
-    raises ``UnknownOutcomeError``. Calling again with the same reference is safe once the earlier request can no longer
-    be running at the server, and while no other process uses that reference: two processes may both search, find
-    nothing, and both send. A proxy that repeats a request by itself cannot be stopped from here;
+    may carry the edit out after the last search. So a search that finds nothing does not prove that the edit was not
+    made, and the call raises ``UnknownOutcomeError``. Calling again with the same reference is safe once the earlier
+    request can no longer be running at the server, and while no other process uses that reference: two processes may
+    both search, find nothing, and both send. A proxy that repeats a request by itself cannot be stopped from here;
     ``BalanceEdit.duplicated`` and the log tell where the ledger shows it.
 
     Args:

@@ -32,7 +32,7 @@ def iter_customers(
     """Get Customers, all pages of it: stream every customer, each once, in order, in flat memory.
 
     Rows that slip onto pages already read, because others were deleted, are found again wherever the pages' totals can
-    show it. Leave it early inside ``contextlib.aclosing``, so that no read-ahead stays behind:
+    show it. Leave it early inside ``contextlib.aclosing``, so that no prefetched page stays behind:
 
     ```python
     from contextlib import aclosing

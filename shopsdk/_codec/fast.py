@@ -51,7 +51,7 @@ class FastPath:
 
     decoder: msgspec.json.Decoder[Any]
     needs_strict: Callable[[bytes], bool]
-    """Whether the strict path must read this body, because msgspec might read it otherwise."""
+    """Whether the strict path must read this body, because msgspec might read it differently."""
     postprocess: _Postprocess | None
     """Checks and converts decoded values in place; raises InvalidValueError where the strict path must decide."""
 

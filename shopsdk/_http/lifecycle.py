@@ -76,7 +76,8 @@ class Runtime:
     async def close(self) -> None:
         """Cancel and await the tasks of walks and waits, then close the connections.
 
-        A second call waits for the first, unless the first waits for it: in one of the tasks, or in one they started.
+        A second call waits for the first. From a task that the first call awaits, or one started by it, it returns at
+        once.
         """
         if self._closing:
             if _within.get() is not self:

@@ -1,6 +1,6 @@
 """Limits on sending: slots for requests in flight, the session's own rate limit, and a limiter for each operation.
 
-A 429 blocks its operation for all calls, and so does a 503 that says for how long. No call of the operation starts
+A 429 blocks its operation for all calls, and so does a 503 whose wait the policy allows. No call of it starts
 until the server's wait is over; then they start one after the other. Other operations go on, since limits vary by
 endpoint. A call asks the operation's limiter last, and again on waking, since it may have been blocked meanwhile.
 """

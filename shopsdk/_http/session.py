@@ -55,9 +55,10 @@ class AsyncSession:
         max_in_flight: concurrent requests, at least 1; default: 16. Others wait for a slot, and no timeout counts that
             wait.
         list_params: where the parameters of lists travel: "both" (the default) is in the JSON body of the GET, as the
-            vendor documents, and in the query, so that a proxy that drops the body, or a cache that goes by the URL,
-            does not drop filters. "query" passes proxies that refuse a GET with a body. "body" keeps filters, e-mail
-            addresses among them, out of URLs, and so out of access logs and of what trace_configs record.
+            vendor documents, and in the query, so that filters survive a proxy that drops the body, and a cache that
+            goes by the URL tells pages apart. "query" passes proxies that refuse a GET with a body. "body" keeps
+            filters, e-mail addresses among them, out of URLs, and so out of access logs and of what trace_configs
+            record.
         max_response_bytes: the largest answer that is read, in bytes after decompression, at least 1; default: 32 MiB.
             Reading takes at most 64 times as much memory for each request in flight; the caller's own classes
             (``as_type=``) take more.
@@ -232,7 +233,7 @@ class AsyncSession:
                 body (204, 205, HEAD).
 
         Raises:
-            ShopError: any other failure.
+            ShopError: the call failed.
             ValueError: an argument out of its bounds; nothing was sent.
             TypeError: an argument of the wrong type; nothing was sent.
         """

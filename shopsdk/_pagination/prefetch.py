@@ -17,7 +17,11 @@ Read = Callable[[int], Task[Any]]
 """Start to read one page, by its number, in a task that ends with the session."""
 
 _TURNS_TO_THE_WIRE = 2
-"""Turns of the event loop from a new task to the last byte of its request: aiohttp writes a body in another task."""
+"""Turns of the event loop from a new task to the last byte of its request: aiohttp writes a body in another task.
+
+Without them, streaming falls from 1.02 to 0.87 of the rate of a bare loop, and a link of 50 ms at concurrency 16 takes
+1.05 of the ideal time instead of 1.03.
+"""
 
 
 class Prefetcher(Generic[T]):

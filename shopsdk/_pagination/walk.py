@@ -18,7 +18,8 @@ make it repeat rows. Insertions in front may hide some, and they are counted in 
 
 Every answer is checked against what was asked: ``current_page`` and ``per_page`` must echo, rows must be in order and
 no more than asked, a repeat of an earlier page must be explained by a total that grew, the end must leave nothing that
-the total counts, and 50 pages without a new row end the walk with an error.
+the total counts. The walk ends with an error after 50 pages without a new row, or after 1,000 that a change of the
+total explains.
 
 **Limits.** No client can see a deletion that an insertion hides from the total between two answers, or one between the
 server's count and its select. Answers that overtake one another on their way may swap what their totals tell.

@@ -51,7 +51,7 @@ class Quit(Exception):  # noqa: N818 - it is no error
 
 
 class WrongCommandError(typer.BadParameter):
-    """A wrong command: a value of it with ``param_hint``, else all of it."""
+    """A wrong command; ``param_hint`` names the wrong argument, if one is."""
 
     def format_message(self) -> str:
         """Say what is wrong, on one line of a terminal."""

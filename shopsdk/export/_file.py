@@ -139,7 +139,7 @@ def assemble(
     Args:
         parts: the finished parts, in order.
         target: the final name.
-        layout: the format.
+        layout: the format, columns and compression.
         prefix: what the file begins with, if the parts lack it; None if the one part is the file already.
         opened: closes the file at its end.
     """

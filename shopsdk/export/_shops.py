@@ -171,7 +171,7 @@ async def _a_file_each(queries: Mapping[int, Query], many: _Many) -> ShopsSummar
 
     made, failed = await _all(queries, export, many.at_once)
     if not failed:
-        # Until here, a later run could tell by them which shops were finished.
+        # The checkpoints told a later run which shops were finished; now all are.
         with Worker() as worker:
             for shop_id in made:
                 await worker.run(remove_leftovers, target_of(many.name, shop_id))

@@ -1,4 +1,4 @@
-"""Things that have to be said twice about the project, and are held together here."""
+"""Facts about the project that stand in two files agree."""
 
 import pkgutil
 import re
@@ -49,3 +49,11 @@ def test_the_changelog_names_what_was_added() -> None:
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     functions = [f"shopsdk.{name}" for name in shopsdk.__all__ if name[0].islower() and not name.startswith("_")]
     assert [] == [name for name in functions if f"`{name}`" not in text and f"`{name}(" not in text]
+
+
+def test_no_private_package_is_open_to_what_stands_on_the_public_names() -> None:
+    """The import contract of sandbox, export, fixtures and command names every private module and package."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
+    contract = next(each for each in settings["contracts"] if "public face" in each["name"])
+    private = {path.stem for path in (ROOT / "shopsdk").glob("_[a-z]*")}
+    assert set(contract["forbidden_modules"]) == {f"shopsdk.{name}" for name in private}
