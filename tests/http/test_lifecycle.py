@@ -176,6 +176,7 @@ PROGRAMS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in PROGRAMS if name != "never closed"])
 def test_a_program_ends_without_a_word(name: str) -> None:
     """A program that uses a session ends without a warning."""
@@ -196,6 +197,7 @@ def test_a_program_ends_without_a_word(name: str) -> None:
     assert (0, "", "") == (result.returncode, result.stdout, result.stderr)
 
 
+@pytest.mark.slow
 def test_repeated_runs_are_quiet() -> None:
     """A program that calls ``asyncio.run`` twice with one session ends without a warning."""
     result = run(
