@@ -1,4 +1,4 @@
-"""What comes back: bodies that are no whole JSON, byte order marks, refusals, a 503 that holds; and the key stays."""
+"""What comes back: bodies that are no whole JSON, byte order marks, refusals, a 503 that blocks; and the key stays."""
 
 import asyncio
 import copy

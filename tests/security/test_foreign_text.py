@@ -120,7 +120,7 @@ def test_other_texts_are_left_alone(text: str) -> None:
 
 @pytest.mark.parametrize("key", ["k", "key", "---", "a|b|c"])
 def test_a_short_key_is_blotted_out_as_a_whole(key: str) -> None:
-    """A key too short to be told from other words is blotted out where it stands as it is."""
+    """A key too short to be told from other words is redacted where it stands as it is."""
     assert "not for [secret]!" == Secret(key).redact(f"not for {key}!")
 
 
