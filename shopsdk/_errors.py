@@ -223,7 +223,7 @@ class RateLimitedError(ResponseError):
         self,
         message: str = "",
         *,
-        status: int = 429,
+        status: int = 0,
         server_message: str = "",
         errors: Mapping[str, Sequence[str]] | None = None,
         request_id: str | None = None,

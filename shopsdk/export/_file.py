@@ -146,7 +146,7 @@ def assemble(
     if layout.format == "parquet":
         with _new(target.with_name(f"{target.name}.whole.part")) as (file, buffer):
             assemble_parquet(parts, buffer, layout.columns or ())
-        return _until(opened, file)
+        return _close_at_end(opened, file)
     if prefix is None:
         (part,) = parts
         return part.rewound()
@@ -154,10 +154,10 @@ def assemble(
         buffer.write(prefix)
         for part in parts:
             shutil.copyfileobj(part.rewound(), buffer, BLOCK)
-    return _until(opened, file)
+    return _close_at_end(opened, file)
 
 
-def _until(opened: ExitStack, file: io.FileIO) -> io.FileIO:
+def _close_at_end(opened: ExitStack, file: io.FileIO) -> io.FileIO:
     """Have a file closed at the end, and removed if it has no other name by then."""
     opened.enter_context(file)
     opened.callback(remove, file)

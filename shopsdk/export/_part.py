@@ -322,12 +322,17 @@ def earlier_run(target: Path) -> EarlierRun | None:
 
 
 def _is_resumable(target: Path, journal: Journal) -> bool:
-    state, there = state_of(part_path(target)), state_of(target)
-    if state is None or (there is not None and os.path.samestat(state, there)):
-        return False  # between a hard link and the removal, the file has both names
+    if state_of(part_path(target)) is None or _has_both_names(target):
+        return False
     with reopen(part_path(target)) as file:
         good = journal.last_good(file)
     return good is not None and bool(good[0].page or good[0].complete)
+
+
+def _has_both_names(target: Path) -> bool:
+    """Whether a kill came between the hard link and the removal of the other name."""
+    state, there = state_of(part_path(target)), state_of(target)
+    return state is not None and there is not None and os.path.samestat(state, there)
 
 
 def put_in_place(
@@ -392,7 +397,8 @@ def remove_leftovers(target: Path) -> None:
         try:
             last = journal.last()
             if last is not None and last.complete:
-                part_path(target).unlink(missing_ok=True)
+                if last.placed is None or _has_both_names(target):  # else the part is gone, and its name is anybody's
+                    part_path(target).unlink(missing_ok=True)
                 journal.remove()
         finally:
             journal.close()

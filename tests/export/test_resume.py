@@ -1,7 +1,6 @@
 """Going on with an export that was interrupted."""
 
 import os
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -309,14 +308,14 @@ async def test_a_part_that_was_cut_short_gets_no_name(
     assert target.read_bytes() == whole
 
 
-def test_a_look_keeps_no_export_waiting(tmp_path: Path) -> None:
+def test_a_look_keeps_no_export_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever looks at a checkpoint holds its lock for a moment, and an export waits for that."""
     part = open_part(tmp_path / "c.csv", {}, b"", resume=False)
     part.add(b"page", attrs.evolve(part.position, page=1, ids=[1], rows=1))
     part.suspend()
     looking = Journal.existing(checkpoint_path(tmp_path / "c.csv"))
     assert looking is not None
-    threading.Timer(0, looking.unlock).start()
+    monkeypatch.setattr("shopsdk.export._disk.time.sleep", lambda _: looking.unlock())
     open_part(tmp_path / "c.csv", {}, b"", resume=False).close()
     looking.close()
 

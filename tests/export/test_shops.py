@@ -352,3 +352,16 @@ async def test_leftovers_that_cannot_be_removed_are_no_failure(tmp_path: Path) -
             session, tmp_path / "c-{shop_id}.csv", SHOPS, shops_at_once=1, per_page=10, on_progress=show
         )
     assert (made.rows, made.failed) == (132, {})
+
+
+async def test_a_file_at_the_name_of_a_part_that_is_gone_is_left_alone(tmp_path: Path) -> None:
+    """Once a shop's file has its name, a file that somebody puts at the name of its part is not removed."""
+
+    def show(progress: ExportProgress) -> None:
+        if progress.stage == "reading" and progress.shop_id == 33:
+            part_path(tmp_path / "c-11.csv").write_text("somebody else's")
+
+    async with mall() as shops, shops.session() as session:
+        await export_shops(session, tmp_path / "c-{shop_id}.csv", SHOPS, shops_at_once=1, per_page=10, on_progress=show)
+    assert part_path(tmp_path / "c-11.csv").read_text() == "somebody else's"
+    assert not checkpoint_path(tmp_path / "c-11.csv").exists()

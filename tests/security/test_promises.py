@@ -32,6 +32,15 @@ def test_each_promise_of_the_table_names_a_test_that_exists() -> None:
         assert f"def {name}(" in (ROOT / path).read_text()
 
 
+def test_each_rule_of_the_table_is_where_it_says() -> None:
+    """The table of CONTRIBUTING.md that tells where each rule is names things that are there."""
+    text = (ROOT / ".github" / "CONTRIBUTING.md").read_text().partition("| where is")[2].partition("\n\n")[0]
+    named = re.findall(r"`(_[\w/]+\.py)` `([\w.]+)`", text)
+    assert len(named) >= 8
+    for path, name in named:
+        assert re.search(rf"\b(def|class) {name.split('.')[-1]}\b", (ROOT / "shopsdk" / path).read_text()), (path, name)
+
+
 def test_all_promises_are_read() -> None:
     """The page is read as it is written: six promises, and what is not covered."""
     assert 6 == len(PROMISES)
