@@ -233,7 +233,7 @@ class Caller:
 
     def _error_of(self, call: Call, response: Response) -> ShopError:
         key = self.options.key
-        error = response_error(
+        return response_error(
             call.request,
             response,
             payload=parse_or_none(response.body),
@@ -241,5 +241,3 @@ class Caller:
             redact=key.redact,
             hints={401: _DIGITS_KEY} if key.reveal().isdecimal() else {},
         )
-        error.retry_after = retry_after(response.headers)
-        return error

@@ -18,6 +18,7 @@ from shopsdk._errors import (
     ServerError,
 )
 from shopsdk._http.request import Request, redact_emails
+from shopsdk._http.retry import retry_after
 
 _COUNT = re.compile(r"[0-9]{1,18}")
 _MESSAGE_CHARS = 500
@@ -103,6 +104,7 @@ def response_error(
         path=request.path,
         attempts=attempts,
         body=redact(response.body[: _READ_FACTOR * _BODY_CHARS].decode("utf-8", "replace"))[:_BODY_CHARS],
+        retry_after=retry_after(response.headers),
         maybe_applied=request.changes and maybe_applied(status),
     )
     if isinstance(error, RateLimitedError):

@@ -306,10 +306,11 @@ class Attempt:
 
     def _not_sent(self, error: BaseException) -> NotSentError:
         way = "" if self._transport.options.proxy is None else " (by way of the proxy)"
-        not_sent = NotSentError(f"{self._request.label} was not sent: {_reason(error)}{way}")
         refused = isinstance(error, aiohttp.ClientHttpProxyError) and error.status == 407
-        not_sent.repeatable = not refused and not isinstance(error, _BAD_CERTIFICATE)
-        return not_sent
+        return NotSentError(
+            f"{self._request.label} was not sent: {_reason(error)}{way}",
+            repeatable=not refused and not isinstance(error, _BAD_CERTIFICATE),
+        )
 
 
 _NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
