@@ -139,7 +139,7 @@ async def find_customer(
     name, text = one_criterion(
         email=email, discord_id=discord_id, discord_username=discord_username, affiliate_code=affiliate_code
     )
-    same = _same_but_case if name in {"email", "discord_username"} else eq
+    same = same_but_case if name in {"email", "discord_username"} else eq
     wanted = server_filter(name, text)
     found: Customer | None = None
     ids: list[int] = []
@@ -157,7 +157,7 @@ async def find_customer(
     return found
 
 
-def _same_but_case(one: str, other: str) -> bool:
+def same_but_case(one: str, other: str) -> bool:
     """Compare without regard to case. Both cases must agree: the Kelvin sign has the small letter k, and is no K."""
     return one.lower() == other.lower() and one.upper() == other.upper()
 

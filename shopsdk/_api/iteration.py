@@ -258,6 +258,8 @@ def paginate(
             start_page=first,
             concurrency=in_flight,
             key=key,
+            order=None,
+            after=None,
             cause=likely_cause(core.list_params),
         )
     )

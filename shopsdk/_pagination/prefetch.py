@@ -27,9 +27,7 @@ Without them, streaming falls from 1.02 to 0.87 of the rate of a bare loop, and 
 class Prefetcher(Generic[T]):
     """The next pages, at most ``concurrency`` of them in flight. Delivered in order, decoded in order of arrival."""
 
-    def __init__(
-        self, read: Read, decode: Callable[[Any], Page[T]], concurrency: int, total: int | None = None
-    ) -> None:
+    def __init__(self, read: Read, decode: Callable[[Any], Page[T]], concurrency: int, total: int | None) -> None:
         self._read = read
         self._decode = decode
         self._concurrency = concurrency

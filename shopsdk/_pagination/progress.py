@@ -16,8 +16,6 @@ _MAX_STALLED_PAGES = 50
 """Consecutive pages without a new row after which a walk ends."""
 _MAX_EXPLAINED_PAGES = 1000
 """The same, where a total that grew explains them: a list may grow faster than a slow walk reads it."""
-UNKNOWN_CAUSE = "the server, or a proxy before it, ignored what was asked"
-"""The cause to name for an unexpected answer where nobody knows how parameters travel."""
 
 _NO_KEY = "the server ignored the page; or, if equal rows are normal here, give key= to tell them apart"
 _SHORT = "the server has more rows than it shows"
@@ -166,7 +164,7 @@ class Progress(Generic[T]):
         key: Callable[[T], Any] | None,
         order: Literal["asc", "desc"] | None,
         after: Page[T] | None,
-        cause: str = UNKNOWN_CAUSE,
+        cause: str,
     ) -> None:
         self._per_page = per_page
         self._cause = cause

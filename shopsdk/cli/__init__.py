@@ -1,12 +1,7 @@
 """The command ``shopsdk``, made of the same public functions that a user has.
 
 Data goes to stdout, everything else to stderr. The key comes from the environment, never from an argument, which every
-user of the machine could read.
-
-Exit codes: 0 all of it was done; 1 it failed; 2 the command was wrong; 3 the shop refused; 4 a change may or may not
-have been made; 130 stopped by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP, 131 by SIGQUIT; 141 the reader of the output
-went away (``| head``). A change that is known to be made is 0, whatever happens after it: a full disk, a closed stdout,
-a signal.
+user of the machine could read. ``shopsdk --help`` lists the exit codes.
 """
 
 import sys

@@ -24,7 +24,7 @@ from shopsdk import (
     find_balance_edit,
     find_customer,
 )
-from shopsdk._api.customers import _same_but_case  # pyright: ignore[reportPrivateUsage]
+from shopsdk._api.customers import same_but_case
 from shopsdk.sandbox import Sandbox
 from tests.support.servers import Heard, Wire, answer, page_of, raw_server
 
@@ -155,14 +155,14 @@ async def test_a_backslash_is_searched_for_by_a_pattern_that_has_none(email: str
 )
 def test_letters_that_share_one_case_only_are_different(one: str, other: str) -> None:
     """The Kelvin sign is no k and the long s no s: another address is another person."""
-    assert not _same_but_case(one, other)
+    assert not same_but_case(one, other)
 
 
 @given(st.text(st.characters(max_codepoint=127)))
 @example("Ada@Example.com")
 def test_case_is_no_difference(text: str) -> None:
     """Every text is the same as itself in the other case."""
-    assert _same_but_case(text, text.swapcase())
+    assert same_but_case(text, text.swapcase())
 
 
 async def test_rows_without_the_field_are_passed_over() -> None:

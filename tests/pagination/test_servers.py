@@ -22,7 +22,7 @@ from shopsdk import (
 )
 from shopsdk._pagination.walk import Walk, walk
 from shopsdk.sandbox import Fault, Sandbox
-from tests.pagination.test_walk import Row, ids_of, started
+from tests.pagination.test_walk import Row, ids_of, plan_of
 from tests.support.servers import CUSTOMER, Heard, RawServer, Wire, answer, page_of, raw_server
 
 Server = Callable[[int], Page[Row]]
@@ -36,7 +36,7 @@ def honest(number: int, size: int = 15) -> list[int]:
     return list(range(1, size + 1))[(number - 1) * 5 : number * 5]
 
 
-def plan_of(
+def plan_over(
     server: Server, reads: list[int], *, keyed: bool = True, order: Literal["asc", "desc"] | None = "asc"
 ) -> Walk[Row]:
     async def fetch(number: int) -> Page[Row]:
@@ -44,18 +44,13 @@ def plan_of(
         await asyncio.sleep(0)
         return server(number)
 
-    return Walk(
-        read=started(fetch),
-        per_page=5,
-        key=(lambda row: row.id) if keyed else None,
-        order=order if keyed else None,
-    )
+    return plan_of(fetch, key=(lambda row: row.id) if keyed else None, order=order if keyed else None)
 
 
 async def walked(
     server: Server, *, keyed: bool = True, order: Literal["asc", "desc"] | None = "asc", reads: list[int] | None = None
 ) -> list[int]:
-    return await ids_of(walk(plan_of(server, [] if reads is None else reads, keyed=keyed, order=order)))
+    return await ids_of(walk(plan_over(server, [] if reads is None else reads, keyed=keyed, order=order)))
 
 
 TURNS = count()
@@ -150,7 +145,7 @@ async def test_a_list_that_shrinks_at_every_answer_is_walked_meanwhile() -> None
         return page(honest(number, min(left, 1000)), number, last=-(-left // 5), total=left)
 
     got: list[int] = []
-    async with aclosing(walk(plan_of(server, reads))) as pages:
+    async with aclosing(walk(plan_over(server, reads))) as pages:
         async for each in pages:
             got += [row.id for row in each.data]
             if each.current_page == 99:
@@ -180,7 +175,7 @@ async def test_a_walk_that_begins_past_the_end_is_empty() -> None:
         reads.append(number)
         return page([], number)
 
-    assert await ids_of(walk(Walk(read=started(fetch), per_page=5, start_page=9))) == []
+    assert await ids_of(walk(plan_of(fetch, start_page=9))) == []
     assert reads == [9]
 
 

@@ -67,16 +67,47 @@ class Shelf:
             total=len(ordered),
         )
 
-    def plan(self, *, concurrency: int = 1, order: bool = True, **kwargs: Any) -> Walk[Row]:
+    def plan(
+        self,
+        *,
+        fetch: Callable[[int], Coroutine[Any, Any, Page[Row]]] | None = None,
+        concurrency: int = 1,
+        order: bool = True,
+        after: Page[Row] | None = None,
+    ) -> Walk[Row]:
         direction: Literal["asc", "desc"] = "desc" if self.falling else "asc"
-        return Walk(
-            read=started(kwargs.pop("fetch", self.read)),
+        return plan_of(
+            fetch or self.read,
             per_page=self.per_page,
             concurrency=concurrency,
             key=attrgetter("id"),
             order=direction if order else None,
-            **kwargs,
+            after=after,
         )
+
+
+def plan_of(
+    fetch: Callable[[int], Coroutine[Any, Any, Page[Row]]],
+    *,
+    per_page: int = 5,
+    start_page: int = 1,
+    concurrency: int = 1,
+    key: Callable[[Row], int] | None = None,
+    order: Literal["asc", "desc"] | None = None,
+    after: Page[Row] | None = None,
+) -> Walk[Row]:
+    """Plan a walk over pages that need no decoding."""
+    return Walk(
+        read=started(fetch),
+        decode=lambda page: page,
+        per_page=per_page,
+        start_page=start_page,
+        concurrency=concurrency,
+        key=key,
+        order=order,
+        after=after,
+        cause="a proxy dropped what was asked",
+    )
 
 
 def started(fetch: Callable[[int], Coroutine[Any, Any, Page[Any]]]) -> Callable[[int], "asyncio.Task[Page[Any]]"]:
@@ -311,7 +342,7 @@ async def test_a_page_that_cannot_be_read_is_raised_in_its_turn(error: Exception
 
     got: list[int] = []
     with pytest.raises(type(error)) as caught:
-        async with aclosing(walk(shelf.plan(concurrency=4, decode=decode))) as pages:
+        async with aclosing(walk(attrs.evolve(shelf.plan(concurrency=4), decode=decode))) as pages:
             async for page in pages:
                 got += [row.id for row in page.data]
     assert list(range(1, 21)) == got
