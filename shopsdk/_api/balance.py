@@ -70,22 +70,12 @@ async def edit_customer_balance(
         print("done before" if edit.replayed else "done")
     ```
 
-    **At most once.** An edit adds to a balance, so it must not be made twice. It is sent again only where it surely was
-    not carried out: no connection could be made, or a rate limit refused it. It is never sent again once it may have
-    been carried out, whatever the verb: not after a hang-up, a timeout or a 5xx.
+    The edit is never sent again once it may have been carried out, whatever the verb. With a reference it can be asked
+    for again later: the ledger is searched before anything is sent, and again after a lost answer, for up to 15 seconds
+    (queues for a slot not counted). Calls that share a reference and a customer are served in turn within a session;
+    others do not wait.
 
-    **With a reference, it can be asked for again.** The reference ends the description (``[ref:order-1187]``), so the
-    ledger itself tells whether the edit was made. The ledger is searched before anything is sent: where the reference
-    stands with the same amount, nothing is sent. After a lost answer it is searched again, for up to 15 seconds (queues
-    for a slot not counted). Every search passes by caches. Calls that share a reference and a customer are served in
-    turn within a session; others do not wait.
-
-    **Limits.** The ledger does not show what is still on its way: a slow server, or a proxy that held the request back,
-    may carry the edit out after the last search. So a search that finds nothing does not prove that the edit was not
-    made, and the call raises ``UnknownOutcomeError``. Calling again with the same reference is safe once the earlier
-    request can no longer be running at the server, and while no other process uses that reference: two processes may
-    both search, find nothing, and both send. A proxy that repeats a request by itself cannot be stopped from here;
-    ``BalanceEdit.duplicated`` and the log tell where the ledger shows it.
+    The README's "Money and references" says what is repeated, when it is safe to call again, and what cannot be known.
 
     Args:
         session: the session to ask through.

@@ -256,7 +256,7 @@ async def test_a_session_closed_while_searching_does_not_hide_the_doubt() -> Non
 
     async def close(_heard: Heard, wire: Wire) -> None:
         closing.append(asyncio.ensure_future(session.close()))
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0)
         wire.writer.close()
 
     closing: list[asyncio.Future[None]] = []

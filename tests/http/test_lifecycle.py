@@ -164,12 +164,14 @@ PROGRAMS = {
             pass
     """,
     "a cancelled walk": """
+        under_way = asyncio.Event()
         async def walk():
             async with aclosing(iter_customers(session, per_page=5, concurrency=4)) as customers:
                 async for customer in customers:
+                    under_way.set()
                     await asyncio.sleep(0)
         task = asyncio.create_task(walk())
-        await asyncio.sleep(0.02)
+        await under_way.wait()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
     """,
@@ -252,7 +254,7 @@ async def test_close_does_not_wait_for_answers_nobody_wants() -> None:
         async with server.session() as session:
             left = await left_by_break(iter_customers(session, per_page=1, concurrency=4))
             while len(server.heard) < 5:
-                await asyncio.sleep(0.001)
+                await asyncio.sleep(0)
         assert len(server.heard) == 5
         await left.aclose()
 
@@ -263,7 +265,7 @@ async def test_close_ends_calls_under_way() -> None:
         session = server.session(timeout=Timeout(total=5))
         task = asyncio.create_task(get_customer(session, 7))
         while not server.heard:
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0)
         await session.close()
         with pytest.raises(SessionStateError):
             await task

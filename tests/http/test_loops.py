@@ -5,6 +5,7 @@ import gc
 import os
 import sys
 import textwrap
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any
@@ -397,3 +398,45 @@ async def test_a_close_in_a_generator_of_the_users_ends_with_the_loop() -> None:
     async with raw_server(shop) as server:
         await asyncio.to_thread(asyncio.run, use(server.base_url))
     assert [] == problems
+
+
+FORKED = """
+import asyncio, os, sys
+from shopsdk import AsyncSession, get_customer
+
+session = AsyncSession("raw-key", shop_id=38, base_url=sys.argv[1])
+loop = asyncio.new_event_loop()
+
+
+async def use():
+    assert 7 == (await get_customer(session, 7)).id
+
+
+def watched():
+    with open(f"/proc/self/fdinfo/{loop._selector.fileno()}") as kernel:
+        return sorted(line for line in kernel if line.startswith("tfd"))
+
+
+loop.run_until_complete(use())
+before = watched()
+child = os.fork()
+if child == 0:
+    asyncio.run(use())
+    sys.exit(0)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), len(before), before == watched())
+loop.run_until_complete(use())
+loop.run_until_complete(session.close())
+loop.close()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's list of what a selector watches")
+async def test_a_forked_child_leaves_its_parent_s_connection_and_selector_alone() -> None:
+    """A child that uses the session and exits leaves its parent's selector and kept connection as they were."""
+    async with raw_server(answer(CUSTOMER)) as server:
+        program = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", FORKED, server.base_url, stdout=PIPE, stderr=PIPE
+        )
+        out, err = await program.communicate()
+    assert (b"0 2 True\n", b"") == (out, err)
+    assert [1, 2, 1] == [heard.connection for heard in server.heard]

@@ -118,7 +118,7 @@ async def test_another_operation_goes_on() -> None:
     async with raw_server(behave) as server, server.session(max_in_flight=2) as session:
         held = [asyncio.create_task(get_customer(session, 7)) for _ in range(9)]
         while len(server.heard) < 1:
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0)
         assert await get_customer_balance_transactions(session, 7) == []
         for task in held:
             task.cancel()
@@ -601,8 +601,9 @@ async def test_cancellation_is_honoured(call: Callable[[AsyncSession], Awaitable
     async with raw_server(behaviour) as server, server.session(max_in_flight=1) as session:
         task = asyncio.ensure_future(call(session))
         while not server.heard:
-            await asyncio.sleep(0.001)
-        await asyncio.sleep(0.005)
+            await asyncio.sleep(0)
+        for _ in range(10):
+            await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

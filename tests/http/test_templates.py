@@ -1,10 +1,8 @@
-"""Promises that each needed a test of its own: lists that end too soon, operations by template, tasks let go, forks."""
+"""Operations: each is named by its route template in events and the log, and limited by it."""
 
 import asyncio
 import inspect
 import logging
-import sys
-from asyncio.subprocess import PIPE
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
@@ -18,7 +16,6 @@ from shopsdk import (
     Clock,
     Customer,
     Event,
-    PaginationError,
     RateLimitPaused,
     RateLimitResumed,
     RequestStarted,
@@ -33,48 +30,12 @@ from shopsdk import (
     iter_customers,
     paginate,
 )
-from shopsdk._http.session import core_of
 from shopsdk.testing import InstantClock
 from tests.support.servers import CUSTOMER, Heard, Wire, answer, page_of, raw_server
-
-Stream = Callable[..., AsyncGenerator[Any, None]]
 
 
 def paginate_customers(session: AsyncSession, **options: Any) -> AsyncGenerator[Any, None]:
     return paginate(session, ["shops", options.pop("shop_id", 38), "customers"], Customer, **options)
-
-
-STREAMS: list[Stream] = [iter_customers, iter_customer_pages, paginate_customers]
-
-
-def list_of(shown: int, total: int, *, last: int, clamps: bool) -> Callable[[Heard, Wire], None]:
-    """A list of pages of five that shows so many rows and counts others; past the end: nothing, or its last page."""
-
-    def behave(heard: Heard, wire: Wire) -> None:
-        page = min(heard.json["page"], last) if clamps else heard.json["page"]
-        ids = range(1, shown + 1)[(page - 1) * 5 : page * 5]
-        rows = [{"id": number, "email": f"c{number}@example.com"} for number in ids]
-        wire.send(answer(page_of(rows, page, last=last, per_page=5, total=total)))
-
-    return behave
-
-
-@pytest.mark.parametrize("clamps", [False, True], ids=["nothing behind it", "its last page again"])
-@pytest.mark.parametrize(("shown", "total"), [(15, 20), (15, 16), (13, 20), (13, 16)])
-@pytest.mark.parametrize("concurrency", [1, 4])
-@pytest.mark.parametrize("stream", STREAMS)
-async def test_a_list_that_ends_short_of_its_total_is_an_error(
-    stream: Stream, concurrency: int, shown: int, total: int, clamps: bool
-) -> None:
-    """A list that ends a page, or a row, short of its total is a PaginationError; one that shows all of it is read."""
-    options: dict[str, Any] = {"per_page": 5, "concurrency": concurrency}
-    async with raw_server(list_of(shown, total, last=3, clamps=clamps)) as server, server.session() as session:
-        with pytest.raises(PaginationError, match=f"total says {total}") as caught:
-            [row async for row in stream(session, **options)]
-        assert caught.value.page == 4
-    async with raw_server(list_of(shown, shown, last=3, clamps=clamps)) as server, server.session() as session:
-        read = [row async for row in stream(session, **options)]
-        assert shown == sum(1 if isinstance(row, Customer) else len(row.data) for row in read)
 
 
 async def drained(rows: AsyncGenerator[Any, None]) -> None:
@@ -213,60 +174,3 @@ async def test_a_rate_limit_blocks_the_operation_for_every_id(name: str) -> None
     held = told[closed:opened]
     assert operation in {event.operation for event in held if isinstance(event, RequestStarted)}
     assert [] == [event for event in held if isinstance(event, AttemptStarted)]
-
-
-@pytest.mark.parametrize("concurrency", [1, 4])
-@pytest.mark.parametrize("stream", STREAMS)
-async def test_a_walk_s_finished_tasks_are_let_go(stream: Stream, concurrency: int) -> None:
-    """A stream of fifty pages leaves none of its tasks on the session, neither under way nor at its end."""
-    async with raw_server(list_of(248, 248, last=50, clamps=False)) as server, server.session() as session:
-        tasks = core_of(session).runtime()._tasks
-        most = 0
-        async for _ in stream(session, per_page=5, concurrency=concurrency):
-            await asyncio.sleep(0)  # what has just finished is let go by the loop
-            most = max(most, len(tasks))
-        await asyncio.sleep(0)
-        assert 0 < most <= concurrency
-        assert set() == tasks
-
-
-FORKED = """
-import asyncio, os, sys
-from shopsdk import AsyncSession, get_customer
-
-session = AsyncSession("raw-key", shop_id=38, base_url=sys.argv[1])
-loop = asyncio.new_event_loop()
-
-
-async def use():
-    assert 7 == (await get_customer(session, 7)).id
-
-
-def watched():
-    with open(f"/proc/self/fdinfo/{loop._selector.fileno()}") as kernel:
-        return sorted(line for line in kernel if line.startswith("tfd"))
-
-
-loop.run_until_complete(use())
-before = watched()
-child = os.fork()
-if child == 0:
-    asyncio.run(use())
-    sys.exit(0)
-print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), len(before), before == watched())
-loop.run_until_complete(use())
-loop.run_until_complete(session.close())
-loop.close()
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's list of what a selector watches")
-async def test_a_forked_child_leaves_its_parent_s_connection_and_selector_alone() -> None:
-    """A child that uses the session and exits leaves its parent's selector and kept connection as they were."""
-    async with raw_server(answer(CUSTOMER)) as server:
-        program = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", FORKED, server.base_url, stdout=PIPE, stderr=PIPE
-        )
-        out, err = await program.communicate()
-    assert (b"0 2 True\n", b"") == (out, err)
-    assert [1, 2, 1] == [heard.connection for heard in server.heard]
