@@ -1,1 +1,1 @@
-"""The operations."""
+"""Tests of the operations."""

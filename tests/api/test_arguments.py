@@ -1,4 +1,4 @@
-"""What callers may pass, and what is refused before a byte is sent, by the name of the argument and its bound."""
+"""Arguments and settings: accepted values, and errors that name the argument and its bound before anything is sent."""
 
 import decimal
 import json
@@ -110,7 +110,7 @@ def test_an_amount_that_is_not_exact_is_refused(amount: Any) -> None:
 
 @pytest.mark.parametrize("sent", ["0", "-0", "0.00", "-0.00"])
 def test_nothing_is_sent_as_plain_zero(sent: str) -> None:
-    """A zero travels as 0, whatever its sign and exponent."""
+    """A zero is sent as 0, whatever its sign and exponent."""
     assert b"0" == encode(balance_amount(sent))
 
 
@@ -155,7 +155,7 @@ def test_the_marker_ends_the_description(description: str | None, reference: str
 def test_a_description_is_at_most_255_characters_marker_included(
     description: str | None, reference: str | None
 ) -> None:
-    """A longer one is a 422 from the shop, or cut there, and the marker with it."""
+    """A description of more than 255 characters, marker included, is refused: the shop could cut the marker off."""
     marker = "" if reference is None else reference_marker(reference)
     whole = description or "" if not marker else f"{(description or '').strip()} {marker}".lstrip()
     long = len(whole) > 255
@@ -183,7 +183,7 @@ def test_a_reference_that_could_be_mistaken_is_refused(reference: str) -> None:
 
 FILTERS = list(CustomerFilters.__annotations__)
 NOTHING = ["", " ", "\n", "\x00", "\u200b", "\ufeff", "\u00a0\u2003", "\u3164", "\u00ad \u200e"]
-"""What Laravel, or a newer Laravel, trims to nothing."""
+"""Texts that Laravel, or a newer Laravel, trims to nothing."""
 
 
 @pytest.mark.parametrize("name", FILTERS)
@@ -205,27 +205,27 @@ def test_a_filter_of_another_type_is_refused(name: str, value: object) -> None:
 
 @pytest.mark.parametrize("name", [name for name in FILTERS if name not in {"id", "subscribed"}])
 @pytest.mark.parametrize("value", [True, 5])
-def test_only_the_id_may_be_a_number(name: str, value: object) -> None:
-    """The API documents text, and MySQL compares text with a number in surprising ways."""
+def test_only_the_id_may_be_a_number_in_a_filter(name: str, value: object) -> None:
+    """A number or boolean is refused where the API documents text, which MySQL compares in surprising ways."""
     with pytest.raises(TypeError, match=f"^{name} must be a str, not {type(value).__name__}; "):
         customer_filters({name: value})
 
 
 @pytest.mark.parametrize("text", ["1312x", " 1312", "1312 ", "01312", "+1312", "-1", "0", "1.0", "1e3", ".5"])
 def test_a_text_that_only_begins_like_an_id_is_refused(text: str) -> None:
-    """An id given as text is all digits, or no number at all to MySQL."""
+    """An id that is given as text with something else than its digits is refused."""
     with pytest.raises(ValueError, match=r"^customer_id must be an id as it stands"):
         check_customer_id(text)
 
 
 @pytest.mark.parametrize("text", ["1312", "9" * 19, "abc", "x1"])
 def test_another_text_is_for_the_shop_to_judge(text: str) -> None:
-    """The vendor documents a text here, and a shop that has such ids could not be served."""
+    """A text that is no number is sent as an id, since the vendor documents ids as text."""
     assert check_customer_id(text) == text
 
 
-def test_an_id_is_no_truth_and_a_subscription_no_number() -> None:
-    """A boolean is no id, and a number no subscription."""
+def test_a_boolean_id_and_a_numeric_subscription_are_refused() -> None:
+    """A boolean is refused as an id, and a number as a subscription."""
     with pytest.raises(TypeError, match=r"^id must be an int or a str, not bool; "):
         customer_filters({"id": True})
     with pytest.raises(TypeError, match=r"^subscribed must be a bool or a str, not int; "):
@@ -233,14 +233,14 @@ def test_an_id_is_no_truth_and_a_subscription_no_number() -> None:
 
 
 def test_an_unknown_filter_is_named() -> None:
-    """A misspelt filter is ignored by the server, which then lists everybody."""
+    """A misspelt filter is an error that names it, since the server would ignore it and list everybody."""
     with pytest.raises(TypeError, match=r"^'e_mail' is not a filter; the filters are id, email, discord_id, "):
         customer_filters({"e_mail": "anna@example.com"})
 
 
 @given(st.dictionaries(st.sampled_from(FILTERS), st.text(st.characters(codec="utf-8"), min_size=1)))
 def test_a_filter_that_is_taken_travels_unchanged(filters: dict[str, str]) -> None:
-    """A filter travels as it was given, neither trimmed nor folded."""
+    """A filter is sent as it was given, neither trimmed nor folded."""
     try:
         taken = customer_filters(filters)
     except ValueError:
@@ -254,7 +254,7 @@ def test_a_filter_that_is_taken_travels_unchanged(filters: dict[str, str]) -> No
 
 @pytest.mark.parametrize("code", ["A", "x" * 50, " A ", "Ä-10"])
 def test_a_code_is_taken_as_it_is(code: str) -> None:
-    """An affiliate code travels as it was given."""
+    """An affiliate code is sent as it was given."""
     assert code == check_affiliate_code(code)
 
 
@@ -272,7 +272,7 @@ Call = Callable[[AsyncSession], Awaitable[object]]
 
 
 def walk_of(**kwargs: Any) -> Call:
-    """All three walks check at the call, not at the first step."""
+    """Begin a walk of each kind; all of them check at the call, not at the first step."""
 
     async def call(session: AsyncSession) -> None:
         try:
@@ -447,7 +447,7 @@ async def test_a_missing_shop_is_asked_for_by_name(call: Call) -> None:
 
 
 async def test_after_goes_with_its_own_walk() -> None:
-    """A walk goes on only with the page size of the walk that delivered the page, and without start_page."""
+    """``after`` is taken only with the page size of the walk that delivered the page, and without start_page."""
     async with raw_server(answer({})) as server, server.session() as session:
         for wrong in ({}, {"per_page": 50, "start_page": 2}):
             with pytest.raises(ValueError, match=r"^after goes with the per_page of the walk"):
@@ -505,7 +505,7 @@ def test_seconds_are_finite_numbers(make: Callable[[Any], object], name: str) ->
 
 @pytest.mark.parametrize("name", ["connect", "total", "deadline"])
 def test_no_timeout_is_zero(name: str) -> None:
-    """To aiohttp, zero means no limit at all."""
+    """A timeout of zero is refused, since aiohttp takes it as no limit."""
     with pytest.raises(ValueError, match=f"'{name}' must be > 0"):
         Timeout(**{name: 0})
 

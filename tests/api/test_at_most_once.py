@@ -1,4 +1,4 @@
-"""At most once: whatever becomes of the connection, an edit reaches the server once per call, and its fate is told."""
+"""An edit reaches the server at most once on any failure of a connection, and its error says whether it was made."""
 
 import asyncio
 import socket
@@ -88,8 +88,8 @@ OPEN: dict[str, tuple[Behaviour, type[ShopError]]] = {
 @pytest.mark.parametrize("reused", [False, True], ids=["fresh", "reused"])
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", OPEN)
-async def test_an_edit_whose_fate_is_open_is_never_sent_again(name: str, method: Method, reused: bool) -> None:
-    """An edit that may have been made reaches the server once, and is told as maybe made."""
+async def test_an_edit_with_an_unknown_outcome_is_never_sent_again(name: str, method: Method, reused: bool) -> None:
+    """An edit that may have been made reaches the server once, and is reported as maybe made."""
     behaviour, kind = OPEN[name]
     behaviours = [answer(CUSTOMER), behaviour, EDITED] if reused else [behaviour, EDITED]
     async with (
@@ -124,7 +124,7 @@ REFUSED: dict[int, type[ResponseError]] = {
 
 @pytest.mark.parametrize("status", REFUSED)
 async def test_an_edit_that_was_refused_is_surely_not_applied(status: int) -> None:
-    """A refusal says that the edit was not made."""
+    """The error of an edit that the shop rejected says that it was not made."""
     async with raw_server(answer({"message": "no"}, status)) as server, server.session() as session:
         with pytest.raises(ResponseError) as caught:
             await edit_customer_balance(session, 7, 1)
@@ -134,7 +134,7 @@ async def test_an_edit_that_was_refused_is_surely_not_applied(status: int) -> No
 
 
 async def test_an_edit_refused_by_a_rate_limit_is_sent_again() -> None:
-    """An edit that a rate limit refused is sent again: a 429 comes before anything is done."""
+    """An edit that was answered 429 is sent again, since a rate limit rejects it before anything is done."""
     limited = answer({"message": "Too Many Attempts."}, 429, headers={"Retry-After": "7"})
     clock = InstantClock()
     async with raw_server(limited, limited, EDITED) as server, server.session(clock=clock) as session:
@@ -146,7 +146,7 @@ async def test_an_edit_refused_by_a_rate_limit_is_sent_again() -> None:
 
 @pytest.fixture
 def nobody_listens() -> str:
-    """A base URL on a port that refuses."""
+    """A base URL on a port that refuses connections."""
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{closed.getsockname()[1]}/v1"
@@ -154,7 +154,7 @@ def nobody_listens() -> str:
 
 @pytest.mark.parametrize("method", METHODS)
 async def test_a_refused_connection_is_surely_unsent_and_tried_again(nobody_listens: str, method: Method) -> None:
-    """A refused connection is tried again, and told as not sent."""
+    """A refused connection is tried again, and reported as not sent."""
     clock = InstantClock()
     async with AsyncSession("key", shop_id=38, base_url=nobody_listens, clock=clock) as session:
         with pytest.raises(NotSentError) as caught:
@@ -166,7 +166,7 @@ async def test_a_refused_connection_is_surely_unsent_and_tried_again(nobody_list
 
 
 async def test_a_name_that_does_not_resolve_is_surely_unsent() -> None:
-    """A name that does not resolve is told as not sent."""
+    """An edit to a host name that does not resolve is reported as not sent."""
     async with AsyncSession("key", shop_id=38, base_url="https://nowhere.invalid/v1", clock=InstantClock()) as session:
         with pytest.raises(NotSentError):
             await edit_customer_balance(session, 7, 1)
@@ -174,7 +174,7 @@ async def test_a_name_that_does_not_resolve_is_surely_unsent() -> None:
 
 @pytest.mark.parametrize("timeout", [Timeout(connect=0.05, total=5), Timeout(connect=10, total=0.06)], ids=str)
 async def test_a_connect_timeout_is_surely_unsent(timeout: Timeout) -> None:
-    """A timeout while connecting is told as not sent, however short the total is."""
+    """A timeout while connecting is reported as not sent, however short the total is."""
     with socket.socket() as full:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
@@ -196,7 +196,7 @@ async def test_a_connect_timeout_is_surely_unsent(timeout: Timeout) -> None:
 
 
 async def test_a_proxy_that_refuses_to_connect_is_surely_unsent() -> None:
-    """An edit that a proxy did not connect is told as not sent."""
+    """An edit for which a proxy made no connection is reported as not sent."""
     async with raw_server(answer(None, 502)) as proxy:
         place = f"http://127.0.0.1:{proxy.port}"
         async with AsyncSession(
@@ -209,7 +209,7 @@ async def test_a_proxy_that_refuses_to_connect_is_surely_unsent() -> None:
 
 
 async def test_plain_text_where_tls_is_expected_is_surely_unsent() -> None:
-    """A TLS handshake that fails is told as not sent."""
+    """An edit whose TLS handshake fails is reported as not sent."""
 
     async def hang_up(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"no TLS here\r\n")
@@ -228,7 +228,7 @@ async def test_plain_text_where_tls_is_expected_is_surely_unsent() -> None:
 
 
 async def test_a_bad_certificate_is_surely_unsent_and_not_tried_again(self_signed: ssl.SSLContext) -> None:
-    """A certificate does not get better by asking again; and what was not sent must not look sent."""
+    """An edit to a server with a bad certificate is reported as not sent, and is not tried again."""
     async with listening(lambda _r, w: w.close(), ssl=self_signed) as server:
         port = server.sockets[0].getsockname()[1]
         clock = InstantClock()
@@ -259,8 +259,8 @@ async def test_a_read_is_tried_again(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", READS_REPEAT)
-async def test_a_read_gives_up_as_itself(name: str) -> None:
-    """A read that fails is no unknown outcome, for it changes nothing."""
+async def test_a_read_that_fails_is_no_unknown_outcome(name: str) -> None:
+    """A read that fails is never an unknown outcome, since it changes nothing."""
     async with (
         raw_server(READS_REPEAT[name]) as server,
         server.session(clock=InstantClock()) as session,
@@ -272,7 +272,7 @@ async def test_a_read_gives_up_as_itself(name: str) -> None:
     assert len(server.heard) == 4
 
 
-async def test_the_first_doubt_outlasts_later_certainty() -> None:
+async def test_an_unknown_outcome_stays_unknown_when_a_later_attempt_is_not_sent() -> None:
     """A change that may have been made stays so when a later attempt cannot connect."""
 
     def close_the_shop(_heard: Heard, wire: Wire) -> None:
@@ -287,8 +287,8 @@ async def test_the_first_doubt_outlasts_later_certainty() -> None:
     assert len(server.heard) == 1
 
 
-async def test_the_first_doubt_outlasts_a_later_refusal() -> None:
-    """A change that may have been made stays so when a later attempt is refused."""
+async def test_an_unknown_outcome_stays_unknown_when_a_later_attempt_is_rejected() -> None:
+    """A change that may have been made stays so when a later attempt is rejected."""
     async with (
         raw_server(answer(None, 500), answer({"message": "no"}, 422)) as server,
         server.session(clock=InstantClock()) as session,
@@ -335,7 +335,7 @@ async def test_a_cancelled_edit_stays_a_cancellation_with_a_note(reference: str 
 async def test_a_hook_that_fails_counts_like_any_failure_at_its_place(
     where: str, kind: type[ShopError], sent: int | None
 ) -> None:
-    """A failing trace hook of the caller's is told as not sent before the edit is written, and as in doubt after."""
+    """An edit whose trace hook fails is reported as not sent if it was not written yet, and as maybe made otherwise."""
 
     async def fail(*_: object) -> None:
         raise ZeroDivisionError
@@ -389,7 +389,7 @@ async def test_a_timeout_around_an_edit_is_the_callers_own() -> None:
     ],
 )
 async def test_money_travels_as_an_exact_number(amount: Any, sent: bytes) -> None:
-    """An amount travels as an exact JSON number."""
+    """An amount is sent as an exact JSON number."""
     async with raw_server(EDITED) as server, server.session() as session:
         await edit_customer_balance(session, 7, amount)
         await edit_customer_balance(session, 7, amount, description="d")

@@ -1,4 +1,4 @@
-"""Each operation of the API against the sandbox, in both ways to carry list parameters, with both verbs."""
+"""Each operation against the sandbox, with list parameters in the body or in the query, and edits by either verb."""
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -57,7 +57,7 @@ BOB = Customer(
 
 @pytest.fixture(params=["both", "body", "query"])
 async def small(request: pytest.FixtureRequest) -> AsyncIterator[tuple[Sandbox, AsyncSession]]:
-    """Two customers, and a session that carries list parameters one way or the other."""
+    """A shop of two customers, and a session that sends list parameters one way or the other."""
     async with Sandbox([ANNA, BOB]) as shop, shop.session(list_params=request.param) as session:
         yield shop, session
 
@@ -88,7 +88,7 @@ FILTERS: list[tuple[dict[str, Any], list[Customer]]] = [
 async def test_every_filter_filters(
     small: tuple[Sandbox, AsyncSession], filters: dict[str, Any], expected: list[Customer]
 ) -> None:
-    """Every filter reaches the shop, and the shop goes by it."""
+    """Every filter reaches the shop, which applies it."""
     assert expected == (await get_customers(small[1], **filters)).data
     assert sorted(expected, key=attrgetter("id")) == [c async for c in iter_customers(small[1], **filters)]
 
@@ -98,7 +98,7 @@ async def test_every_filter_filters(
 async def test_every_order_is_asked_for(
     small: tuple[Sandbox, AsyncSession], column: OrderColumn, direction: Literal["asc", "desc"]
 ) -> None:
-    """An order that does not arrive leaves the server's own, and the wrong customers come first."""
+    """Every order reaches the shop, which sorts by it."""
     page = await get_customers(small[1], order_column=column, order_direction=direction)
     heard = small[0].requests[-1]
     sent = heard.json or dict(heard.query)
@@ -200,7 +200,7 @@ async def test_a_code_is_set_again_after_a_failure(shop: Sandbox, session: Async
 
 
 async def test_the_shop_can_be_given_with_the_call(shop: Sandbox) -> None:
-    """A call's shop_id goes before the session's."""
+    """The shop_id of a call goes before that of its session."""
     async with AsyncSession(shop.api_key, base_url=shop.base_url) as session:
         customer = (await get_customers(session, shop_id=38)).data[0]
         assert customer == await get_customer(session, customer.id, shop_id=38)

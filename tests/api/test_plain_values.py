@@ -1,4 +1,4 @@
-"""What is checked is what is sent: subclasses of str, int, float and Decimal leave as plain values."""
+"""Subclasses of str, int, float and Decimal are checked and sent as the plain values that they hold."""
 
 import asyncio
 import inspect
@@ -58,19 +58,19 @@ def plain(value: Any) -> Any:
 
 
 def mixed_in(value: Any) -> Any:
-    """As a member of a ``(str, Enum)``, ``(int, Enum)`` and so on, which print as their names."""
+    """Make the value a member of a ``(str, Enum)``, ``(int, Enum)`` and so on, which print as their names."""
     make: Any = Enum
     return make("Mixed", {"MEMBER": value}, type=type(value)).MEMBER
 
 
 def of_the_library(value: Any) -> Any:
-    """As a member of ``StrEnum`` or ``IntEnum``."""
+    """Make the value a member of ``StrEnum`` or ``IntEnum``."""
     kind: Any = {str: StrEnum, int: IntEnum}.get(type(value))
     return mixed_in(value) if kind is None else kind("Known", {"MEMBER": value}).MEMBER
 
 
 def lying(value: Any) -> Any:
-    """As a subclass that answers every question wrongly."""
+    """Make the value an instance of a subclass whose methods answer wrongly."""
     return LYING[type(value)](value)
 
 
@@ -79,7 +79,7 @@ DISGUISES: list[Disguise] = [mixed_in, of_the_library, lying]
 
 @attrs.frozen
 class Values:
-    """What one run of all functions is called with."""
+    """The values with which one run calls all functions."""
 
     number: int
     per_page: int
@@ -143,7 +143,7 @@ def call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Call:
 
 
 def calls(values: Values, v: Disguise, folder: Path) -> Iterator[Call]:
-    """Every public function, with each of its arguments in disguise."""
+    """Yield a call of every public function, with each of its arguments in disguise."""
     shop, number, text = v(values.number), v(values.number), v(values.text)
     here: dict[str, Any] = {"shop_id": shop}
     listing = listing_of(values, v)
@@ -187,7 +187,7 @@ async def carry_out(made: Any) -> None:
 
 
 def on_the_wire(values: Values, v: Disguise) -> list[tuple[str, str, dict[str, str], bytes]]:
-    """All that leaves for these values, byte for byte, but for the nonces."""
+    """Return every request that is sent for these values, byte for byte, without its nonce."""
 
     async def main() -> list[Heard]:
         with tempfile.TemporaryDirectory() as folder:
@@ -216,12 +216,12 @@ def on_the_wire(values: Values, v: Disguise) -> list[tuple[str, str, dict[str, s
 @settings(max_examples=12, phases=[Phase.explicit, Phase.reuse, Phase.generate])  # to shrink takes minutes
 @given(VALUES, st.sampled_from(DISGUISES))
 def test_a_subclass_is_sent_as_its_plain_value(values: Values, disguise: Disguise) -> None:
-    """Whatever a value prints, compares or hashes as, every function sends byte for byte what the plain value does."""
+    """Every function sends a subclass as its plain value, byte for byte, whatever it prints, compares or hashes as."""
     assert on_the_wire(values, plain) == on_the_wire(values, disguise)
 
 
 def test_every_public_function_is_among_them() -> None:
-    """A new function is held to the same promise."""
+    """These tests call every public function."""
     values = Values(1, 1, "a", Decimal(1), "r", "id", "asc")
     called = {name for name, _ in calls(values, plain, Path())}
     public = [getattr(shopsdk, name) for name in shopsdk.__all__]
@@ -254,14 +254,14 @@ class Odd(str, Enum):  # noqa: UP042 - the text and the member's value differ
     MEMBER = "text", "value"
 
     def __new__(cls, text: str, value: str) -> Self:
-        """Keep both."""
+        """Keep both: the text, and another ``.value``."""
         made = str.__new__(cls, text)
         made._value_ = value
         return made
 
 
 class Level(Enum):
-    """Members of no other type."""
+    """An enum whose members are of no other type."""
 
     HIGH = "high"
     LOW = 1
@@ -269,7 +269,7 @@ class Level(Enum):
 
 @pytest.mark.parametrize("disguise", [*DISGUISES, plain])
 def test_a_body_is_plain_all_the_way_down(disguise: Disguise) -> None:
-    """Values and names within lists, objects, dataclasses and attrs classes are the plain ones."""
+    """Values and names within lists, objects, dataclasses and attrs classes are sent as plain ones."""
     v = disguise
     given: dict[Any, Any] = {
         "scalars": [v("a"), v(5), v(1.5), v(Decimal("1.50")), None, True, False],
@@ -292,7 +292,7 @@ def test_a_body_is_plain_all_the_way_down(disguise: Disguise) -> None:
 
 
 def test_an_enum_is_never_sent_as_its_name() -> None:
-    """A text is the text, though its ``.value`` is another; a member of no other type is its value."""
+    """A text enum is sent as its text, whatever its ``.value`` is, and a member of no other type as its value."""
     assert ["text", {"text": "text"}] == plain_json([Odd.MEMBER, {Odd.MEMBER: Odd.MEMBER}])
     assert ["high", 1, {"high": 1}] == plain_json([Level.HIGH, Level.LOW, {Level.HIGH: 1}])
 
@@ -315,7 +315,7 @@ def test_the_name_of_a_parameter_is_text(name: Any) -> None:
 
 @pytest.mark.parametrize("taken", ["page", "perPage"])
 @pytest.mark.parametrize("disguise", DISGUISES)
-async def test_no_disguise_gets_by_a_refusal(taken: str, disguise: Disguise) -> None:
+async def test_wrong_parameters_are_refused_in_any_form(taken: str, disguise: Disguise) -> None:
     """A parameter that the walk sets itself, a wrong column and an unknown filter are refused in any form."""
     async with raw_server(answer({})) as server, server.session() as session:
         with pytest.raises(ValueError, match="params must not hold"):
@@ -333,7 +333,7 @@ async def test_no_disguise_gets_by_a_refusal(taken: str, disguise: Disguise) -> 
 
 @pytest.mark.parametrize("disguise", DISGUISES)
 def test_a_sessions_secrets_are_plain(disguise: Disguise) -> None:
-    """The key, the base URL and the proxy stand in headers and URLs as they are."""
+    """The key, the base URL and the proxy are kept as plain texts."""
     place, proxy = disguise("https://api.example.com/v1/"), disguise("http://u:p@proxy.example:3128")
     options = core_of(AsyncSession(disguise(" key "), base_url=place, proxy=proxy)).options
     assert options.proxy is not None
@@ -343,8 +343,8 @@ def test_a_sessions_secrets_are_plain(disguise: Disguise) -> None:
 
 
 @pytest.mark.parametrize("disguise", DISGUISES)
-async def test_a_walk_holds_the_server_to_the_order_that_it_was_told(disguise: Disguise) -> None:
-    """Rows out of order are refused, whatever the words for the order compare as."""
+async def test_a_walk_checks_the_order_in_any_form(disguise: Disguise) -> None:
+    """Rows out of order are refused, in whatever form the order was given."""
     rows = [{"id": 2, "email": "b@example.com"}, {"id": 1, "email": "a@example.com"}]
     order: dict[str, Any] = {"order_column": disguise("id"), "order_direction": disguise("asc")}
     async with raw_server(answer(page_of(rows))) as server, server.session() as session:
@@ -354,7 +354,7 @@ async def test_a_walk_holds_the_server_to_the_order_that_it_was_told(disguise: D
 
 @pytest.mark.parametrize("disguise", DISGUISES)
 async def test_a_checkpoint_keeps_plain_values(disguise: Disguise) -> None:
-    """An export that began with one form of a filter goes on with another."""
+    """An export that began with one form of its parameters can be resumed with another."""
     async with raw_server(answer({})) as server, server.session() as session:
 
         async def parameters(v: Disguise) -> dict[str, object]:
@@ -371,7 +371,7 @@ async def test_a_checkpoint_keeps_plain_values(disguise: Disguise) -> None:
 
 @pytest.mark.parametrize("disguise", DISGUISES)
 async def test_a_sandbox_is_made_of_plain_values(disguise: Disguise) -> None:
-    """Its shop, key, host and customers are reached by what they are, and its faults strike."""
+    """A sandbox keeps its shop id, key, host, customers and faults as plain values."""
     v = disguise
     faults = [Fault(v("rate_limit"), first=v(1), method=v("GET"), path=v("/customers"), retry_after=v("0"))]
     ada = Customer(id=v(7), email=v("ada@example.com"))

@@ -1,4 +1,4 @@
-"""References: an edit that can be asked for again, because the ledger tells whether it was made."""
+"""References: an edit that can be called again, since the ledger shows whether it was made."""
 
 import asyncio
 import logging
@@ -72,7 +72,7 @@ async def test_a_reference_used_with_another_amount_is_a_conflict(shop: Sandbox)
 
 
 async def test_a_reference_is_the_customers_own(shop: Sandbox) -> None:
-    """One reference serves many customers: each has an edit of their own."""
+    """One reference used for two customers makes an edit for each."""
     one, two = (customer.id for customer in shop.customers()[:2])
     async with shop.session() as session:
         for customer in (one, two):
@@ -170,7 +170,7 @@ async def test_an_edit_that_commits_late_is_found_by_the_next_call(shop: Sandbox
     assert len(shop.transactions(customer)) == 1
 
 
-async def test_a_search_that_fails_does_not_hide_the_doubt() -> None:
+async def test_a_search_that_fails_leaves_the_outcome_unknown() -> None:
     """A ledger that cannot be read after a loss leaves the outcome unknown."""
     async with (
         raw_server(answer([]), b"", answer(None, 404)) as server,
@@ -182,7 +182,7 @@ async def test_a_search_that_fails_does_not_hide_the_doubt() -> None:
     assert caught.value.reference == "r"
 
 
-async def test_a_line_of_another_amount_after_a_loss_is_told() -> None:
+async def test_a_line_of_another_amount_after_a_loss_is_reported() -> None:
     """A search that finds the reference with another amount says so."""
     async with (
         raw_server(answer([]), b"", answer([line(1, "9.00", "[ref:r]")])) as server,
@@ -206,7 +206,7 @@ async def test_our_line_is_found_beside_another_process_s(amounts: tuple[str, st
 
 
 @pytest.mark.parametrize("lost", [b"", answer(None, 500), answer(raw=b"<html>")], ids=["cut", "500", "unreadable"])
-async def test_what_was_known_of_a_lost_edit_is_told(lost: bytes) -> None:
+async def test_the_error_of_a_lost_edit_has_its_attempts_and_time(lost: bytes) -> None:
     """The error of a lost edit has its attempts and the time it took."""
     limited = answer(None, 429, headers={"Retry-After": "5"})
     async with (
@@ -251,7 +251,7 @@ async def test_the_search_after_a_loss_has_fifteen_seconds() -> None:
     assert len(server.heard) == 2 + 3
 
 
-async def test_a_session_closed_while_searching_does_not_hide_the_doubt() -> None:
+async def test_a_session_closed_while_searching_leaves_the_outcome_unknown() -> None:
     """A session that is closed during the search leaves the outcome unknown."""
 
     async def close(_heard: Heard, wire: Wire) -> None:
@@ -280,7 +280,7 @@ async def test_a_search_that_fails_before_sending_sends_nothing() -> None:
 
 
 async def test_what_was_surely_not_applied_is_not_looked_up() -> None:
-    """A plain refusal is raised at once, without a search."""
+    """A plain rejection is raised at once, without a search."""
     async with raw_server(answer([]), answer({"message": "no"}, 422)) as server, server.session() as session:
         with pytest.raises(ShopError) as caught:
             await edit_customer_balance(session, 7, 1, reference="r")
@@ -379,7 +379,7 @@ async def test_a_ledger_that_does_not_say_where_it_ends_stops_the_edit(body: dic
 
 
 async def test_a_ledger_that_is_an_empty_object_stops_the_edit() -> None:
-    """An object of another kind is no empty ledger."""
+    """An object that is no ledger is not read as an empty one, and stops the edit."""
     async with raw_server(answer({}), EDITED) as server, server.session() as session:
         with pytest.raises(DecodeError):
             await edit_customer_balance(session, 7, 1, reference="r")
@@ -423,8 +423,8 @@ async def test_callers_of_different_references_do_not_wait_for_each_other() -> N
     assert [edit.replayed for edit in got] == [True] * 3
 
 
-async def test_one_run_id_for_sixteen_customers_holds_nobody_up() -> None:
-    """A reference is waited for by its own customer alone: sixteen ledgers are read at once, then all edits made."""
+async def test_one_reference_for_sixteen_customers_delays_none() -> None:
+    """Edits of sixteen customers with one reference do not wait for each other."""
     all_there = {"GET": asyncio.Barrier(16), "POST": asyncio.Barrier(16)}
 
     async def serve(heard: Heard, wire: Wire) -> None:
@@ -438,7 +438,7 @@ async def test_one_run_id_for_sixteen_customers_holds_nobody_up() -> None:
 
 
 async def test_a_customer_is_one_however_the_id_is_written(shop: Sandbox) -> None:
-    """1001, "1001" and a subclass of either are served in turn: the second finds what the first has made."""
+    """Calls for 1001, for "1001" and for a subclass of either are for one customer, and make one edit."""
 
     class Who(int, Enum):
         ADA = shop.customers()[0].id
@@ -457,7 +457,7 @@ async def test_a_customer_is_one_however_the_id_is_written(shop: Sandbox) -> Non
 
 
 async def test_a_reference_is_waited_for_in_its_own_shop_alone() -> None:
-    """The customers 7 of two shops are two customers."""
+    """Edits of customer 7 in two shops with one reference do not wait for each other."""
     met = asyncio.Barrier(2)
 
     async def serve(heard: Heard, wire: Wire) -> None:
@@ -475,25 +475,25 @@ TWICE = [line(2, "1.00", "a [ref:r]"), line(1, "1", "[ref:r]")]
 
 @pytest.mark.parametrize("lost", [False, True], ids=["before sending", "after a loss"])
 @pytest.mark.parametrize(("lines", "duplicated"), [(TWICE, True), (TWICE[:1], False)])
-async def test_a_reference_that_stands_twice_is_told(
+async def test_a_reference_that_stands_twice_is_reported(
     lost: bool, lines: list[dict[str, object]], duplicated: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A proxy that repeats requests shows in the outcome and in the log, which names neither the key nor an address."""
+    """A reference that is twice in the ledger is reported in the result and the log, without the key or an address."""
     script = [answer([]), b"", answer(lines)] if lost else [answer(lines)]
     with caplog.at_level(logging.WARNING, "shopsdk"):
         async with raw_server(*script) as server, server.session(clock=InstantClock()) as session:
             edit = await edit_customer_balance(session, "a@example.com", 1, reference="r")
     assert (duplicated, not lost) == (edit.duplicated, edit.replayed)
-    told = [record.getMessage() for record in caplog.records if "stands" in record.getMessage()]
-    assert duplicated == bool(told)
-    for text in told:
+    messages = [record.getMessage() for record in caplog.records if "stands" in record.getMessage()]
+    assert duplicated == bool(messages)
+    for text in messages:
         assert text.startswith("reference 'r' stands 2 times with the amount 1")
         assert "example.com" not in text
         assert "raw-key" not in text
 
 
 async def test_an_edit_that_was_just_sent_is_not_called_a_duplicate(shop: Sandbox) -> None:
-    """What nobody looked up says nothing, and other references and amounts are no repeats."""
+    """An edit that was just sent, or that has another reference, is not reported as a duplicate."""
     customer = shop.customers()[0].id
     async with shop.session() as session:
         await edit_customer_balance(session, customer, 1, reference="a")

@@ -619,7 +619,7 @@ def test_a_balance_that_is_slow_to_read_holds_no_edit_up(
     assert 1 == len(shop.transactions(who))
 
 
-def test_a_reference_that_stands_twice_is_told(shell: Shell, shop: Sandbox) -> None:
+def test_a_reference_that_stands_twice_is_reported(shell: Shell, shop: Sandbox) -> None:
     """A reference that is in the ledger twice is told on stderr, and is no failure."""
     who = str(shop.customers()[0].id)
     for _ in range(2):
