@@ -1,4 +1,4 @@
-"""The command: reading, changing, refusing, and its exit codes."""
+"""The command: reading, changing, wrong arguments, and its exit codes."""
 
 import io
 import json
@@ -52,10 +52,10 @@ def test_customers_lists_a_page(shell: Shell, shop: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("words", [("customers",), ("export", "c.csv", "--force")])
-def test_lists_carry_their_parameters_where_they_are_told_to(
+def test_lists_carry_their_parameters_where_the_option_says(
     words: tuple[str, ...], shell: Shell, shop: Sandbox
 ) -> None:
-    """Parameters travel in the body and in the query, unless one of them is chosen."""
+    """Parameters are sent in the body and in the query, unless one of them is chosen."""
     for chosen, in_body, in_query in (((), 7, "7"), (("body",), 7, None), (("query",), None, "7"), (("both",), 7, "7")):
         options = ("--list-params", *chosen) if chosen else ()
         assert shell.run(*words, "--per-page", "7", *options).code == 0
@@ -93,7 +93,7 @@ def test_a_negative_amount_is_an_amount(shell: Shell, shop: Sandbox) -> None:
 
 @pytest.mark.parametrize("word", ["-y5", "-y-5", "-h5x"])
 def test_an_option_and_an_amount_in_one_word_change_nothing(word: str, shell: Shell, shop: Sandbox) -> None:
-    """``-y5`` is neither an amount nor a yes (click's ``ignore_unknown_options`` would deduct 5)."""
+    """``-y5`` is neither an amount nor a yes, though click's ``ignore_unknown_options`` would deduct 5."""
     assert shell.run("balance", "1001", word).code in {0, 2}
     assert [] == shop.transactions(1001)
 
@@ -121,21 +121,21 @@ def test_money_is_not_moved_unasked(shell: Shell, shop: Sandbox) -> None:
 
 
 class Terminal(io.StringIO):
-    """Somebody who types."""
+    """A standard input that is a terminal, with the text that somebody types."""
 
     def isatty(self) -> bool:
         return True
 
 
 @pytest.mark.parametrize(
-    ("said", "code", "lines"),
+    ("typed", "code", "lines"),
     [("y\n", 0, 1), ("n\n", 1, 0), ("\n", 1, 0), ("5\nYES\n", 0, 1), ("", 1, 0), ("what\n", 1, 0)],
 )
-def test_it_asks_and_does_as_told(
-    said: str, code: int, lines: int, shell: Shell, shop: Sandbox, monkeypatch: pytest.MonkeyPatch
+def test_it_asks_and_does_as_answered(
+    typed: str, code: int, lines: int, shell: Shell, shop: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """``balance`` asks whose money to move, and moves it on a yes alone."""
-    monkeypatch.setattr(sys, "stdin", Terminal(said))
+    """``balance`` asks before it changes a balance, and changes it only on a yes."""
+    monkeypatch.setattr(sys, "stdin", Terminal(typed))
     ended = shell.run("balance", "1001", "5")
     assert (ended.code, len(shop.transactions(1001))) == (code, lines)
     assert f"({shop.customers()[0].email}, balance " in ended.err
@@ -213,8 +213,8 @@ def test_transactions_are_listed(shell: Shell) -> None:
     assert json.loads(shell.run("transactions", "1001", "--json").out)[0]["amount"] == "2.50"
 
 
-def test_refusals_by_the_shop_have_their_code(shell: Shell) -> None:
-    """A refusal by the shop is exit code 3; a wrong key is told as such, without the key."""
+def test_rejections_by_the_shop_have_their_code(shell: Shell) -> None:
+    """A rejection by the shop is exit code 3, and the message of a wrong key does not show the key."""
     assert shell.run("customer", "999999").code == 3
     assert shell.run("customer", "1001", "--shop-id", "39").code == 3
     shell.patch.setenv("SHOPSDK_API_KEY", "wrong")
@@ -237,7 +237,7 @@ def test_failures_are_a_sentence_or_on_request_a_traceback(shell: Shell) -> None
 
 
 def test_a_missing_key_or_shop_is_named(shell: Shell) -> None:
-    """A missing key or shop is named."""
+    """A missing key or shop is named in the message."""
     shell.patch.delenv("SHOPSDK_SHOP_ID")
     assert "--shop-id" in shell.run("customer", "1001").err
     shell.patch.setenv("SHOPSDK_SHOP_ID", "x")
@@ -261,8 +261,8 @@ def test_the_key_is_not_taken_from_the_command_line(words: tuple[str, ...], shel
     [("export", "c.csv"), ("customers",), ("customer", "1001"), ("transactions", "1001"), ("balance", "1001", "-5"),
      ("affiliate", "1001", "X")],
 )  # fmt: skip
-def test_the_sandbox_is_said_to_be_one(words: tuple[str, ...], shell: Shell, shop: Sandbox) -> None:
-    """``--sandbox`` says on stderr that nothing is real, and sends the real shop nothing."""
+def test_the_sandbox_is_named_on_stderr(words: tuple[str, ...], shell: Shell, shop: Sandbox) -> None:
+    """``--sandbox`` says on stderr that nothing is real, and sends nothing to the real shop."""
     ended = shell.run(*words, "--sandbox")
     assert ended.code == 0
     assert "nothing in it is real" in ended.err

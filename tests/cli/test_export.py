@@ -1,4 +1,4 @@
-"""The command ``export``, in this process: what it writes, says and leaves."""
+"""The command ``export``, run in this process: its files, messages and exit codes."""
 
 import csv
 import io
@@ -90,7 +90,7 @@ def test_options_reach_the_export(shell: Shell, shop: Sandbox) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "said"),
+    ("words", "code", "message"),
     [
         (("c.txt",), 2, "cannot tell the format"),
         (("c.csv", "--columns", "nope"), 2, "'nope' is not a column"),
@@ -107,7 +107,7 @@ def test_options_reach_the_export(shell: Shell, shop: Sandbox) -> None:
         (("c.csv", "--email", ""), 2, "email"),
     ],
 )
-def test_failures_are_a_sentence_and_a_code(words: tuple[str, ...], code: int, said: str, shell: Shell) -> None:
+def test_failures_are_a_sentence_and_a_code(words: tuple[str, ...], code: int, message: str, shell: Shell) -> None:
     """A failure is one sentence and an exit code, and leaves no file."""
     (shell.folder / "bad.txt").write_text("38\nx\n")
     (shell.folder / "empty.txt").write_text("# none\n\n")
@@ -115,13 +115,13 @@ def test_failures_are_a_sentence_and_a_code(words: tuple[str, ...], code: int, s
     before = sorted(os.listdir(shell.folder))
     ended = shell.run("export", *words)
     assert (ended.code, ended.out) == (code, "")
-    assert said in ended.err
+    assert message in ended.err
     assert "Traceback" not in ended.err
     assert sorted(os.listdir(shell.folder)) == before
 
 
 class OutageAtThree(list[Any]):
-    """A record of requests that closes the shop for good at the third."""
+    """A list of requests that closes the shop for good at the third."""
 
     shop: Sandbox
 
@@ -132,7 +132,7 @@ class OutageAtThree(list[Any]):
 
 
 def test_an_outage_says_how_to_go_on(shell: Shell) -> None:
-    """An outage tells how many rows are kept, and the command that goes on."""
+    """The message of an outage has the number of rows that are kept, and the command that goes on."""
     with Sandbox(250, faults=[Fault("rate_limit", retry_after=9999)]) as closed:
         shell.enter(closed)
         ended = shell.run("export", "c.csv")
@@ -151,7 +151,7 @@ def test_an_outage_says_how_to_go_on(shell: Shell) -> None:
 
 
 def test_two_shops_of_which_one_is_unknown(shell: Shell, shop: Sandbox) -> None:
-    """One shop that fails is named, gives the exit code, and leaves the other's file whole."""
+    """Of two shops, one that fails is named and gives the exit code, and the other's file is whole."""
     (shell.folder / "ids.txt").write_text("38\n# closed since May\n39 # no such shop\n")
     ended = shell.run("export", "c-{shop_id}.csv", "--shop-ids-file", "ids.txt", "--json-summary")
     assert ended.code == 3
@@ -176,7 +176,7 @@ def test_a_list_of_one_shop_is_a_list(shell: Shell) -> None:
     assert shell.run("export", "-", "--shop-ids-file", "ids.txt").out.count("\n") == 250
 
 
-def test_people_are_told_what_it_took(shell: Shell, shop: Sandbox) -> None:
+def test_the_summary_names_retries_and_waits(shell: Shell, shop: Sandbox) -> None:
     """The summary names retries, waits and pages that were read again."""
     shop.fail_next("rate_limit", retry_after="0.1")
     ended = shell.run("export", "c.csv")

@@ -30,14 +30,14 @@ def test_the_library_names_no_option() -> None:
                 assert not re.search(r"(^| )--[a-z]", node.value), path
 
 
-def test_what_is_put_in_other_words_is_still_said() -> None:
-    """Each of the library's expressions that the command replaces still exists."""
+def test_the_expressions_that_are_replaced_exist() -> None:
+    """Each expression of the library's messages that the command replaces is still in the library."""
     library = "".join(path.read_text(encoding="utf-8") for path in LIBRARY)
     assert [argument for argument, _ in _WORDS if argument not in library] == []
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (("export", "there.csv"), "it exists already; --force replaces it"),
         (("export", "begun.csv"), "rows is there; --resume goes on with it, --force begins anew"),
@@ -57,13 +57,13 @@ def test_what_is_put_in_other_words_is_still_said() -> None:
         (("affiliate", "1001", ""), "Error: CODE must not be empty: --clear clears it"),
     ],
 )
-def test_the_command_speaks_of_options(words: tuple[str, ...], told: str, shell: Shell, shop: Sandbox) -> None:
+def test_the_command_speaks_of_options(words: tuple[str, ...], message: str, shell: Shell, shop: Sandbox) -> None:
     """The command's messages name options, not Python arguments."""
     Path("there.csv").write_text("precious")
     part_path(Path("begun.csv")).write_bytes(b"12345")
     checkpoint_path(Path("begun.csv")).write_bytes(CHECKPOINT)
     ended = shell.run(*words)
-    assert told in ended.err
+    assert message in ended.err
     assert ended.code in {1, 2}
     assert not re.search("if_exists|resume=|api_key|None", ended.err.replace("was None", ""))
     assert not shop.requests
@@ -71,17 +71,17 @@ def test_the_command_speaks_of_options(words: tuple[str, ...], told: str, shell:
 
 def test_what_the_shop_says_is_left_as_it_is() -> None:
     """A message of the shop is printed unchanged."""
-    told = "422: The amount must be a number, the description must be a text"
-    assert format_error(InvalidRequestError(told, status=422)) == told
+    message = "422: The amount must be a number, the description must be a text"
+    assert format_error(InvalidRequestError(message, status=422)) == message
 
 
 def test_a_key_that_is_not_set_is_missing(shell: Shell) -> None:
     """A missing or empty key is named by its environment variable, and by its argument from Python."""
     shell.patch.setenv("SHOPSDK_API_KEY", " ")
-    told = shell.run("customer", "1001").err
-    assert told == "shopsdk: SHOPSDK_API_KEY is empty: set it to the key of your account, or try --sandbox\n"
+    message = shell.run("customer", "1001").err
+    assert message == "shopsdk: SHOPSDK_API_KEY is empty: set it to the key of your account, or try --sandbox\n"
     shell.patch.delenv("SHOPSDK_API_KEY")
-    assert shell.run("customer", "1001").err == told.replace("empty", "missing")
+    assert shell.run("customer", "1001").err == message.replace("empty", "missing")
     with pytest.raises(ValueError, match=r"^api_key is missing: give api_key= or set SHOPSDK_API_KEY$"):
         AsyncSession()
     with pytest.raises(ValueError, match=r"^api_key is empty: "):
@@ -89,7 +89,7 @@ def test_a_key_that_is_not_set_is_missing(shell: Shell) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (("--sandbox-customers", "7"), "--sandbox-customers is for --sandbox"),
         (("--sandbox", "--shop-ids-file", "shops.txt"), "--shop-ids-file is for real shops"),
@@ -97,32 +97,32 @@ def test_a_key_that_is_not_set_is_missing(shell: Shell) -> None:
     ],
 )
 def test_options_that_do_not_go_together_are_refused(
-    words: tuple[str, ...], told: str, shell: Shell, shop: Sandbox
+    words: tuple[str, ...], message: str, shell: Shell, shop: Sandbox
 ) -> None:
     """Options that exclude each other are refused by name before anything is sent."""
     Path("shops.txt").write_text("38\n")
     ended = shell.run("export", "c.csv", *words)
-    assert (ended.code, told in ended.err, shop.requests) == (2, True, [])
+    assert (ended.code, message in ended.err, shop.requests) == (2, True, [])
     assert not Path("c.csv").exists()
 
 
 @pytest.mark.parametrize("as_json", [(), ("--json",)])
-def test_a_page_past_the_end_is_said_to_be_none(as_json: tuple[str, ...], shell: Shell) -> None:
-    """A page behind the last one is told as such."""
+def test_a_page_past_the_end_is_reported(as_json: tuple[str, ...], shell: Shell) -> None:
+    """A page behind the last one is reported as missing, with the number of the last."""
     ended = shell.run("customers", "--page", "99", *as_json)
     assert (ended.code, ended.err) == (0, "there is no page 99: the last is page 13, 250 customers in all\n")
     assert "no page" not in shell.run("customers", "--page", "13", *as_json).err
 
 
-def test_a_wrong_command_is_told_in_one_sentence(shell: Shell) -> None:
-    """A command that is wrong as a whole is told in one sentence."""
+def test_a_wrong_command_is_one_sentence(shell: Shell) -> None:
+    """The error of a command that is wrong as a whole is one sentence."""
     for words in (("affiliate", "1001"), ("balance", "1001", "5"), ("--token=x", "customers")):
         assert "Invalid value" not in shell.run(*words).err
     assert "Error: give either a CODE or --clear\n" in shell.run("affiliate", "1001").err
 
 
 def test_a_port_that_is_taken_is_named(shell: Shell) -> None:
-    """A port that is in use is named."""
+    """A port that is in use is named in the message."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         ended = shell.run("sandbox", "--port", str(port))
@@ -134,8 +134,8 @@ def test_a_port_that_is_taken_is_named(shell: Shell) -> None:
 
 def test_help_says_what_a_limit_and_a_reference_are(shell: Shell) -> None:
     """The help explains the forms of a limit and what a reference is."""
-    told = " ".join(shell.run("sandbox", "--help").out.split())
-    assert "--rate-limit N[/SECONDS] Answer at most N requests per SECONDS" in told
-    assert "default: per second" in told
-    told = " ".join(shell.run("balance", "--help").out.split())
-    assert "Your own name for this edit, for one customer; case matters." in told
+    help_text = " ".join(shell.run("sandbox", "--help").out.split())
+    assert "--rate-limit N[/SECONDS] Answer at most N requests per SECONDS" in help_text
+    assert "default: per second" in help_text
+    help_text = " ".join(shell.run("balance", "--help").out.split())
+    assert "Your own name for this edit, for one customer; case matters." in help_text

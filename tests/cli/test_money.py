@@ -1,4 +1,4 @@
-"""Exit codes of changes: 0 once it was made, whatever the streams do and whenever a signal comes."""
+"""Exit codes of commands that change something, when the output fails and when signals come."""
 
 import fcntl
 import inspect
@@ -37,7 +37,7 @@ PEOPLE = [
 
 
 class Watched(list[RecordedRequest]):
-    """Says when a request that a test waits for has arrived."""
+    """A list of requests with an event that is set when the awaited request has arrived."""
 
     def __init__(self, method: str, count: int) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ def shop_of_two(method: str = "POST", count: int = 1, **options: Any) -> Iterato
 
 
 def shell(line: str, shop: Sandbox, **more: str) -> "subprocess.CompletedProcess[bytes]":
-    """Run a line of a shell in which ``shopsdk`` is the command."""
+    """Run a line in bash, with ``shopsdk`` as the command."""
     command = " ".join(COMMAND)
     return subprocess.run(
         ["bash", "-c", line.replace("shopsdk", command)],
@@ -105,14 +105,14 @@ def test_a_change_that_was_made_is_exit_code_0_whatever_becomes_of_the_output(na
 
 
 def test_a_loop_of_a_shell_stops_at_the_first_success_though_the_disk_is_full() -> None:
-    """``until`` the command succeeds: the money moves once."""
+    """A shell loop that repeats an edit until it succeeds makes it once, though the disk is full."""
     with shop_of_two() as (shop, _):
         ended = shell(f"for n in 1 2 3; do {BALANCE} >/dev/full && break; done", shop)
         assert (0, 1) == (ended.returncode, len(shop.transactions(7)))
 
 
 def test_an_edit_that_was_made_before_is_exit_code_0_too() -> None:
-    """A reference that stands in the ledger is a change that was made, and a closed stdout does not undo it."""
+    """An edit whose reference is in the ledger already is exit code 0, even with stdout closed."""
     with shop_of_two() as (shop, _):
         assert 0 == shell(f"{BALANCE} --reference r-1", shop).returncode
         again = shell(f"{BALANCE} --reference r-1 >&-", shop)
@@ -125,7 +125,7 @@ def test_an_edit_that_was_made_before_is_exit_code_0_too() -> None:
     "line", ["shopsdk customer 7 >/dev/full", "shopsdk customers >&-", "shopsdk transactions 7 >&-"]
 )
 def test_a_read_that_nobody_gets_is_a_failure(line: str) -> None:
-    """Data that cannot be written is a failure, and nothing was changed."""
+    """A read whose output cannot be written is exit code 1."""
     with shop_of_two() as (shop, _):
         ended = shell(line, shop)
     assert 1 == ended.returncode
@@ -143,19 +143,19 @@ def test_text_that_a_code_page_lacks_is_escaped(encoding: str) -> None:
         assert "Ärger 😀 €" == json.loads("{" + listed)["data"][0]["discord_username"]
         assert ("\\u20ac" in record) is (encoding == "ascii")
         assert ("\\ud83d\\ude00" in record) is (encoding != "utf-8")
-        told = shell('shopsdk affiliate 7 "Ä€"', shop, PYTHONIOENCODING=encoding)
-        assert 0 == told.returncode, told.stderr
+        set_code = shell('shopsdk affiliate 7 "Ä€"', shop, PYTHONIOENCODING=encoding)
+        assert 0 == set_code.returncode, set_code.stderr
 
 
 def test_words_that_a_code_page_lacks_are_escaped_too() -> None:
     """Messages are printed in full in any encoding, and with an argument that is no text."""
     with shop_of_two() as (shop, _):
-        for words, encoding, told in (
+        for words, encoding, message in (
             ("nosuché€", "ascii", rb"No such command 'nosuch\u00e9\u20ac'"),
             ("customer €@x", "cp437", rb"no customer has the e-mail address \u20ac@x"),
             ("export $'\\xff/c.csv'", "utf-8", rb"/\udcff: there is no such folder"),
         ):
-            assert told in shell(f"shopsdk {words}", shop, PYTHONIOENCODING=encoding).stderr
+            assert message in shell(f"shopsdk {words}", shop, PYTHONIOENCODING=encoding).stderr
 
 
 def test_an_answer_that_is_no_text_is_no_yes(shell: Shell, shop: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,16 +177,16 @@ STOPS = [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130), (sig
 
 
 @pytest.mark.parametrize(("number", "code"), STOPS)
-def test_a_signal_while_an_edit_is_in_doubt_is_exit_code_4(number: int, code: int, tmp_path: Path) -> None:
-    """A command that is stopped while its edit may be made is exit code 4, and says how to find out."""
+def test_a_signal_while_an_edit_is_under_way_is_exit_code_4(number: int, code: int, tmp_path: Path) -> None:
+    """A command that is stopped when its edit may have been made is exit code 4, and says how to find out."""
     with shop_of_two(faults=[Fault("slow", method="POST", seconds=60)]) as (shop, watched):
         with running(shop, "balance", "7", "5", "--yes", "--reference", "r-1", cwd=tmp_path) as process:
             watched.arrived.wait()
             process.send_signal(number)
-            _, said = process.communicate()
+            _, message = process.communicate()
     assert 4 == process.returncode
-    assert said.startswith(b"shopsdk: stopped. It is not known whether the balance of customer 7 was changed by 5")
-    assert b"Its reference is r-1." in said
+    assert message.startswith(b"shopsdk: stopped. It is not known whether the balance of customer 7 was changed by 5")
+    assert b"Its reference is r-1." in message
 
 
 @pytest.mark.parametrize(("number", "code"), STOPS)
@@ -209,35 +209,35 @@ def test_a_signal_while_nothing_was_sent_is_its_own_exit_code(
         with running(shop, *words, cwd=tmp_path) as process:
             watched.arrived.wait()
             process.send_signal(number)
-            _, said = process.communicate()
+            _, message = process.communicate()
         assert [] == shop.transactions(7)
     assert code == process.returncode
-    assert said == b"shopsdk: stopped\n"
+    assert message == b"shopsdk: stopped\n"
 
 
 @pytest.mark.parametrize("number", [number for number, _ in STOPS])
 def test_a_signal_after_the_edit_was_made_is_exit_code_0(number: int, tmp_path: Path) -> None:
-    """A command that is stopped while it reads the balance after the edit says that the edit was made."""
+    """A command that is stopped while it reads the balance after its edit is exit code 0, and says so."""
     faults = [Fault("slow", method="GET", path="/customers/7", every=2, seconds=60)]
     with shop_of_two("GET", 2, faults=faults) as (shop, watched):
         with running(shop, "balance", "7", "5", "--yes", cwd=tmp_path) as process:
             watched.arrived.wait()
             process.send_signal(number)
-            out, said = process.communicate()
+            out, message = process.communicate()
         assert 1 == len(shop.transactions(7))
     assert (0, b"The balance of customer 7 was changed by 5; it was 0.00 before\n") == (process.returncode, out)
-    assert b"shopsdk: stopped; the balance was changed\n" in said
+    assert b"shopsdk: stopped; the balance was changed\n" in message
 
 
-def test_a_code_that_is_in_doubt_is_exit_code_4(tmp_path: Path) -> None:
+def test_a_code_that_may_have_been_set_is_exit_code_4(tmp_path: Path) -> None:
     """An affiliate code that may have been set is exit code 4, and the message says that setting it again is safe."""
     with shop_of_two("PUT", faults=[Fault("slow", method="PUT", seconds=60)]) as (shop, watched):
         with running(shop, "affiliate", "7", "SPRING", cwd=tmp_path) as process:
             watched.arrived.wait()
             process.send_signal(signal.SIGTERM)
-            _, said = process.communicate()
+            _, message = process.communicate()
     assert 4 == process.returncode
-    assert b"running it again is safe:\n  shopsdk affiliate 7 SPRING\n" in said
+    assert b"running it again is safe:\n  shopsdk affiliate 7 SPRING\n" in message
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
@@ -265,9 +265,9 @@ def test_a_stopped_export_says_how_to_go_on_and_does(tmp_path: Path) -> None:
         with running(shop, "export", "c.csv", "--per-page", "10", "--concurrency", "1", cwd=tmp_path) as process:
             watched.arrived.wait()
             process.send_signal(signal.SIGTERM)
-            _, said = process.communicate()
+            _, message = process.communicate()
         assert 143 == process.returncode
-        assert b"customers are kept. To go on from there:\n  shopsdk export c.csv" in said
+        assert b"customers are kept. To go on from there:\n  shopsdk export c.csv" in message
         for words in (("c.csv", "--per-page", "10", "--concurrency", "1", "--resume"), ("whole.csv",)):
             with running(shop, "export", *words, cwd=tmp_path) as process:
                 process.communicate()
@@ -287,23 +287,23 @@ def test_sigterm_ends_a_job_in_the_background_that_ignores_ctrl_c() -> None:
             process.send_signal(signal.SIGINT)
             process.send_signal(signal.SIGHUP)
             process.send_signal(signal.SIGTERM)
-            _, said = process.communicate()
+            _, message = process.communicate()
         finally:
             process.kill()
-    assert (143, b"shopsdk: stopped\n") == (process.returncode, said)
+    assert (143, b"shopsdk: stopped\n") == (process.returncode, message)
 
 
 def test_several_signals_at_once_are_one(tmp_path: Path) -> None:
-    """Several signals, as from a terminal that closes, change neither the message nor the code of an edit in doubt."""
+    """Several signals, as from a terminal that closes, change neither message nor exit code of an unknown outcome."""
     with shop_of_two(faults=[Fault("slow", method="POST", seconds=60)]) as (shop, watched):
         with running(shop, "balance", "7", "5", "--yes", cwd=tmp_path) as process:
             watched.arrived.wait()
             for number, _ in STOPS:
                 process.send_signal(number)
-            _, said = process.communicate()
+            _, message = process.communicate()
     assert 4 == process.returncode
-    assert said.startswith(b"shopsdk: stopped. It is not known whether")
-    assert b"Traceback" not in said
+    assert message.startswith(b"shopsdk: stopped. It is not known whether")
+    assert b"Traceback" not in message
 
 
 def test_the_first_signal_gives_the_exit_code() -> None:
@@ -371,9 +371,9 @@ PLACES = ("threading", "atexit", "finalizer", "module", "modules", "sys")
 ENDINGS: dict[str, tuple[tuple[str, ...], list[Fault], int]] = {
     "a change that was made": (("balance", "7", "5", "--yes"), [], 0),
     "a code that was set": (("affiliate", "7", "SPRING"), [], 0),
-    "a change in doubt": (("balance", "7", "5", "--yes"), [Fault("drop_after", method="POST")], 4),
-    "a code in doubt": (("affiliate", "7", "SPRING"), [Fault("error_500", method="PUT", first=9)], 4),
-    "a refusal": (("affiliate", "9", "SPRING"), [], 3),
+    "a change with an unknown outcome": (("balance", "7", "5", "--yes"), [Fault("drop_after", method="POST")], 4),
+    "a code with an unknown outcome": (("affiliate", "7", "SPRING"), [Fault("error_500", method="PUT", first=9)], 4),
+    "a rejection": (("affiliate", "9", "SPRING"), [], 3),
     "a failure": (("balance", "7", "5", "--yes"), [Fault("rate_limit", retry_after=9999)], 1),
     "a wrong command": (("balance", "7", "x", "--yes"), [], 2),
 }
@@ -404,14 +404,14 @@ class Tracer:
         self.armed = False
 
     def begin_anew(self) -> bool:
-        """Go on to the next line; False if there was none the last time."""
+        """Begin a run with the next line; return False if the last run did not reach its line."""
         self.at += 1
         more = self.at == 1 or self.lines >= self.at - 1
         self.lines, self.armed = 0, False
         return more
 
     def arming(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Arm it where the function begins, or, if that is a coroutine function, where what it did is known."""
+        """Arm it where the function begins, or, if it is a coroutine function, where its outcome is known."""
 
         def begins(*args: Any) -> Any:
             self.armed = True
@@ -459,10 +459,10 @@ KNOWN: dict[str, tuple[tuple[str, ...], str, int]] = {
     "made": (("balance", "7", "5", "--yes"), "_BalanceChange._send", 0),
     "made, to a full disk": (("balance", "7", "5", "--yes"), "_BalanceChange._send", 0),
     "set": (("affiliate", "7", "SPRING"), "edit_customer_affiliate_code", 0),
-    "in doubt": (("balance", "7", "5", "--yes"), "_BalanceChange._send", 4),
-    "stopped in doubt": (("balance", "7", "5", "--yes"), "_BalanceChange.in_doubt", 4),
+    "unknown": (("balance", "7", "5", "--yes"), "_BalanceChange._send", 4),
+    "stopped, unknown": (("balance", "7", "5", "--yes"), "_BalanceChange.in_doubt", 4),
 }
-"""What is known of a change, from the end of which function on, and the exit code."""
+"""By outcome: the command, the function that arms the tracer, and the exit code."""
 
 
 @pytest.mark.parametrize("name", KNOWN)
@@ -477,8 +477,8 @@ def test_a_signal_at_any_line_after_it_is_known_changes_no_exit_code(
     monkeypatch.setattr(f"shopsdk.cli._write.{function}", tracer.arming(real))
     monkeypatch.setattr("tests.support.cli.main", tracer.run)
     faults = {
-        "in doubt": [Fault("drop_after", method="POST")],
-        "stopped in doubt": [Fault("slow", method="POST", seconds=60)],
+        "unknown": [Fault("drop_after", method="POST")],
+        "stopped, unknown": [Fault("slow", method="POST", seconds=60)],
     }
     with shop_of_two(faults=faults.get(name, [])) as (shop, watched), ExitStack() as files:
         shell.enter(shop)
@@ -486,14 +486,14 @@ def test_a_signal_at_any_line_after_it_is_known_changes_no_exit_code(
             watched.clear()
             watched.arrived.clear()
             stopper = threading.Thread(target=stop, args=(watched,))
-            if name == "stopped in doubt":
+            if name == "stopped, unknown":
                 stopper.start()
             if name == "made, to a full disk":
                 monkeypatch.setattr(sys, "stdout", files.enter_context(open("/dev/full", "w", encoding="utf-8")))
             ended = shell.run(*words)
             assert (code, "Traceback" in ended.err) == (ended.code, False), (tracer.at, ended)
             assert (code == 4) is ("It is not known whether" in ended.err)
-            if name == "stopped in doubt":
+            if name == "stopped, unknown":
                 stopper.join()
             if words[0] == "balance":
                 assert 1 == sum(request.method == "POST" for request in watched)
@@ -524,7 +524,7 @@ def test_a_signal_ends_a_command_whose_reader_reads_nothing(tmp_path: Path) -> N
 
 
 def test_a_signal_ends_a_change_whose_reader_reads_nothing(tmp_path: Path) -> None:
-    """A signal ends an answer that waits for its reader, and the change is told as made."""
+    """A signal ends an answer that waits for its reader, and the change is reported as made."""
     read, write = os.pipe()
     os.set_blocking(write, False)
     with suppress(BlockingIOError):
@@ -577,56 +577,56 @@ def test_the_sandbox_ends_by_sigterm(tmp_path: Path) -> None:
         assert 143 == process.wait()
 
 
-# --- what is said
+# --- messages
 
 
-def test_the_answer_tells_the_balance_before_and_after(shell: Shell, shop: Sandbox) -> None:
+def test_the_answer_has_the_balance_before_and_after(shell: Shell, shop: Sandbox) -> None:
     """The answer to an edit has the balance before and after it, as text and as JSON."""
     who = shop.customers()[0]
-    told = shell.run("balance", str(who.id), "5", "--yes")
-    assert f"was changed by 5: from {who.balance} to {who.balance + 5}\n" in told.out  # type: ignore[operator]
-    told = shell.run("balance", str(who.id), "-5", "--yes", "--json", "--reference", "r-1")
-    answer = json.loads(told.out)
+    ended = shell.run("balance", str(who.id), "5", "--yes")
+    assert f"was changed by 5: from {who.balance} to {who.balance + 5}\n" in ended.out  # type: ignore[operator]
+    ended = shell.run("balance", str(who.id), "-5", "--yes", "--json", "--reference", "r-1")
+    answer = json.loads(ended.out)
     assert (str(who.balance + 5), str(who.balance)) == (answer["balance_before"], answer["balance_after"])  # type: ignore[operator]
-    told = shell.run("balance", str(who.id), "-5", "--yes", "--reference", "r-1")
-    assert f"had been changed already, nothing was sent: -5; it is {who.balance} now\n" in told.out
+    ended = shell.run("balance", str(who.id), "-5", "--yes", "--reference", "r-1")
+    assert f"had been changed already, nothing was sent: -5; it is {who.balance} now\n" in ended.out
 
 
 @pytest.mark.parametrize("fails", ["after", "both"])
 def test_a_balance_that_cannot_be_read_stops_no_edit(fails: str, shell: Shell, shop: Sandbox) -> None:
-    """With ``--yes``, an edit is made and told though the balance before or after it cannot be read."""
+    """With ``--yes``, an edit is made and reported though the balance before or after it cannot be read."""
     who = shop.customers()[0].id
     if fails == "after":
         shop.fail_next("slow", method="GET", seconds=0.0)  # which lets the first one through
     shop.fail_next("rate_limit", method="GET", retry_after=100_000)
-    told = shell.run("balance", str(who), "5", "--yes")
-    assert 0 == told.code, told.err
-    assert "was changed by 5" in told.out
-    assert (fails == "after") is ("before" in told.out)
-    assert "could not be read" in told.err
+    ended = shell.run("balance", str(who), "5", "--yes")
+    assert 0 == ended.code, ended.err
+    assert "was changed by 5" in ended.out
+    assert (fails == "after") is ("before" in ended.out)
+    assert "could not be read" in ended.err
     assert 1 == len(shop.transactions(who))
 
 
-def test_a_balance_that_is_slow_to_read_holds_no_edit_up(
+def test_a_balance_that_is_slow_to_read_delays_no_edit(
     shell: Shell, shop: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A slow read of the balance is given up, and the edit is made and told."""
+    """A slow read of the balance is given up, and the edit is made and reported."""
     who = shop.customers()[0].id
     monkeypatch.setattr("shopsdk.cli._write._READ_SECONDS", 0.01)
     shop.fail_next("slow", method="GET", seconds=100.0, times=2)
-    told = shell.run("balance", str(who), "5", "--yes")
-    assert (0, f"The balance of customer {who} was changed by 5\n") == (told.code, told.out)
+    ended = shell.run("balance", str(who), "5", "--yes")
+    assert (0, f"The balance of customer {who} was changed by 5\n") == (ended.code, ended.out)
     assert 1 == len(shop.transactions(who))
 
 
 def test_a_reference_that_stands_twice_is_reported(shell: Shell, shop: Sandbox) -> None:
-    """A reference that is in the ledger twice is told on stderr, and is no failure."""
+    """A reference that is in the ledger twice is reported on stderr, and is no failure."""
     who = str(shop.customers()[0].id)
     for _ in range(2):
         shell.run("balance", who, "5", "--yes", "--description", "x [ref:r-1]")
-    told = shell.run("balance", who, "5", "--yes", "--reference", "r-1")
-    assert 0 == told.code
-    assert "is in the ledger more than once" in told.err
+    ended = shell.run("balance", who, "5", "--yes", "--reference", "r-1")
+    assert 0 == ended.code
+    assert "is in the ledger more than once" in ended.err
 
 
 def test_a_customer_is_found_by_the_whole_address(shell: Shell, tmp_path: Path) -> None:
@@ -645,9 +645,9 @@ def test_a_customer_is_found_by_the_whole_address(shell: Shell, tmp_path: Path) 
 @pytest.mark.parametrize("who", ["0", "-1", "seven", "7.5", "", " ", "\N{FULLWIDTH DIGIT ONE}"])
 def test_who_is_neither_an_id_nor_an_address_is_a_wrong_command(who: str, shell: Shell) -> None:
     """A word that is neither an id nor an e-mail address is refused before anything is sent."""
-    told = shell.run("customer", "--", who)
-    assert 2 == told.code
-    assert "ID_OR_EMAIL must be a customer's id" in told.err
+    ended = shell.run("customer", "--", who)
+    assert 2 == ended.code
+    assert "ID_OR_EMAIL must be a customer's id" in ended.err
 
 
 def test_a_question_promises_no_balance_that_a_reference_may_have_brought_already(
@@ -660,9 +660,9 @@ def test_a_question_promises_no_balance_that_a_reference_may_have_brought_alread
             return True
 
     who = shop.customers()[0]
-    for words, told in (
+    for words, question in (
         ((), f"balance {who.balance}, to {who.balance + 5})"),  # type: ignore[operator]
         (("--reference", "r-1"), f"balance {who.balance})"),
     ):
         monkeypatch.setattr(sys, "stdin", Terminal("n\n"))
-        assert told in shell.run("balance", str(who.id), "5", *words).err
+        assert question in shell.run("balance", str(who.id), "5", *words).err

@@ -1,4 +1,4 @@
-"""The command among other programs: readers that go away, streams that are closed, shells that complete."""
+"""The command among other programs: closed pipes and streams, Ctrl-C, and completion by the shell."""
 
 import json
 import os
@@ -31,9 +31,9 @@ def test_a_reader_that_goes_away_ends_it_quietly(tmp_path: Path) -> None:
             assert process.stderr is not None
             json.loads(process.stdout.readline())
             process.stdout.close()
-            said = process.stderr.read()
+            messages = process.stderr.read()
             assert process.wait() == 141
-        assert said == b""
+        assert messages == b""
         assert len(shop.requests) < 200
         for words in (
             ("customers", "--json", "--per-page", "100"),
@@ -80,9 +80,9 @@ def test_the_sandbox_command_serves_until_ctrl_c(tmp_path: Path) -> None:
         assert done.returncode == 0
         assert len(read_rows(tmp_path / "c.csv")) == 42
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate()
+        _, messages = process.communicate()
         assert process.returncode == 0
-        assert b"Traceback" not in said
+        assert b"Traceback" not in messages
     finally:
         process.kill()
         process.communicate()

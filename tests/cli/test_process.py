@@ -1,4 +1,4 @@
-"""The command as a process of its own: killed, interrupted, on a terminal, on a pipe, on a full disk."""
+"""The command as a process of its own: kills, Ctrl-C, full disks and missing permissions."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 
 
 class Tripwire(list[Any]):
-    """A record of requests that tells when there are so many."""
+    """A list of requests with an event that is set when there are so many."""
 
     def __init__(self, at: int) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class Tripwire(list[Any]):
 
 
 def watched(customers: int, at: int, **options: Any) -> tuple[Sandbox, Tripwire]:
-    """A shop that tells when it has had so many requests."""
+    """Make a shop, and the list of its requests that sets its event at so many."""
     shop, wire = Sandbox(customers, **options), Tripwire(at)
     shop.requests = wire
     return shop, wire
@@ -87,7 +87,7 @@ def test_killed_at_any_point_it_goes_on_to_the_same_bytes(
 
 
 def rows_of_journal(target: Path) -> int:
-    """Count the rows of which the journal tells."""
+    """Count the rows that a journal records."""
     journal = part_path(target).with_name(f"{target.name}.part.checkpoint")
     if not journal.exists():
         return 0
@@ -97,7 +97,7 @@ def rows_of_journal(target: Path) -> int:
 
 @cache
 def unbroken(name: str) -> bytes:
-    """The export that nobody kills."""
+    """Return the bytes of an export that is not interrupted."""
 
     async def export(path: Path) -> None:
         with Sandbox(300) as shop:
@@ -116,11 +116,11 @@ def test_ctrl_c_stops_at_a_page_and_says_how_to_go_on(tmp_path: Path) -> None:
         with running(shop, "export", "c.csv", "--per-page", "10", "--concurrency", "1", cwd=tmp_path) as process:
             wire.reached.wait()
             process.send_signal(signal.SIGINT)
-            _, said = process.communicate()
+            _, message = process.communicate()
         assert process.returncode == 130
-        assert b"shopsdk: stopped. " in said
-        assert b"shopsdk export c.csv --per-page 10 --concurrency 1 --resume" in said
-        assert b"Traceback" not in said
+        assert b"shopsdk: stopped. " in message
+        assert b"shopsdk export c.csv --per-page 10 --concurrency 1 --resume" in message
+        assert b"Traceback" not in message
         assert part_path(tmp_path / "c.csv").read_bytes().count(b"\r\n") % 10 == 1
         wire.clear()
         assert run(shop, "export", "c.csv", "--per-page", "10", "--resume", cwd=tmp_path).returncode == 0
@@ -128,22 +128,22 @@ def test_ctrl_c_stops_at_a_page_and_says_how_to_go_on(tmp_path: Path) -> None:
         assert read_rows(tmp_path / "c.csv") == shop.customers()
 
 
-def test_ctrl_c_on_a_money_edit_says_that_nobody_knows(tmp_path: Path) -> None:
+def test_ctrl_c_on_an_edit_is_an_unknown_outcome(tmp_path: Path) -> None:
     """Ctrl-C on an edit that may have been made is exit code 4, and says how to find out."""
     shop, wire = watched(1, 2, faults=[Fault("slow", method="POST", seconds=60)])  # the balance before it is read first
     with shop, running(shop, "balance", "1001", "-5.00", "--yes", cwd=tmp_path) as process:
         wire.reached.wait()
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate()
+        _, message = process.communicate()
     assert process.returncode == 4
-    assert said.startswith(
+    assert message.startswith(
         b"shopsdk: stopped. It is not known whether the balance of customer 1001 was changed by -5.00"
     )
-    assert said.endswith(b"\n  shopsdk balance 1001 -5.00 --yes\n")
+    assert message.endswith(b"\n  shopsdk balance 1001 -5.00 --yes\n")
 
 
 def test_a_full_disk_is_a_sentence_and_keeps_the_checkpoint(tmp_path: Path) -> None:
-    """A full disk is one sentence, and what was read is kept."""
+    """The message of a full disk is one sentence, and what was read is kept."""
     with Sandbox(2000) as shop:
         # Whoever measures coverage writes files too.
         there = {name: value for name, value in environment(shop).items() if not name.startswith("COVERAGE")}
@@ -165,7 +165,7 @@ def test_a_full_disk_is_a_sentence_and_keeps_the_checkpoint(tmp_path: Path) -> N
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    """A folder without write permission is named."""
+    """A folder without write permission is named in the message."""
     with Sandbox(1) as shop:
         done = run(shop, "export", "/sys/c.csv", cwd=tmp_path)  # where not even root may create a file
     assert done.returncode == 1

@@ -1,4 +1,4 @@
-"""The command on a terminal of its own, driven through a pseudo-tty; and without one."""
+"""The command on a terminal of its own, a pseudo-tty, and without one."""
 
 import io
 import re
@@ -59,7 +59,7 @@ def test_a_terminal_sees_a_bar(tmp_path: Path) -> None:
 
 
 def test_a_terminal_sees_what_is_waited_for(tmp_path: Path) -> None:
-    """A bar tells what is waited for and how long, and stays at Ctrl-C."""
+    """A bar shows the wait and its length, and stays on the screen after Ctrl-C."""
     with Sandbox(300, faults=[Fault("rate_limit", retry_after="60")]) as shop:
         with started(shop, "export", "c.csv", cwd=tmp_path) as (process, terminal):
             terminal.wait_for(rb"waiting (6\d|5\d) s for the rate limit")
@@ -167,6 +167,6 @@ def test_a_log_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch, capsys:
 
 
 def newest(page: int, **more: Any) -> ExportProgress:
-    """The progress of an export of a hundred customers a second."""
-    told: dict[str, Any] = {"stage": "reading", "rows": 100 * page, "total": 9000, "last_page": 90, "seconds": page}
-    return ExportProgress(shop_id=38, page=page, resumed=0, **told | more)
+    """Make the progress of an export of a hundred customers a second."""
+    fields: dict[str, Any] = {"stage": "reading", "rows": 100 * page, "total": 9000, "last_page": 90, "seconds": page}
+    return ExportProgress(shop_id=38, page=page, resumed=0, **fields | more)

@@ -1,4 +1,4 @@
-"""Foreign text on a terminal: whatever the command writes to one is printable."""
+"""Foreign text on a terminal: everything that the command writes there is printable."""
 
 import csv
 import io
@@ -65,7 +65,7 @@ UNSEEN = re.compile("[\u034f\u115f\u1160\u2800\u3164\ufe00-\ufe0f\uffa0\U000e010
 
 
 def hidden(text: str) -> list[str]:
-    """Return the unprintable characters in what a terminal was sent."""
+    """Return the unprintable characters in the bytes that a terminal was sent."""
     return [c for c in text if c not in ALLOWED and (not c.isprintable() or UNSEEN.match(c))]
 
 
@@ -99,7 +99,7 @@ class _Answers(BaseHTTPRequestHandler):
 
 @attrs.frozen
 class HostileShop:
-    """A server that answers anything with what it was told."""
+    """A server that gives every request the answer that a test has set."""
 
     server: ThreadingHTTPServer
 
@@ -113,7 +113,7 @@ async def at_once(_seconds: float) -> None:
 
 @pytest.fixture(scope="module")
 def hostile() -> Iterator[HostileShop]:
-    """A shop all of whose answers are the test's."""
+    """A shop whose answers a test sets."""
     with ThreadingHTTPServer(("127.0.0.1", 0), _Answers) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
@@ -127,7 +127,7 @@ def hostile() -> Iterator[HostileShop]:
 
 def on_terminals(server: HostileShop, *words: str) -> tuple[int, str, str]:
     """Run the command in this process, with each output on a terminal; returns its code and what was drawn."""
-    with pytest.MonkeyPatch.context() as patch, terminal() as (out, screen), terminal() as (err, told):
+    with pytest.MonkeyPatch.context() as patch, terminal() as (out, screen), terminal() as (err, messages):
         there = {
             "SHOPSDK_API_KEY": "key",
             "SHOPSDK_SHOP_ID": "38",
@@ -145,7 +145,7 @@ def on_terminals(server: HostileShop, *words: str) -> tuple[int, str, str]:
                 main()
         except SystemExit as end:
             code = end.code
-    return code or 0, screen.drawn.decode(), told.drawn.decode()
+    return code or 0, screen.drawn.decode(), messages.drawn.decode()
 
 
 def customer_of(text: str) -> dict[str, object]:
@@ -237,7 +237,7 @@ def test_an_export_to_a_terminal_is_printable(form: str, text: str, hostile: Hos
 def test_what_the_server_says_controls_no_terminal(
     words: tuple[str, ...], status: int, text: str, hostile: HostileShop
 ) -> None:
-    """A server's message, and what it says of fields, hold no control character on a terminal, and forge no line."""
+    """A server's message and field errors hold no control character on a terminal, and forge no line."""
     hostile.answer({"message": text, "errors": {text: [text]}, "id": 7, "email": text, "balance": text}, status)
     for more in ((), ("--debug",)):
         _, out, err = on_terminals(hostile, *words, *more)
@@ -372,7 +372,7 @@ def test_whatever_else_writes_to_a_terminal_is_covered(monkeypatch: pytest.Monke
 
 
 def own_sequences_removed(drawn: bytes) -> str:
-    """What is left of a screen without rich's styles and movements of the cursor."""
+    """Return the text of a screen without rich's styles and movements of the cursor."""
     return re.sub(rb"\x1b\[[0-9;]*[mAK]|\x1b\[\?25[lh]", b"", drawn.replace(b"\r", b"")).decode()
 
 
@@ -414,8 +414,8 @@ def test_colours_and_bars_are_the_command_s_own(tmp_path: Path) -> None:
         assert (2, []) == (code, hidden(drawn.decode()))
 
 
-def test_what_is_said_while_a_bar_is_drawn_is_printable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Text above a bar is printable, and keeps no colours of its own."""
+def test_messages_above_a_bar_are_printable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Messages above a bar are printable, and keep no colours of their own."""
     from shopsdk.cli._progress import Bars
 
     monkeypatch.setenv("TERM", "xterm-256color")

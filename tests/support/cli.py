@@ -1,4 +1,4 @@
-"""How the tests run the command: in this process where that is enough, as a process of its own where it is not."""
+"""Ways to run the command: in this process, or as a process of its own."""
 
 import os
 import pty
@@ -23,7 +23,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 def environment(shop: Sandbox, **more: str) -> dict[str, str]:
-    """The environment of a command that is to reach a shop."""
+    """Make the environment of a command that is to reach a shop."""
     there = {key: value for key, value in os.environ.items() if not key.startswith("SHOPSDK_")}
     there.pop("PYTHONUNBUFFERED", None)  # buffers are where a closed pipe shows late
     return {
@@ -77,7 +77,7 @@ class Terminal:
         return subprocess.Popen(words, cwd=cwd, env=env, stdin=here, stdout=here, stderr=here, start_new_session=True)
 
     def press(self, keys: bytes) -> None:
-        """Type."""
+        """Type keys."""
         os.write(self._leader, keys)
 
     def wait_for(self, pattern: bytes) -> None:
@@ -95,7 +95,7 @@ class Terminal:
 
 @attrs.frozen
 class Ended:
-    """How a command ended."""
+    """The exit code and the output of a command."""
 
     code: int
     out: str
@@ -111,7 +111,7 @@ class Shell:
     folder: Path
 
     def enter(self, shop: Sandbox) -> None:
-        """Let it reach a shop."""
+        """Set the environment so that the command reaches a shop."""
         for name, value in environment(shop).items():
             self.patch.setenv(name, value)
 
@@ -124,10 +124,10 @@ class Shell:
                 main()
         except SystemExit as end:
             code = end.code
-        said = self.capture.readouterr()
+        captured = self.capture.readouterr()
         if isinstance(code, str):  # what Python itself would print
-            return Ended(1, said.out, said.err + code)
-        return Ended(code or 0, said.out, said.err)
+            return Ended(1, captured.out, captured.err + code)
+        return Ended(code or 0, captured.out, captured.err)
 
 
 @contextmanager
