@@ -400,7 +400,7 @@ async def test_a_close_in_a_generator_of_the_users_ends_with_the_loop() -> None:
     assert [] == problems
 
 
-FORKED = """
+FORKED_AND_USED = """
 import asyncio, os, sys
 from shopsdk import AsyncSession, get_customer
 
@@ -435,7 +435,7 @@ async def test_a_forked_child_leaves_its_parent_s_connection_and_selector_alone(
     """A child that uses the session and exits leaves its parent's selector and kept connection as they were."""
     async with raw_server(answer(CUSTOMER)) as server:
         program = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", FORKED, server.base_url, stdout=PIPE, stderr=PIPE
+            sys.executable, "-c", FORKED_AND_USED, server.base_url, stdout=PIPE, stderr=PIPE
         )
         out, err = await program.communicate()
     assert (b"0 2 True\n", b"") == (out, err)
