@@ -1,1 +1,1 @@
-"""Bytes to models."""
+"""Tests of the decoding of JSON to models, and of the encoding."""

@@ -1,4 +1,4 @@
-"""Decoding: the fast and the strict path agree, PHP's habits are read, and errors say where they stand."""
+"""Decoding and encoding: the fast and the strict path agree, PHP's forms are read, and errors name their place."""
 
 import copy
 import decimal
@@ -51,7 +51,7 @@ ROW = {
 
 
 def both(document: object, as_type: type[T]) -> tuple[object, object]:
-    """Decode by ``decode``, which prefers the fast path, and by the strict path alone; a refusal counts as its path."""
+    """Decode by ``decode``, which prefers the fast path, and by the strict path alone; give an error as its path."""
     body = document if isinstance(document, bytes) else json.dumps(document).encode()
     return read_or_path(lambda: decode(body, as_type)), read_or_path(lambda: structure(parse(body), as_type))
 
@@ -167,7 +167,7 @@ def test_both_paths_agree_on_odd_pages(body: bytes) -> None:
 
 
 @given(mutated_pages())
-def test_whatever_is_read_holds_what_the_types_say(body: bytes) -> None:
+def test_every_decoded_value_is_of_the_type_of_its_field(body: bytes) -> None:
     """Every decoded value is of the type of its field: no float, no infinity, no time without a zone."""
     try:
         page = decode(body, Page[Customer])
@@ -186,7 +186,7 @@ def test_whatever_is_read_holds_what_the_types_say(body: bytes) -> None:
 @example(b'{"id":1,"email":"\\ud800"}')
 @example(b'{"id":1,"email":"a","balance":1e99999999999999999999}')
 @example(b'{"id":' + b"1" * 5000 + b',"email":"a"}')
-def test_whatever_comes_ends_in_a_value_or_a_decode_error(body: bytes) -> None:
+def test_any_bytes_end_in_a_value_or_a_decode_error(body: bytes) -> None:
     """Any bytes end in a value or in a DecodeError."""
     for as_type in (Customer, Page[Customer], list[BalanceTransaction], Ledger):
         assert read_or_path(lambda kind=as_type: decode(body, kind)) is not None  # type: ignore[misc]
@@ -375,7 +375,7 @@ def test_an_offset_is_taken_off(moment: datetime, minutes: int) -> None:
     assert (moment.replace(tzinfo=UTC, microsecond=0) - timedelta(minutes=minutes)) == read
 
 
-# --- refusals
+# --- values that are refused
 
 REFUSALS: list[tuple[dict[str, Any], str, str]] = [
     ({"email": None}, "$.data[1].email (id 5)", "expected text, got null"),
@@ -731,7 +731,7 @@ def test_a_very_deep_tree_is_refused_and_does_not_kill() -> None:
         decode(body, Tree)
 
 
-# --- out
+# --- encoding
 
 
 @attrs.frozen
@@ -779,5 +779,5 @@ def test_json_goes_out_as_it_was_given(value: object) -> None:
 
 
 def test_a_number_as_a_key_and_a_tuple_have_a_form_in_json() -> None:
-    """Numbers as keys, and tuples, are written."""
+    """Numbers as keys, and tuples, are written as JSON."""
     assert b'{"1.5":[1,2.0],"3":null}' == encode({1.5: (1, 2.0), 3: None})

@@ -1,1 +1,1 @@
-"""The export."""
+"""Tests of the export."""

@@ -1,4 +1,4 @@
-"""What a checkpoint promises to an export that is killed, torn or interrupted again and again."""
+"""Checkpoints of exports that are killed, torn or interrupted several times."""
 
 import asyncio
 import io
@@ -76,7 +76,7 @@ ROWS, PER_PAGE = 15, 2
 
 
 def list_of_customers(heard: Heard, wire: Wire) -> None:
-    """Answer a page of a list of fifteen."""
+    """Answer a page of a list of fifteen customers."""
     page = heard.json["page"]
     rows = [{"id": number, "email": f"c{number}@example.com"} for number in range(1, ROWS + 1)]
     mine = rows[(page - 1) * PER_PAGE : page * PER_PAGE]
@@ -84,7 +84,7 @@ def list_of_customers(heard: Heard, wire: Wire) -> None:
 
 
 async def asked_by(target: Path, on_progress: Callable[[ExportProgress], None] | None = None) -> list[int]:
-    """Go on with an export, at a server that only this run can reach; gives the pages that it asked for."""
+    """Resume an export against a server that only this run can reach; return the pages that it asked for."""
     async with raw_server(list_of_customers) as server:
         await _export(server, target, on_progress)
         return [heard.json["page"] for heard in server.heard]
@@ -124,7 +124,7 @@ async def test_a_torn_journal_asks_for_no_page_twice(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["c-{shop_id}.csv", "c.csv", "c.parquet"])
 async def test_a_finished_shop_is_asked_for_nothing_however_often_it_is_resumed(name: str, tmp_path: Path) -> None:
-    """A shop that was finished stays so through any number of interruptions of the others."""
+    """A shop that was finished is not asked for again, however often the others are interrupted."""
 
     def stop(page: int) -> Callable[[ExportProgress], None]:
         def at(progress: ExportProgress) -> None:
@@ -170,7 +170,7 @@ async def test_a_finished_list_is_asked_for_nothing_however_often_its_name_is_re
 
 @pytest.fixture
 def killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have an export that ends early leave its files as a killed process would."""
+    """Make an export that ends early leave its files as a killed process would."""
 
     def let_go(part: PartFile) -> None:
         part._file.close()
@@ -179,7 +179,7 @@ def killed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PartFile, "suspend", let_go)
 
 
-async def test_what_follows_a_synced_line_is_believed_too(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+async def test_pages_after_the_last_synced_line_are_kept_too(request: pytest.FixtureRequest, tmp_path: Path) -> None:
     """Pages that were written after the last sync, before a kill, are not asked for again."""
     await asked_by(tmp_path / "c.csv", stop_at(3))  # put aside, so synced
     request.getfixturevalue("killed")
@@ -204,7 +204,7 @@ async def test_a_page_that_the_disk_scrambled_is_asked_for_again(damaged: int, k
 
 
 async def test_lines_say_whether_they_are_synced(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Every few seconds, and at the end, bytes are synced, then a line says so, and is synced itself."""
+    """Every few seconds, and at the end, bytes are synced, then a line that says so is written and synced."""
     order: list[str] = []
     add = Journal.add
     now = time.monotonic()
@@ -214,11 +214,11 @@ async def test_lines_say_whether_they_are_synced(monkeypatch: pytest.MonkeyPatch
         now += 1.5
         return now
 
-    def told(journal: Journal, position: Position) -> None:
+    def record(journal: Journal, position: Position) -> None:
         order.append("line, synced" if position.synced else "line")
         add(journal, position)
 
-    monkeypatch.setattr(Journal, "add", told)
+    monkeypatch.setattr(Journal, "add", record)
     monkeypatch.setattr(os, "fsync", lambda _: order.append("sync"))
     monkeypatch.setattr(_part, "time", SimpleNamespace(monotonic=clock))
     await asked_by(tmp_path / "c.csv", stop_at(4))
@@ -285,7 +285,7 @@ async def stopped(target: Path, session: AsyncSession, **options: Any) -> None:
 async def test_a_checkpoint_without_its_file_does_not_pass_for_the_old_file(
     session: AsyncSession, shop: Sandbox, tmp_path: Path
 ) -> None:
-    """A checkpoint whose part is gone does not make the old file a finished export."""
+    """A checkpoint whose part is gone does not make the old file count as a finished export."""
     (tmp_path / "c.csv").write_text("old")
     await stopped(tmp_path / "c.csv", session, if_exists="replace")
     part_path(tmp_path / "c.csv").unlink()
@@ -294,8 +294,8 @@ async def test_a_checkpoint_without_its_file_does_not_pass_for_the_old_file(
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
-async def test_what_is_kept_of_finished_shops(suffix: str, tmp_path: Path) -> None:
-    """Until all shops are finished, a finished one keeps its file and its checkpoint."""
+async def test_the_files_of_finished_shops_are_kept(suffix: str, tmp_path: Path) -> None:
+    """A finished shop keeps its file and its checkpoint until all shops are finished."""
     names = str(tmp_path / f"c-{{shop_id}}.{suffix}")
     options: dict[str, Any] = {"per_page": 10, "resume": True}
     async with mall() as shops, shops.session() as session:

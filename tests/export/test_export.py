@@ -1,4 +1,4 @@
-"""The export, called as a function: streams, sinks, wrong arguments, and what becomes of failures."""
+"""The export as a function: streams, sinks, wrong arguments and failures."""
 
 import asyncio
 import csv

@@ -1,4 +1,4 @@
-"""What an export does with files that others can reach: what lies at its names, whose it is, and who may read it."""
+"""Files of an export where other users can reach them: links, locks, owners, modes and damaged checkpoints."""
 
 import ast
 import asyncio
@@ -29,7 +29,7 @@ from tests.support.export import StopHereError, name_nothing, read_rows, stop_at
 
 ROOT = os.geteuid() == 0
 USERS = (None, 12345, 65534)
-"""Who exports: whoever runs the tests, or (if that is root) one of two ordinary users."""
+"""The users that export: the one that runs the tests or, if that is root, also two ordinary users."""
 GROUP = 54321
 
 
@@ -68,7 +68,7 @@ def small() -> Iterator[Sandbox]:
 
 @pytest.fixture(scope="module", autouse=True)
 def _all_is_imported(small: Sandbox) -> None:
-    """An ordinary user may be unable to read where root's Python lies."""
+    """Import everything first, since an ordinary user may be unable to read where root's Python lies."""
 
     async def export(folder: str) -> None:
         async with small.session() as session:
@@ -95,7 +95,7 @@ def shared() -> Iterator[Path]:
 
 @attrs.define
 class Stranger:
-    """Another user, to whom files can be given: truly by root; else the system is made to say so."""
+    """Another user, to whom files can be given: really if the tests run as root, else by a patched stat."""
 
     uid: int = 4242
     _given: set[tuple[int, int, int]] = attrs.Factory(set)
@@ -131,7 +131,7 @@ def stranger(monkeypatch: pytest.MonkeyPatch) -> Stranger:
 
 @attrs.define
 class Trap:
-    """What somebody put at a name, and how to tell that nothing went through it."""
+    """A file that somebody put at a name, with a check that nothing went through it."""
 
     kind: str
     path: Path
@@ -140,7 +140,7 @@ class Trap:
     reader: int | None = None
 
     def sprung(self) -> bool:
-        """Did anything get to the victim, or to who waits at the other end of the FIFO?"""
+        """Return whether anything reached the victim, or the reader at the other end of the FIFO."""
         if self.kind == "dangling":
             return self.victim.exists()
         if self.reader is not None:
@@ -204,7 +204,7 @@ async def test_nothing_is_written_through_what_lies_at_the_name_of_a_working_fil
     name: str, trapped: str, kind: str, foreign: bool, user: int | None, small: Sandbox, shared: Path,
     stranger: Stranger,
 ) -> None:  # fmt: skip
-    """What lies at the name of a working file is removed, or refused by its name, neither written nor followed."""
+    """A file at the name of a working file is removed or named in an error, and neither written nor followed."""
     target, path = shared / name, shared / trapped
     with ExitStack() as opened:
         trap = set_trap(kind, path, opened)
@@ -243,7 +243,7 @@ async def test_nothing_is_written_through_what_lies_at_the_name_of_a_working_fil
 async def test_what_is_not_surely_ours_is_not_gone_on_with(
     many: bool, trapped: str, kind: str, user: int | None, small: Sandbox, shared: Path, stranger: Stranger
 ) -> None:
-    """Only a regular file of this user, with one name, that nobody else may write to, is resumed; any other stays."""
+    """Only a regular file of this user, with one name, that nobody else may write to, is resumed; others stay."""
     target = shared / "c.csv"
     begun = shared / "c.csv.38" if many else target
     path = part_path(begun) if trapped == "part" else checkpoint_path(begun)
@@ -279,8 +279,8 @@ async def test_what_is_not_surely_ours_is_not_gone_on_with(
             await export(nowhere())
         assert repr(str(path)) in str(caught.value)
         after = {each: os.lstat(shared / each) for each in os.listdir(shared)}
-        told = [(each.st_ino, each.st_size, each.st_mtime_ns, each.st_mode) for each in before.values()]
-        assert told == [(each.st_ino, each.st_size, each.st_mtime_ns, each.st_mode) for each in after.values()]
+        states = [(each.st_ino, each.st_size, each.st_mtime_ns, each.st_mode) for each in before.values()]
+        assert states == [(each.st_ino, each.st_size, each.st_mtime_ns, each.st_mode) for each in after.values()]
         assert trap is None or trap.reader is None or not trap.sprung()
 
 
@@ -476,7 +476,7 @@ async def test_what_appears_at_the_very_last_moment_is_not_replaced(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Where a file must not be replaced, its name is given by calls that cannot replace."""
+    """A file that must replace no other gets its name by calls that cannot replace."""
     target = tmp_path / name
 
     def appear() -> None:
@@ -539,7 +539,7 @@ async def test_a_file_that_differs_is_left_though_it_appears_late(
 
 @pytest.mark.parametrize("kind", ["link", "hard link", "file"])
 async def test_a_part_that_was_exchanged_gets_no_name(kind: str, small: Sandbox, shared: Path) -> None:
-    """The final name is given to what was written, and to nothing that was put in its place."""
+    """The final name is given to the file that was written, and to none that was put in its place."""
     target = shared / "c.csv"
     with ExitStack() as opened:
 
@@ -683,7 +683,7 @@ async def test_links_in_a_circle_are_named(small: Sandbox, tmp_path: Path) -> No
 
 
 async def whole_life(shop: Sandbox, folder: Path) -> None:
-    """Begin, go on, refuse and replace exports of each kind."""
+    """Begin, resume, refuse and replace exports of each kind."""
     async with shop.session() as session:
         for name in ("c.csv", "c.parquet"):
             target = folder / name
@@ -788,10 +788,10 @@ def refuse_calls(call: str, number: int, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize("call", ["fsync", "flock", "fchmod"])
-async def test_a_failing_disk_is_not_done_without(
+async def test_a_failing_disk_ends_the_export(
     call: str, small: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An error that is no refusal ends the export."""
+    """An error of the disk ends the export, unlike a call that a file system does not support."""
     refuse_calls(call, errno.EIO, monkeypatch)
     async with small.session() as session:
         with pytest.raises(OSError, match=os.strerror(errno.EIO)):
@@ -888,7 +888,7 @@ async def test_an_export_is_locked_until_it_has_its_name(small: Sandbox, tmp_pat
 async def test_a_kill_between_the_two_names_is_only_cleared_up(
     small: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file that has its final name and still its working name is finished."""
+    """An export that was killed while its file had both names is finished without a request."""
     link = os.link
 
     def link_and_die(source: Path, target: Path) -> None:
@@ -917,7 +917,7 @@ FIELDS = ("offset", "rows", "pages", "repeats", "reread", "page", "last_page", "
 
 @pytest.fixture
 async def begun(small: Sandbox, tmp_path: Path) -> Path:
-    """An export that was stopped at its second page; gives its target."""
+    """Stop an export at its second page; return its target."""
     async with small.session() as session:
         with pytest.raises(StopHereError):
             await export_customers(
@@ -927,7 +927,7 @@ async def begun(small: Sandbox, tmp_path: Path) -> Path:
 
 
 async def go_on(session: AsyncSession, target: Path) -> None:
-    """Go on with it; whatever goes wrong is an error of the tree in printable words."""
+    """Resume an export in bounded memory; an error must be a ``ShopError`` with a printable message."""
     failed: ShopError | None = None
     tracemalloc.start()
     try:
@@ -945,7 +945,7 @@ async def go_on(session: AsyncSession, target: Path) -> None:
 
 @pytest.mark.parametrize("field", FIELDS)
 async def test_no_value_in_a_position_is_taken_on_trust(field: str, small: Sandbox, begun: Path) -> None:
-    """Whatever value a line of a checkpoint holds, the export goes on or ends in a ``ShopError``."""
+    """The export goes on or ends in a ``ShopError``, whatever value a line of its checkpoint holds."""
     journal, part = checkpoint_path(begun), part_path(begun)
     lines, content = journal.read_bytes().splitlines(keepends=True), part.read_bytes()
     last = json.loads(lines[-1])
@@ -966,7 +966,7 @@ async def test_no_value_in_a_position_is_taken_on_trust(field: str, small: Sandb
     "value", [-(10**400), 10**400, 2**64, 1.5, "x", None, [[]], {}], ids=lambda value: f"{value}"[:20]
 )
 def test_a_position_of_another_shape_is_damage(field: str, value: Any, begun: Path) -> None:
-    """A value that no export writes is a ``CheckpointError``, and the files stay."""
+    """A value that no export writes is a ``CheckpointError``, and the files stay as they are."""
     journal = checkpoint_path(begun)
     lines = journal.read_bytes().splitlines(keepends=True)
     parameters = json.loads(lines[0])["parameters"]

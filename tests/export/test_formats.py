@@ -1,4 +1,4 @@
-"""The formats of the export: what is in the files, read back by the tools that users have."""
+"""The formats of the export: the contents of the files, read back by common tools."""
 
 import csv
 import io
@@ -152,7 +152,7 @@ async def test_csv_reads_back_cell_for_cell(texts: list[str]) -> None:
 
 
 async def test_bom_is_for_excel_and_only_on_request(session: AsyncSession, tmp_path: Path) -> None:
-    """A byte order mark begins the file only on request."""
+    """A byte order mark, which Excel needs, begins the file only on request."""
     await export_customers(session, tmp_path / "a.csv", bom=True)
     await export_customers(session, tmp_path / "b.csv")
     assert (tmp_path / "a.csv").read_bytes() == b"\xef\xbb\xbf" + (tmp_path / "b.csv").read_bytes()
@@ -166,7 +166,7 @@ async def test_filters_and_order_reach_the_shop(shop: Sandbox, session: AsyncSes
 
 
 async def test_money_keeps_every_digit(tmp_path: Path) -> None:
-    """Money keeps every digit, without exponents. Parquet names a value that it would have to round."""
+    """Money keeps every digit, without exponents; Parquet's error names a value that it would have to round."""
     from shopsdk.export._arrow import arrow_encoder
 
     tiny = Customer(id=1, email="a@example.com", balance=Decimal("0.00000001"))

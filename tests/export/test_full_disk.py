@@ -1,4 +1,4 @@
-"""A disk that fills up at the last moment, while the whole file is being put together."""
+"""An export whose disk is full when the whole file is put together."""
 
 import os
 import resource
@@ -17,7 +17,7 @@ from tests.support.export import read_rows
 
 @contextmanager
 def full_from(stage: Stage, size: int) -> Iterator[Callable[[ExportProgress], None]]:
-    """A callback from whose stage on no file can grow beyond a size; afterwards, files can again."""
+    """Give a callback that limits the size of every file from a stage on, until the context ends."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def write_part(progress: ExportProgress) -> None:
@@ -33,7 +33,7 @@ def full_from(stage: Stage, size: int) -> Iterator[Callable[[ExportProgress], No
 async def test_what_was_read_outlives_a_full_disk_at_the_end(
     shop: Sandbox, session: AsyncSession, tmp_path: Path
 ) -> None:
-    """A disk that is full at the end keeps what was read, frees what was made of it, and the error names the file."""
+    """A disk that is full at the end keeps the pages and not the whole file, and is an error that names the file."""
     with full_from("assembling", 2000) as write_part, pytest.raises(OSError, match="too large") as caught:
         await export_customers(session, tmp_path / "c.parquet", on_progress=write_part)
     assert caught.value.filename == str(tmp_path / "c.parquet.whole.part")

@@ -1,4 +1,4 @@
-"""What is told of an export: progress while it runs, and the counts of its summary."""
+"""Progress that an export reports while it runs, and the counts of its summary."""
 
 import asyncio
 import logging
@@ -15,36 +15,36 @@ from tests.support.export import read_rows
 from tests.support.servers import CUSTOMER, Heard, Wire, answer, page_of, raw_server
 
 
-async def test_progress_is_told_page_by_page(session: AsyncSession, tmp_path: Path) -> None:
+async def test_progress_is_reported_page_by_page(session: AsyncSession, tmp_path: Path) -> None:
     """Progress is reported after every page, and at the end."""
-    told: list[ExportProgress] = []
-    await export_customers(session, tmp_path / "c.csv", on_progress=told.append)
-    assert [(p.stage, p.rows) for p in told] == [
+    reports: list[ExportProgress] = []
+    await export_customers(session, tmp_path / "c.csv", on_progress=reports.append)
+    assert [(p.stage, p.rows) for p in reports] == [
         ("reading", 0), ("reading", 100), ("reading", 200), ("reading", 250), ("assembling", 250), ("done", 250),
     ]  # fmt: skip
-    assert {p.total for p in told[1:]} == {250}
-    assert told[-1].seconds_left == 0
-    assert told[0].seconds_left is None
+    assert {p.total for p in reports[1:]} == {250}
+    assert reports[-1].seconds_left == 0
+    assert reports[0].seconds_left is None
 
 
 async def test_the_summary_counts_requests_retries_and_waits(tmp_path: Path) -> None:
     """The summary counts requests, retries and waits."""
-    told: list[ExportProgress] = []
+    reports: list[ExportProgress] = []
     with Sandbox(250) as shop:
         shop.fail_next("rate_limit", retry_after="0.01")
         shop.fail_next("truncate")
         shop.fail_next("drop_before")
         async with shop.session(retry=RetryPolicy(wait_initial=0.001, wait_max=0.002)) as session:
-            summary = await export_customers(session, tmp_path / "c.csv", on_progress=told.append, concurrency=1)
+            summary = await export_customers(session, tmp_path / "c.csv", on_progress=reports.append, concurrency=1)
         assert (summary.requests, summary.retries) == (len(shop.requests), 3)
         assert (len(shop.requests), summary.waited > 0.009) == (6, True)
-    waits = [(p.waiting > 0, p.rate_limited) for p in told if p.stage == "waiting"]
+    waits = [(p.waiting > 0, p.rate_limited) for p in reports if p.stage == "waiting"]
     assert sorted(waits) == [(True, False), (True, False), (True, True)]
 
 
 async def test_a_wait_that_a_503_asks_for_is_no_rate_limit(tmp_path: Path) -> None:
     """A wait that a 503 asks for is not reported as the rate limit's."""
-    told: list[ExportProgress] = []
+    reports: list[ExportProgress] = []
 
     def behave(heard: Heard, wire: Wire) -> None:
         if len(server.heard) == 1:
@@ -55,9 +55,9 @@ async def test_a_wait_that_a_503_asks_for_is_no_rate_limit(tmp_path: Path) -> No
 
     async with raw_server(behave) as server, server.session(clock=InstantClock()) as session:
         await asyncio.gather(
-            *(export_customers(session, tmp_path / name, on_progress=told.append) for name in ("a.csv", "b.csv"))
+            *(export_customers(session, tmp_path / name, on_progress=reports.append) for name in ("a.csv", "b.csv"))
         )
-    waits = [progress for progress in told if progress.stage == "waiting"]
+    waits = [progress for progress in reports if progress.stage == "waiting"]
     assert waits
     assert not any(progress.rate_limited for progress in waits)
 

@@ -1,4 +1,4 @@
-"""Going on with an export that was interrupted."""
+"""Resuming an export that was interrupted."""
 
 import os
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ ALL = [*TEXT, "c.parquet"]
 
 
 async def unbroken(session: AsyncSession, folder: Path, name: str, **options: Any) -> bytes:
-    """What an export that nothing interrupts would be."""
+    """The bytes of an export that nothing interrupts."""
     path = folder / f"unbroken-{name}"
     await export_customers(session, path, **options)
     return path.read_bytes()
@@ -48,7 +48,7 @@ async def test_going_on_gives_the_same_bytes(name: str, session: AsyncSession, t
 
 @pytest.fixture(scope="module")
 def small() -> Iterator[Sandbox]:
-    """A shop for many examples."""
+    """A shop that is small enough for many examples."""
     with Sandbox(130) as shop:
         yield shop
 
@@ -59,7 +59,7 @@ def small() -> Iterator[Sandbox]:
 async def test_whatever_the_disk_lost_is_read_again(
     data: st.DataObject, small: Sandbox, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Whatever a power loss cut off or scrambled is read again, and the file comes out the same."""
+    """Pages that a power loss cut off or scrambled are read again, and the file comes out the same."""
     folder = tmp_path_factory.mktemp("power")
     name = data.draw(st.sampled_from(ALL))
     async with small.session() as session:
@@ -80,7 +80,7 @@ async def test_whatever_the_disk_lost_is_read_again(
 
 
 def damage(path: Path, data: st.DataObject) -> None:
-    """Cut a file short, blank a stretch of it, and let something else follow."""
+    """Cut a file short, blank a stretch of it, and append other bytes."""
     content = path.read_bytes()
     kept = content[: data.draw(st.integers(0, len(content)))] if data.draw(st.booleans()) else content
     begin, end = sorted(data.draw(st.tuples(st.integers(0, len(kept)), st.integers(0, len(kept)))))
@@ -195,7 +195,7 @@ async def test_a_file_that_was_changed_since_is_not_taken_for_the_export(
 async def test_a_crash_after_the_final_name_is_only_cleared_up(
     shop: Sandbox, session: AsyncSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After a crash behind the final name, the working files are removed, and nothing is asked for."""
+    """After a crash when the file had its final name, the working files are removed, and nothing is asked for."""
     with monkeypatch.context() as broken:
         broken.setattr(_part, "sync_folder", lambda _: _fail() if (tmp_path / "c.csv").exists() else None)
         with pytest.raises(StopHereError):
@@ -211,7 +211,7 @@ def _fail(*_: object) -> None:
 
 
 async def test_rows_that_slipped_meanwhile_are_found(tmp_path: Path) -> None:
-    """Rows that moved between two runs, because others were deleted, are found."""
+    """Rows that moved between two runs because others were deleted are found."""
     with Sandbox(300) as shop:
         ids = [c.id for c in shop.customers()]
         async with shop.session() as session:
@@ -261,7 +261,7 @@ async def test_an_outage_keeps_the_checkpoint(shop: Sandbox, tmp_path: Path) -> 
 async def test_a_file_is_not_replaced_where_nothing_is_left_to_go_on_with(
     lost: str, session: AsyncSession, tmp_path: Path
 ) -> None:
-    """Where the unfinished file is gone or holds nothing, ``resume`` replaces no file that is there."""
+    """``resume`` replaces no existing file if the unfinished one is gone or holds nothing."""
     target = tmp_path / "c.csv"
     with pytest.raises(StopHereError):
         await export_customers(session, target, per_page=10, on_progress=stop_at(3))
@@ -280,7 +280,7 @@ async def test_a_file_is_not_replaced_where_nothing_is_left_to_go_on_with(
 async def test_the_checkpoint_of_a_file_that_was_moved_away_is_no_unfinished_export(
     session: AsyncSession, tmp_path: Path
 ) -> None:
-    """A finished file may be moved away; the checkpoint that is kept of it stands in the way of no new export."""
+    """The checkpoint of a finished file that was moved away does not stop a new export."""
     name = str(tmp_path / "c-{shop_id}.csv")
     made = await export_shops(session, name, [38, 39])
     assert list(made.failed) == [39]
@@ -308,8 +308,8 @@ async def test_a_part_that_was_cut_short_gets_no_name(
     assert target.read_bytes() == whole
 
 
-def test_a_look_keeps_no_export_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever looks at a checkpoint holds its lock for a moment, and an export waits for that."""
+def test_an_export_waits_for_a_look_at_its_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An export waits while a look at its checkpoint holds the lock for a moment."""
     part = open_part(tmp_path / "c.csv", {}, b"", resume=False)
     part.add(b"page", attrs.evolve(part.position, page=1, ids=[1], rows=1))
     part.suspend()
@@ -321,7 +321,7 @@ def test_a_look_keeps_no_export_waiting(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_looking_at_an_earlier_run_holds_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While an earlier run is looked at, however long that takes, an export can begin."""
+    """An export can begin while an earlier run is looked at, however long that takes."""
     target = tmp_path / "c.csv"
     part = open_part(target, {}, b"", resume=False)
     part.add(b"page", attrs.evolve(part.position, page=1, ids=[1], rows=1))

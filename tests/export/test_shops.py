@@ -1,4 +1,4 @@
-"""Many shops at once: a file each, or all in one."""
+"""Exports of many shops: a file for each shop, or one file for all."""
 
 import json
 import os
@@ -136,13 +136,13 @@ async def test_one_file_waits_for_the_last_shop(name: str, tmp_path: Path) -> No
     assert sorted(os.listdir(tmp_path)) == [name, f"unbroken-{name}"]
 
 
-async def test_all_that_wait_for_the_rate_limit_are_told(tmp_path: Path) -> None:
+async def test_every_export_that_waits_for_the_rate_limit_reports_it(tmp_path: Path) -> None:
     """Every export that a rate limit holds up reports the wait, whichever met it."""
-    told: list[ExportProgress] = []
+    reports: list[ExportProgress] = []
     async with mall() as shops, shops.session() as session:
         shops.busy = 22
-        made = await export_shops(session, tmp_path / "c.csv", SHOPS, per_page=10, on_progress=told.append)
-    waited = [(p.shop_id, p.rate_limited) for p in told if p.stage == "waiting"]
+        made = await export_shops(session, tmp_path / "c.csv", SHOPS, per_page=10, on_progress=reports.append)
+    waited = [(p.shop_id, p.rate_limited) for p in reports if p.stage == "waiting"]
     assert set(waited) == {(11, True), (22, True), (33, True)}
     assert {shop: summary.retries for shop, summary in made.shops.items()} == {11: 0, 22: 1, 33: 0}
     assert all(summary.waited > 0 for summary in made.shops.values())
@@ -242,7 +242,7 @@ async def test_one_file_of_many_shops_leaves_another_export_to_its_name_alone(tm
 
 
 async def test_one_file_of_many_shops_does_not_undo_an_unfinished_export(tmp_path: Path) -> None:
-    """What an earlier export of one shop to the same name has read is kept, though pieces are gone on with."""
+    """An unfinished export of one shop to the same name is kept when the pieces of many shops are resumed."""
     target = tmp_path / "all.csv"
 
     def show(progress: ExportProgress) -> None:
@@ -341,7 +341,7 @@ async def test_two_names_of_one_file_are_refused(tmp_path: Path) -> None:
 
 
 async def test_leftovers_that_cannot_be_removed_are_no_failure(tmp_path: Path) -> None:
-    """Exports that are whole are told as such, though something lies at the name of a working file."""
+    """Exports that are whole are reported as whole, though something lies at the name of a working file."""
 
     def show(progress: ExportProgress) -> None:
         if progress.stage == "reading" and progress.shop_id == 33:

@@ -1,4 +1,4 @@
-"""What an export may not touch: files that are there, exports that others began, and names that are no files."""
+"""Targets that an export must not touch: existing files, other exports, and names that are no files."""
 
 import os
 from pathlib import Path
