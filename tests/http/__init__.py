@@ -1,1 +1,1 @@
-"""A request's way and a session's life."""
+"""Tests of requests, answers, waits and the life of a session."""

@@ -1,4 +1,4 @@
-"""The tree of errors: its shape, what travels with each, and which answer becomes which."""
+"""The tree of errors: its classes, their fields, and the class for each answer."""
 
 import copy
 import inspect
@@ -102,7 +102,7 @@ def test_all_is_exact_and_sorted() -> None:
     assert public == set(shopsdk.__all__)
 
 
-# --- what travels with an error
+# --- the fields of an error
 
 
 def filled(cls: type[ShopError]) -> ShopError:
@@ -176,7 +176,7 @@ def test_every_class_and_field_is_documented(cls: type[ShopError]) -> None:
         assert re.search(rf'^    {name}: [^\n]+\n    """', source, re.MULTILINE)
 
 
-# --- which answer becomes which
+# --- the class for each answer
 
 CLASSES: list[tuple[int, type[ResponseError]]] = [
     *((status, ResponseError) for status in (300, 301, 302, 303, 307, 308, 399)),
@@ -299,7 +299,7 @@ BODIES: dict[str, tuple[bytes, str]] = {
 @pytest.mark.parametrize("name", list(BODIES))
 @pytest.mark.parametrize("status", [404, 502])
 async def test_a_body_of_any_kind_leaves_the_error_what_it_is(name: str, status: int) -> None:
-    """An error keeps its status and the start of its body, whatever that is."""
+    """An error keeps its status and the start of its body, whatever the body is."""
     sent, expected = BODIES[name]
     async with (
         raw_server(answer(raw=sent, status=status)) as server,

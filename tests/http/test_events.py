@@ -1,4 +1,4 @@
-"""What ``on_event`` is told: enough for a dashboard, in order, and never at a call's expense."""
+"""Events that ``on_event`` gets: complete, in order, and without effect on the call."""
 
 import asyncio
 import logging
@@ -28,12 +28,12 @@ from tests.support.servers import CUSTOMER, answer, raw_server, silence
 OPERATION = "GET /shops/{shop_id}/customers/{customer_id}"
 
 
-async def test_a_calls_story_is_told_from_start_to_end() -> None:
-    """Events tell of each call's start, attempts, waits and end, in order."""
-    told: list[Event] = []
+async def test_events_cover_a_call_from_start_to_end() -> None:
+    """The start, attempts, waits and end of each call are events, in order."""
+    seen: list[Event] = []
     limited = answer({"message": "Too Many Attempts."}, 429, headers={"Retry-After": "10"})
     behaviours = [answer(None, 500), limited, answer(CUSTOMER)]
-    async with raw_server(*behaviours) as server, server.session(on_event=told.append, clock=InstantClock()) as session:
+    async with raw_server(*behaviours) as server, server.session(on_event=seen.append, clock=InstantClock()) as session:
         await get_customer(session, 7)
     size = len(behaviours[-1].partition(b"\r\n\r\n")[2])
     assert [
@@ -46,33 +46,33 @@ async def test_a_calls_story_is_told_from_start_to_end() -> None:
         RateLimitResumed(operation=OPERATION),
         AttemptStarted(operation=OPERATION, call=1, attempt=3),
         RequestFinished(operation=OPERATION, call=1, attempts=3, elapsed=10.75, status=200, received=size, error=None),
-    ] == told
+    ] == seen
 
 
 @pytest.mark.parametrize(
     ("behaviour", "status", "error"),
     [(answer(None, 401), 401, "AuthenticationError"), (b"", None, "TransportError")],
 )
-async def test_a_failure_is_told(behaviour: Any, status: int | None, error: str) -> None:
+async def test_a_call_that_fails_has_its_last_event(behaviour: Any, status: int | None, error: str) -> None:
     """A call that fails has its last event, with the name of its error."""
-    told: list[Event] = []
-    async with raw_server(behaviour) as server, server.session(on_event=told.append, clock=InstantClock()) as session:
+    seen: list[Event] = []
+    async with raw_server(behaviour) as server, server.session(on_event=seen.append, clock=InstantClock()) as session:
         with pytest.raises(Exception, match="customers/7"):
             await get_customer(session, 7)
-    done = told[-1]
+    done = seen[-1]
     assert isinstance(done, RequestFinished)
     assert (status, error, 0) == (done.status, done.error, done.received)
 
 
-async def test_a_cancellation_is_told() -> None:
+async def test_a_call_that_is_cancelled_has_its_last_event() -> None:
     """A call that is cancelled has its last event."""
-    told: list[Event] = []
-    async with raw_server(silence) as server, server.session(on_event=told.append) as session:
+    seen: list[Event] = []
+    async with raw_server(silence) as server, server.session(on_event=seen.append) as session:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):
                 await get_customer(session, 7)
-    assert isinstance(told[-1], RequestFinished)
-    assert "CancelledError" == told[-1].error
+    assert isinstance(seen[-1], RequestFinished)
+    assert "CancelledError" == seen[-1].error
 
 
 async def test_a_hook_that_fails_breaks_no_call(caplog: pytest.LogCaptureFixture) -> None:
@@ -87,7 +87,7 @@ async def test_a_hook_that_fails_breaks_no_call(caplog: pytest.LogCaptureFixture
 
 
 async def test_who_was_handed_a_session_can_listen_for_a_while(shop: Sandbox) -> None:
-    """A subscription gets the events of its block, and none after it."""
+    """A subscription to a session gets the events of its block, and none after it."""
     owner: list[Event] = []
     guest: list[Event] = []
     async with shop.session(on_event=owner.append) as session:
@@ -101,14 +101,14 @@ async def test_who_was_handed_a_session_can_listen_for_a_while(shop: Sandbox) ->
     assert 6 == len(owner)
 
 
-async def test_calls_can_be_told_apart(shop: Sandbox) -> None:
+async def test_each_call_has_a_number_of_its_own(shop: Sandbox) -> None:
     """All events of one call have its number, and no other call's."""
-    told: list[Event] = []
-    async with shop.session(on_event=told.append) as session:
+    seen: list[Event] = []
+    async with shop.session(on_event=seen.append) as session:
         assert 250 == len([c async for c in iter_customers(session, per_page=50, concurrency=3)])
-    calls = [event.call for event in told if isinstance(event, RequestStarted)]
+    calls = [event.call for event in seen if isinstance(event, RequestStarted)]
     assert [1, 2, 3, 4, 5, 6] == calls
-    assert sorted(calls) == sorted(event.call for event in told if isinstance(event, RequestFinished))
+    assert sorted(calls) == sorted(event.call for event in seen if isinstance(event, RequestFinished))
 
 
 async def test_a_deadline_that_passes_in_a_wait_ends_the_call() -> None:
@@ -128,7 +128,7 @@ async def test_a_deadline_that_passes_in_a_wait_ends_the_call() -> None:
 
 
 async def test_a_deadline_that_passes_before_the_first_turn_is_surely_unsent() -> None:
-    """A call whose deadline passes before its first attempt is told as not sent."""
+    """A call whose deadline passes before its first attempt is reported as not sent."""
     clock = InstantClock()
     async with (
         raw_server(silence) as server,

@@ -1,4 +1,4 @@
-"""A session's life: made anywhere, opened on first use, closed once, and no surprise across loops and processes."""
+"""The life of a session: making, first use, closing, and use across event loops and processes."""
 
 import asyncio
 import gc
@@ -325,8 +325,8 @@ async def test_close_ends_calls_that_come_to_wait_while_it_works() -> None:
             await calls[0]
 
 
-async def test_close_lets_nothing_out_that_was_queued() -> None:
-    """An edit that waits for a slot when the session is closed is not sent, and carries no doubt."""
+async def test_close_sends_nothing_that_was_queued() -> None:
+    """An edit that waits for a slot when the session is closed is not sent, and reported as not sent."""
     async with raw_server(stuck_after_page_one) as server:
         session = server.session(max_in_flight=1)
         left = await left_by_break(iter_customers(session, per_page=1))
@@ -359,8 +359,8 @@ async def test_close_from_within_a_walk_s_own_request() -> None:
     assert {asyncio.current_task()} == asyncio.all_tasks()
 
 
-async def test_close_is_told_apart_from_a_cancel_of_long_ago() -> None:
-    """A task that survived a cancel earlier gets a SessionStateError, not a cancellation, when the session closes."""
+async def test_close_is_no_cancellation_after_an_earlier_cancel() -> None:
+    """A task that survived an earlier cancel gets a SessionStateError, no cancellation, when the session closes."""
 
     async def survivor() -> None:
         with suppress(asyncio.CancelledError):
@@ -378,8 +378,8 @@ async def test_close_is_told_apart_from_a_cancel_of_long_ago() -> None:
         await task
 
 
-async def test_close_keeps_the_doubt_of_a_call_that_waits() -> None:
-    """A change that was lost before its wait stays in doubt when the session closes."""
+async def test_close_keeps_the_unknown_outcome_of_a_call_that_waits() -> None:
+    """The outcome of a change that was lost before its wait stays unknown when the session closes."""
     async with raw_server(b"") as server:
         session = server.session(clock=Clock(sleep=forever))
         call = asyncio.create_task(edit_customer_affiliate_code(session, 7, "x"))
@@ -407,7 +407,7 @@ async def forever(_seconds: float) -> None:
 
 
 async def until_waiting(session: AsyncSession, calls: int) -> None:
-    """Let the loop run until so many calls wait; they have no other tasks on the session."""
+    """Let the loop run until so many calls wait; the session has no other tasks of theirs."""
     while len(core_of(session).runtime()._tasks) < calls:
         await asyncio.sleep(0)
 
@@ -486,7 +486,7 @@ def test_a_blank_base_url_is_refused() -> None:
 
 
 def test_a_session_says_where_it_leads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A session tells its base URL and its shop, which nobody can change."""
+    """A session has its base URL and its shop as attributes, which nobody can change."""
     session = AsyncSession("key", base_url="https://api.example.com/v2/")
     assert ("https://api.example.com/v2", None) == (session.base_url, session.shop_id)
     monkeypatch.setenv("SHOPSDK_SHOP_ID", "7")
@@ -497,7 +497,7 @@ def test_a_session_says_where_it_leads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_session_that_was_never_made_can_be_shown() -> None:
-    """The repr of a half-made session, as an error tracker shows it, raises nothing."""
+    """The repr of a half-made session, which an error tracker may show, raises nothing."""
     assert "unmade" in repr(AsyncSession.__new__(AsyncSession))
 
 
@@ -524,8 +524,8 @@ async def test_connections_are_reused(shop: Sandbox) -> None:
     assert (5, 1) == (len(server.heard), server.connections)
 
 
-async def test_what_is_sent_with_every_request() -> None:
-    """Every request says that it takes and sends JSON, who asks, and with which key."""
+async def test_every_request_has_its_headers() -> None:
+    """Every request has headers for JSON, the user agent and the key."""
     import shopsdk
 
     async with raw_server(answer(CUSTOMER)) as server, server.session() as session:

@@ -45,11 +45,11 @@ PEOPLE = [
 
 @attrs.define
 class Between:
-    """What stands between a session and a shop; counts what it answers by itself."""
+    """A cache or proxy between a session and a shop; it counts the answers that it gives by itself."""
 
     shop: Sandbox
     http: aiohttp.ClientSession
-    keep: Literal["nothing", "by URL", "by URL unless told"] = "nothing"
+    keep: Literal["nothing", "by URL", "by URL unless no-cache"] = "nothing"
     drops: Literal["nothing", "bodies", "queries"] = "nothing"
     kept: dict[str, tuple[int, bytes]] = attrs.Factory(dict)
     hits: int = 0
@@ -58,7 +58,7 @@ class Between:
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         body = b"" if request.method == "GET" and self.drops == "bodies" else await request.read()
         target = request.path if self.drops == "queries" else request.path_qs
-        asks_anew = self.keep == "by URL unless told" and "no-cache" in request.headers.get("Cache-Control", "")
+        asks_anew = self.keep == "by URL unless no-cache" and "no-cache" in request.headers.get("Cache-Control", "")
         cached = request.method == "GET" and self.keep != "nothing" and not asks_anew
         if cached and target in self.kept:
             self.hits += 1
@@ -123,7 +123,7 @@ async def test_a_cache_by_the_url_is_noticed_where_all_travels_in_the_body() -> 
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("keep", ["by URL", "by URL unless told"])
+@pytest.mark.parametrize("keep", ["by URL", "by URL unless no-cache"])
 @pytest.mark.parametrize("loses", [None, "drop_before", "drop_after", "error_500"])
 async def test_a_cache_makes_no_reference_two_edits(mode: ListParams, keep: Any, loses: Any) -> None:
     """One reference is one edit, however long a cache keeps a ledger."""
@@ -231,7 +231,7 @@ async def test_the_hint_of_a_pagination_error_follows_the_mode(mode: ListParams,
             await get_customers(session)
 
 
-# --- what travels where
+# --- parameters in the body and in the query
 
 
 def carried(server: RawServer) -> list[tuple[dict[str, str], dict[str, Any]]]:
@@ -243,7 +243,7 @@ def carried(server: RawServer) -> list[tuple[dict[str, str], dict[str, Any]]]:
 
 
 def test_what_a_query_cannot_say_travels_in_the_body_alone() -> None:
-    """Lists, objects, null and floats travel in the body alone; all else in both, with a boolean as 1 or 0."""
+    """Lists, objects, null and floats are sent in the body alone; all else in both, with a boolean as 1 or 0."""
     exact = {"perPage": 10, "text": "a&b=ü", "yes": True, "no": False, "exact": Decimal("1.50")}
     body_only = {"list": [1], "object": {"a": 1}, "null": None, "float": 1.5, "tuple": (1, 2)}
     request = make_list_request(["x"], exact | body_only, list_params="both")
@@ -258,7 +258,7 @@ def test_what_a_query_cannot_say_travels_in_the_body_alone() -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_pages_differ_in_their_number_alone(mode: ListParams) -> None:
-    """The requests of a list are what a request for each page alone would be."""
+    """A walk requests each page as a request for that page alone would."""
     params: dict[str, object] = {"perPage": 10, "email": "a b&c", "deep": [1]} if mode != "query" else {"perPage": 10}
     request_of = make_list_requests(["shops", 38, "x"], params, list_params=mode, route="/r")
     for number in (1, 2, 17):

@@ -1,4 +1,4 @@
-"""One session for many event loops: nothing is left behind when a loop ends, and a walk ends with it without a word."""
+"""One session on many event loops: nothing is left when a loop ends, and walks end with it silently."""
 
 import asyncio
 import gc
@@ -27,7 +27,7 @@ from tests.support.servers import CUSTOMER, Heard, Wire, answer, page_of, raw_se
 
 
 def shop(heard: Heard, wire: Wire) -> None:
-    """Lists of 20 customers, and one of them."""
+    """Answer pages of a list of 20 customers, or one customer."""
     if not heard.target.partition("?")[0].endswith("/customers"):
         wire.send(answer(CUSTOMER))
         return
@@ -38,7 +38,7 @@ def shop(heard: Heard, wire: Wire) -> None:
 
 @attrs.frozen
 class Ended:
-    """How a program ended."""
+    """The exit code and the output of a program."""
 
     code: int | None
     out: str
@@ -228,7 +228,7 @@ async def test_a_forked_child_that_drops_the_session_leaves_its_parents_selector
     assert 1 == server.connections
 
 
-async def test_a_goodbye_that_nobody_answers_is_cut_off() -> None:
+async def test_a_tls_close_that_nobody_answers_is_cut_off() -> None:
     """A TLS connection whose server is silent is gone when the session is closed."""
     over = asyncio.Event()
 

@@ -1,7 +1,7 @@
 """Each operation's exchange to the byte, through aioresponses, which stands in the place of aiohttp's own requests.
 
 aioresponses patches ``ClientSession._request``: no middleware runs, so the Authorization header, which one of this
-library's adds, is not seen here; and no sending is observed, so nothing tells whether a request has left.
+library's adds, is not seen here; and no sending is observed, so it is unknown whether a request was sent.
 """
 
 import asyncio
@@ -160,10 +160,10 @@ async def test_an_operation_is_one_request(name: str, mocked: aioresponses) -> N
     ids=lambda lost: type(lost).__name__,
 )
 @pytest.mark.parametrize("method", ["POST", "PUT"])
-async def test_a_lost_edit_is_in_doubt_under_a_mock(
+async def test_a_lost_edit_has_an_unknown_outcome_under_a_mock(
     method: Literal["POST", "PUT"], lost: Exception, mocked: aioresponses
 ) -> None:
-    """Where nothing is observed, an edit that is lost counts as maybe sent, and is sent once."""
+    """An edit that is lost counts as maybe sent if no sending is observed, and is sent once."""
     mocked.add(ANYWHERE, method, exception=lost, repeat=True)
     async with AsyncSession("key", shop_id=38, clock=InstantClock()) as session:
         with pytest.raises(UnknownOutcomeError) as caught:
@@ -172,8 +172,8 @@ async def test_a_lost_edit_is_in_doubt_under_a_mock(
     assert 1 == len(sent(mocked))
 
 
-async def test_a_cancelled_edit_tells_its_reference_under_a_mock(mocked: aioresponses) -> None:
-    """Where nothing is observed, an edit that is cancelled counts as maybe sent, and a note names its reference."""
+async def test_a_cancelled_edit_has_a_note_under_a_mock(mocked: aioresponses) -> None:
+    """An edit that is cancelled counts as maybe sent if no sending is observed, and a note names its reference."""
     under_way = asyncio.Event()
 
     async def stuck(*_: object, **__: object) -> None:
@@ -192,7 +192,7 @@ async def test_a_cancelled_edit_tells_its_reference_under_a_mock(mocked: aioresp
 
 
 async def test_an_edit_without_a_connection_is_surely_unsent_under_a_mock(mocked: aioresponses) -> None:
-    """An error whose class says that no connection came about makes an edit unsent under a mock, and repeated."""
+    """An edit whose error says that there was no connection counts as not sent under a mock, and is repeated."""
     where = ConnectionKey("api.sellauth.com", 443, True, True, None, None, None)
     refused = aiohttp.ClientConnectorError(where, OSError(errno.ECONNREFUSED, "refused"))
     mocked.post(ANYWHERE, exception=refused, repeat=4)

@@ -1,4 +1,4 @@
-"""What goes out: paths, addresses, keys, queries, bodies; and what is refused before it could."""
+"""Requests: paths, addresses, keys, queries and bodies, and the errors raised before anything is sent."""
 
 import json
 from contextlib import aclosing
@@ -37,7 +37,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 
 @given(st.one_of(st.text(), st.integers(), st.sampled_from(["..", ".", " .. ", "a/b", "%2e%2e", "?", "#", "\\", ";"])))
 def test_a_segment_stays_one_segment(segment: str | int) -> None:
-    """A path segment travels as one segment, whatever it holds."""
+    """A path segment is sent as one segment, whatever it holds."""
     try:
         quoted = path_segment(segment)
     except ValueError:
@@ -328,7 +328,7 @@ async def test_a_list_without_wishes_names_its_page_and_nothing_else(mode: ListP
 
 @pytest.mark.parametrize("mode", MODES)
 async def test_every_wish_of_a_list_travels_under_its_wire_name(mode: ListParams) -> None:
-    """Every filter and order of a list travels under the vendor's name for it."""
+    """Every filter and order of a list is sent under the vendor's name for it."""
     everything: dict[str, object] = {
         "id": "240",
         "email": "a+b@example.com",
@@ -432,7 +432,7 @@ async def test_a_code_is_cleared_by_an_explicit_null() -> None:
     assert [heard.body for heard in server.heard] == [b'{"affiliate_code":"ANNA10"}', b'{"affiliate_code":null}']
 
 
-# --- words for messages
+# --- texts for messages
 
 
 @given(st.text())

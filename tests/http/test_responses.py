@@ -1,4 +1,4 @@
-"""What comes back: bodies that are no whole JSON, byte order marks, refusals, a 503 that blocks; and the key stays."""
+"""Answers: bodies that are not whole JSON, byte order marks, rejections, 503s, lost answers; and pickling of a key."""
 
 import asyncio
 import copy
@@ -151,30 +151,30 @@ async def test_an_answer_without_a_body_by_nature_is_not_asked_for_again(status:
 
 
 async def test_a_head_has_no_body_and_is_asked_for_once() -> None:
-    """The answer to a HEAD is a success without a body, whatever length it tells."""
+    """The answer to a HEAD is a success without a body, whatever its Content-Length is."""
     async with raw_server(b"HTTP/1.1 200 X\r\nContent-Length: 5\r\n\r\n") as server, server.session() as session:
         assert None is await session.request("HEAD", ["x"])
     assert 1 == len(server.heard)
 
 
-# --- refused
+# --- rejected
 
 
-@pytest.mark.parametrize(("key", "told"), [("12345", True), ("12345|abc", False), ("abc", False)])
-async def test_a_401_to_a_key_of_digits_alone_names_the_shells_pipe(key: str, told: bool) -> None:
+@pytest.mark.parametrize(("key", "hinted"), [("12345", True), ("12345|abc", False), ("abc", False)])
+async def test_a_401_to_a_key_of_digits_alone_names_the_shells_pipe(key: str, hinted: bool) -> None:
     """A 401 to a key of digits alone says that a shell may have cut the key at a pipe."""
     async with raw_server(answer({"message": "Unauthenticated."}, 401)) as server:
         async with AsyncSession(key, shop_id=38, base_url=server.base_url) as session:
             with pytest.raises(AuthenticationError, match=r"Unauthenticated\.$") as caught:
                 await get_customer(session, 7)
-    assert told is ("a shell may have cut it at a |" in str(caught.value))
+    assert hinted is ("a shell may have cut it at a |" in str(caught.value))
     assert key not in str(caught.value)
 
 
 @pytest.mark.parametrize("reference", [None, "r-1"])
 @pytest.mark.parametrize("status", [400, 403, 404, 422])
-async def test_a_refused_edit_carries_no_doubt(status: int, reference: str | None) -> None:
-    """An edit that the shop refused carries no note of doubt."""
+async def test_a_rejected_edit_has_no_unknown_outcome(status: int, reference: str | None) -> None:
+    """The error of an edit that the shop rejected carries no note of an unknown outcome."""
 
     def behave(heard: Heard, wire: Wire) -> None:
         wire.send(answer([]) if heard.method == "GET" else answer({"message": "no"}, status))
@@ -202,7 +202,7 @@ def unavailable(wait: str | None) -> bytes:
 
 async def test_a_503_that_says_for_how_long_blocks_its_operation() -> None:
     """No call of an operation starts while a 503 with a Retry-After blocks it; other operations go on."""
-    told: list[Event] = []
+    events: list[Event] = []
     over = asyncio.Event()
     moment = 0.0
     at: list[float] = []
@@ -218,9 +218,9 @@ async def test_a_503_that_says_for_how_long_blocks_its_operation() -> None:
         wire.send(unavailable("30") if len(server.heard) == 1 else answer([] if "trans" in heard.target else CUSTOMER))
 
     clock = Clock(now=lambda: moment, sleep=sleep)
-    async with raw_server(behave) as server, server.session(clock=clock, on_event=told.append) as session:
+    async with raw_server(behave) as server, server.session(clock=clock, on_event=events.append) as session:
         calls = [asyncio.create_task(get_customer(session, 7))]
-        while not any(isinstance(event, RateLimitPaused) for event in told):
+        while not any(isinstance(event, RateLimitPaused) for event in events):
             await asyncio.sleep(0)
         calls += [asyncio.create_task(get_customer(session, 7)) for _ in range(4)]
         assert [] == await get_customer_balance_transactions(session, 7)
@@ -230,13 +230,13 @@ async def test_a_503_that_says_for_how_long_blocks_its_operation() -> None:
     assert 7 == len(server.heard)
     assert all(since >= 30 for since in at[2:])
     assert {"GET /shops/{shop_id}/customers/{customer_id}"} == {
-        event.operation for event in told if isinstance(event, RateLimitPaused | RateLimitResumed)
+        event.operation for event in events if isinstance(event, RateLimitPaused | RateLimitResumed)
     }
-    assert [503] == [event.status for event in told if isinstance(event, RateLimitPaused)]
+    assert [503] == [event.status for event in events if isinstance(event, RateLimitPaused)]
 
 
-async def test_a_503_to_an_edit_blocks_the_others_and_is_itself_in_doubt() -> None:
-    """An edit that was answered 503 is not sent again; the next edit waits for as long as the shop asks."""
+async def test_a_503_to_an_edit_blocks_the_others_and_has_an_unknown_outcome() -> None:
+    """An edit that was answered 503 is not sent again, and the next edit waits for as long as the shop asks."""
     clock = InstantClock()
     async with raw_server(unavailable("30"), answer({})) as server, server.session(clock=clock) as session:
         with pytest.raises(ServerError) as caught:
@@ -252,15 +252,15 @@ async def test_a_503_to_an_edit_blocks_the_others_and_is_itself_in_doubt() -> No
 async def test_a_503_without_a_bearable_wait_is_its_own_calls_alone(wait: str | None) -> None:
     """A 503 without a Retry-After, or with one past retry_after_max, blocks no other call."""
     clock = InstantClock()
-    told: list[Event] = []
+    events: list[Event] = []
     policy = RetryPolicy(attempts=1)
     async with raw_server(unavailable(wait), answer(CUSTOMER)) as server:
-        async with server.session(clock=clock, retry=policy, on_event=told.append) as session:
+        async with server.session(clock=clock, retry=policy, on_event=events.append) as session:
             with pytest.raises(ServerError):
                 await get_customer(session, 7)
             assert 7 == (await get_customer(session, 7)).id
     assert 0 == clock.time
-    assert not any(isinstance(event, RateLimitPaused) for event in told)
+    assert not any(isinstance(event, RateLimitPaused) for event in events)
 
 
 @pytest.mark.parametrize(("status", "kind"), [(429, RateLimitedError), (503, ServerError)])
@@ -268,7 +268,7 @@ async def test_a_503_without_a_bearable_wait_is_its_own_calls_alone(wait: str | 
 async def test_a_blocked_call_is_an_error_of_the_answer_that_blocks(
     call: str, status: int, kind: type[RateLimitedError | ServerError]
 ) -> None:
-    """A call that a block would keep past its deadline fails at once, as the answer that blocks: a 503 is no 429."""
+    """A call that is blocked past its deadline fails at once, with the class for the answer that blocks, 429 or 503."""
     make: Call = READS["one customer"][0] if call == "one customer" else lambda s: edit_customer_balance(s, 8, 1)
     clock = InstantClock()
     policy = RetryPolicy(attempts=1, retry_after_max=300)
@@ -328,7 +328,7 @@ async def test_a_search_that_could_not_look_does_not_say_that_it_did(reads: bool
 
 @pytest.mark.parametrize("look", [0.5, 2.8, 4.0, 14.0])
 async def test_looks_that_take_their_time_do_not_prolong_the_search(look: float) -> None:
-    """No pause of a search begins that would end after its fifteen seconds."""
+    """A search begins no pause that would end after its fifteen seconds."""
     clock = InstantClock()
 
     def behave(heard: Heard, wire: Wire) -> None:

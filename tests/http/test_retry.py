@@ -1,4 +1,4 @@
-"""When to try again, and for how long to wait: the whole table, and what no input can make of it."""
+"""Retries: Retry-After in all its forms, the table of what is repeated, and the bounds of each wait."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -133,7 +133,7 @@ HEADER = st.one_of(st.text(), DATES, st.text(st.sampled_from("0123456789.-+eE na
 @example("27 Jul 2025 12:00:00 +99999999999999999999", "", "")
 @example("0" * 301, "1 Jan 1 0:0:0 +2300", "9" * 300)
 def test_no_header_can_do_harm(text: str, date: str, reset: str) -> None:
-    """Any header gives a finite wait of at shortest 0 seconds, or none."""
+    """Any header gives no wait, or a finite one of at least 0 seconds."""
     asked = seconds(retry_after=text, date=date, x_ratelimit_reset=reset)
     assert asked is None or (isfinite(asked) and asked >= 0)
 
@@ -239,8 +239,8 @@ def test_what_the_server_asks_for_is_a_floor(
     assert wait <= max(asked, 0.25) * 1.1
 
 
-def test_tasks_told_the_same_wait_come_back_apart() -> None:
-    """Tasks that were told the same wait come back at different times."""
+def test_tasks_with_the_same_wait_come_back_apart() -> None:
+    """Tasks that were given the same wait come back at different times."""
     error = RateLimitedError()
     error.retry_after = 30.0
     waits = [

@@ -1,4 +1,4 @@
-"""What was sent is observed: what fails before it is surely unsent, and an edit has a connection of its own."""
+"""Whether a request was sent: failures before it are reported as not sent, and an edit has its own connection."""
 
 import asyncio
 import contextvars
@@ -87,7 +87,7 @@ REFUSALS: dict[str, tuple[Callable[[Heard, Wire], object], str, int]] = {
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("name", REFUSALS)
 async def test_what_a_proxy_does_to_connect_leaves_the_request_unsent(name: str, call: str) -> None:
-    """A request that got no tunnel was not sent; the error tells the proxy's status, and a 407 is not repeated."""
+    """A request that got no tunnel was not sent; the error has the proxy's status, and a 407 is not repeated."""
     refuse, words, attempts = REFUSALS[name]
     async with tunnel(refuse) as proxy:
         async with AsyncSession(
@@ -153,7 +153,7 @@ async def test_a_connectors_own_exception_is_not_sent(call: str) -> None:
 
 
 class Odd(aiohttp.TCPConnector):
-    """A connector that fails as it likes."""
+    """A connector that raises the error that it was given."""
 
     def __init__(self, error: BaseException) -> None:
         super().__init__()
@@ -207,7 +207,7 @@ CERTIFICATES: dict[str, tuple[Callable[[], ssl.SSLContext], str]] = {
 @pytest.mark.parametrize("call", ["read", "post"])
 @pytest.mark.parametrize("name", CERTIFICATES)
 async def test_a_certificate_that_does_not_hold_says_why(name: str, call: str) -> None:
-    """A bad certificate is named in OpenSSL's words; nothing is sent, and nothing is repeated."""
+    """A bad certificate is an error with OpenSSL's reason; nothing is sent, and nothing is repeated."""
     make, words = CERTIFICATES[name]
     async with (
         listening(lambda _r, w: w.close(), ssl=make()) as server,
@@ -232,7 +232,7 @@ UNSENT: dict[str, BaseException] = {
 @pytest.mark.parametrize("where", ["on_request_headers_sent", "on_request_end", "on_response_chunk_received"])
 @pytest.mark.parametrize("name", UNSENT)
 async def test_an_error_that_speaks_of_connecting_makes_no_sent_edit_unsent(name: str, where: str, call: str) -> None:
-    """An edit stays in doubt and is sent once, though a hook's own connection fails once it is being written."""
+    """An edit that was being written has an unknown outcome and is sent once, though a hook's own connection fails."""
 
     async def fail(*_: object) -> None:
         raise UNSENT[name]
@@ -279,7 +279,7 @@ async def test_a_cancellation_that_is_on_its_way_into_a_wait_is_the_callers() ->
 
 @pytest.mark.parametrize("call", CALLS)
 async def test_a_hook_that_fails_over_a_cancellation_hides_it_from_nobody(call: str) -> None:
-    """A cancelled call stays cancelled though a hook fails meanwhile, and has its note where there is doubt."""
+    """A cancelled call stays cancelled though a hook fails, and has its note if its outcome is unknown."""
     arrived = asyncio.Event()
 
     async def behave(heard: Heard, wire: Wire) -> None:
@@ -311,8 +311,8 @@ async def test_traces_leave_nothing_in_the_callers_context() -> None:
 
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("status", [401, 404, 422])
-async def test_a_refusal_whose_body_is_cut_is_still_a_refusal(status: int, call: str) -> None:
-    """An edit with a status that refuses it was not made, though the body is cut."""
+async def test_a_rejection_whose_body_is_cut_is_still_a_rejection(status: int, call: str) -> None:
+    """An edit with a status that rejects it was not made, though the body is cut."""
     cut = answer({"message": "no"}, status, headers={"Content-Length": "9999"})
     async with raw_server(close_after(cut)) as server, server.session(clock=InstantClock()) as session:
         with pytest.raises(ResponseError) as caught:
@@ -321,8 +321,8 @@ async def test_a_refusal_whose_body_is_cut_is_still_a_refusal(status: int, call:
     assert 1 == len(server.heard)
 
 
-async def test_a_cancel_while_a_refusal_trickles_in_leaves_no_doubt() -> None:
-    """An edit that was refused carries no note of doubt, though it is cancelled before the body was read."""
+async def test_a_cancel_while_a_rejection_comes_in_leaves_no_unknown_outcome() -> None:
+    """A rejected edit that is cancelled before its body was read carries no note of an unknown outcome."""
     arrived = asyncio.Event()
 
     async def behave(heard: Heard, wire: Wire) -> None:
@@ -331,10 +331,10 @@ async def test_a_cancel_while_a_refusal_trickles_in_leaves_no_doubt() -> None:
 
     trace = aiohttp.TraceConfig()
 
-    async def told(*_: object) -> None:
+    async def note_arrival(*_: object) -> None:
         arrived.set()
 
-    trace.on_request_end.append(told)
+    trace.on_request_end.append(note_arrival)
     async with raw_server(behave) as server, server.session(trace_configs=[trace]) as session:
         task = asyncio.create_task(edit_customer_balance(session, 7, 1))
         await arrived.wait()
@@ -378,7 +378,7 @@ def test_a_proxy_that_no_request_could_take_is_refused_at_once(proxy: str) -> No
 
 
 @pytest.mark.parametrize("call", CALLS)
-async def test_a_closed_connector_is_told_as_such(call: str) -> None:
+async def test_a_closed_connector_is_a_session_state_error(call: str) -> None:
     """A call over a borrowed connector that is closed is a SessionStateError, and is not sent."""
     async with raw_server(shop_or_edit) as server:
         connector = aiohttp.TCPConnector()
@@ -392,7 +392,7 @@ async def test_a_closed_connector_is_told_as_such(call: str) -> None:
 
 
 @pytest.mark.parametrize("call", CALLS)
-async def test_a_connector_that_closes_under_a_waiting_request_is_told_as_such(call: str) -> None:
+async def test_a_connector_that_closes_under_a_waiting_request_leaves_it_unsent(call: str) -> None:
     """A request that waits for a connection when its connector is closed was not sent."""
     arrived = asyncio.Event()
 
@@ -422,8 +422,8 @@ async def test_a_connector_that_closes_under_a_waiting_request_is_told_as_such(c
     ("call", "kind"),
     [("read", SessionStateError), ("post", UnknownOutcomeError), ("put", UnknownOutcomeError)],
 )
-async def test_a_connector_that_closes_under_a_sent_request_leaves_doubt(call: str, kind: type[ShopError]) -> None:
-    """A sent edit whose connector is closed is in doubt; a read cannot be tried again."""
+async def test_a_connector_that_closes_under_a_sent_request_is_reported(call: str, kind: type[ShopError]) -> None:
+    """A sent edit whose connector is closed has an unknown outcome, and a read is not tried again."""
     arrived = asyncio.Event()
 
     async def behave(heard: Heard, wire: Wire) -> None:
@@ -479,7 +479,7 @@ async def test_a_session_that_closes_while_a_borrowed_connector_connects_sends_n
 @pytest.mark.parametrize("call", ["post", "put", "code", "any change"])
 @pytest.mark.parametrize("where", ["connecting", "sent"])
 async def test_a_cancelled_change_has_a_note_only_where_it_may_have_been_made(where: str, call: str) -> None:
-    """A change that is cancelled has a note of doubt if it was written, and none otherwise."""
+    """A change that is cancelled has a note of an unknown outcome if it was written, and none otherwise."""
     arrived = asyncio.Event()
 
     async def behave(heard: Heard, wire: Wire) -> None:
@@ -504,7 +504,7 @@ async def test_a_cancelled_change_has_a_note_only_where_it_may_have_been_made(wh
 
 @pytest.mark.parametrize("reference", [None, "r-1"])
 async def test_a_change_that_is_cancelled_in_a_queue_has_no_note(reference: str | None) -> None:
-    """A change that is cancelled before its turn has no note of doubt."""
+    """A change that is cancelled before its turn has no note of an unknown outcome."""
     arrived = asyncio.Event()
 
     async def behave(heard: Heard, wire: Wire) -> None:
@@ -621,8 +621,8 @@ async def test_edits_by_a_tunnel_are_sent_once_each_on_a_tunnel_of_their_own() -
 
 
 @pytest.mark.parametrize("call", ["post", "put"])
-async def test_a_lost_edit_by_a_tunnel_stays_in_doubt_and_is_sent_once(call: str) -> None:
-    """An edit whose answer is lost behind a tunnel is in doubt, and is sent once."""
+async def test_a_lost_edit_by_a_tunnel_has_an_unknown_outcome_and_is_sent_once(call: str) -> None:
+    """An edit whose answer is lost behind a tunnel has an unknown outcome, and is sent once."""
     async with tls_server(b"") as server, tunnel() as proxy, aiohttp.TCPConnector(ssl=client_tls()) as connector:
         session = AsyncSession(
             "key", shop_id=38, base_url=f"https://localhost:{server.port}/v1", proxy=proxy.url, connector=connector
@@ -660,7 +660,7 @@ DECODE_ERRORS: dict[str, tuple[bytes, str]] = {
 @pytest.mark.parametrize("call", ["read", "post"])
 @pytest.mark.parametrize("name", DECODE_ERRORS)
 async def test_an_answer_that_cannot_be_read_says_why(name: str, call: str) -> None:
-    """An unreadable answer is explained in our words, and nothing of it is quoted."""
+    """The error of an unreadable answer says why in our words, and quotes nothing of it."""
     data, words = DECODE_ERRORS[name]
     async with raw_server(close_after(data)) as server:
         async with server.session(retry=RetryPolicy(attempts=1)) as session:
@@ -679,11 +679,11 @@ async def test_long_header_lines_are_read(size: int) -> None:
     assert 1 == len(server.heard)
 
 
-# --- whose words
+# --- texts of messages
 
 
 async def test_no_text_of_aiohttps_stands_in_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A message has the system's words for an OSError, not aiohttp's, which may quote a URL with an e-mail address."""
+    """A message has the system's text for an OSError, not aiohttp's, which may quote a URL with an e-mail address."""
     address = "someone@example.com"
 
     async def fail(self: aiohttp.ClientRequest, _conn: object) -> None:

@@ -1,4 +1,4 @@
-"""Waits are shared by operation, bounded by what the caller allows, and never early."""
+"""Waits: shared by operation, bounded by the caller's limits, and never too short."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -87,12 +87,12 @@ async def test_none_starts_once_a_429_was_read() -> None:
 
 async def test_a_429_blocks_before_its_body() -> None:
     """A 429 blocks its operation before its body is read."""
-    told = asyncio.Event()
+    seen = asyncio.Event()
 
     async def behave(_heard: Heard, wire: Wire) -> None:
         wire.send(b"HTTP/1.1 429 X\r\nRetry-After: 30\r\nContent-Length: 2\r\n\r\n")
         await wire.writer.drain()
-        await told.wait()
+        await seen.wait()
         wire.send(b"{}")
 
     async with raw_server(behave) as server, server.session(retry=RetryPolicy(attempts=1)) as session:
@@ -104,7 +104,7 @@ async def test_a_429_blocks_before_its_body() -> None:
         for _ in range(50):
             await asyncio.sleep(0)
         assert len(server.heard) == 1
-        told.set()
+        seen.set()
         calls[1].cancel()
         await asyncio.gather(*calls, return_exceptions=True)
 
@@ -240,7 +240,7 @@ def limiter_of(clock: InstantClock, limit: RateLimit | None) -> Limiter:
     return Limiter(1, limit, clock, clock.sleep)
 
 
-async def test_what_the_server_said_is_not_forgotten_over_the_rate_limit() -> None:
+async def test_a_call_whose_turn_comes_too_late_raises_the_last_answer() -> None:
     """A call whose next turn comes too late raises what the server answered before."""
     async with raw_server(answer(None, 503)) as server:
         policy = RetryPolicy(wait_initial=0)
@@ -252,7 +252,7 @@ async def test_what_the_server_said_is_not_forgotten_over_the_rate_limit() -> No
     assert len(server.heard) == 1
 
 
-async def test_a_change_that_was_lost_stays_in_doubt_while_blocked() -> None:
+async def test_a_change_that_was_lost_keeps_its_unknown_outcome_while_blocked() -> None:
     """A change that may have been made stays so when a block holds its next attempt."""
     async with raw_server(b"") as server, server.session() as session:
         limiter = core_of(session).runtime()._limiter
@@ -267,7 +267,7 @@ async def test_a_change_that_was_lost_stays_in_doubt_while_blocked() -> None:
     assert caught.value.attempts == 1
 
 
-def test_a_block_never_ends_earlier_than_it_was_told() -> None:
+def test_a_block_never_ends_earlier_than_the_server_asked() -> None:
     """A later answer with a shorter wait does not shorten a block."""
     clock = InstantClock()
     operation = OperationLimiter(clock, clock.sleep)
@@ -412,7 +412,7 @@ async def test_a_turn_that_comes_after_the_deadline_is_not_waited_for() -> None:
 
 
 async def test_a_limit_without_a_figure_keeps_to_the_longest_wait() -> None:
-    """A 429 without a figure waits no longer than the policy allows, and is told as the answer that came."""
+    """A 429 without a wait of its own is waited out for no longer than the policy allows."""
     clock = InstantClock()
     async with raw_server(limited(None), answer(CUSTOMER)) as server:
         async with server.session(retry=RetryPolicy(retry_after_max=0.2), clock=clock) as session:
@@ -468,7 +468,7 @@ async def test_no_more_are_in_flight_than_allowed() -> None:
 
 
 class Agenda:
-    """A clock that moves, when told to, to the next moment for which somebody sleeps; its timers may ring early."""
+    """A clock that a test moves on to the next moment at which somebody's sleep ends; its timers may ring early."""
 
     def __init__(self, early: float) -> None:
         self.time = 0.0
@@ -486,7 +486,7 @@ class Agenda:
             self._wakes.remove(wake)
 
     async def pass_to(self, moment: float) -> None:
-        """Let time pass, and let everybody run who wakes meanwhile."""
+        """Let time pass, and let all run whose sleep ends meanwhile."""
         while True:
             for _ in range(10):
                 await asyncio.sleep(0)
@@ -499,7 +499,7 @@ class Agenda:
 
 
 async def started(calls: list[tuple[float, float, int]], limit: RateLimit, early: float = 0.0) -> list[float]:
-    """The times at which calls start that come after so many seconds each, have so long, and may be cancelled."""
+    """Return when calls start, of which each has a pause before it, a deadline, and maybe a call that it cancels."""
 
     async def one(deadline: float) -> None:
         began = agenda.time
@@ -539,12 +539,12 @@ async def test_the_sessions_own_rate_limit_spaces_requests() -> None:
 def test_no_more_start_than_the_rate_limit_allows(
     calls: list[tuple[float, float, int]], most: int, seconds: float, early: float
 ) -> None:
-    """However calls come, are cancelled or run out of time, any two starts are a turn apart, and none is late."""
+    """Any two starts are a turn apart and none is late, however calls come, are cancelled or run out of time."""
     starts = asyncio.run(started(calls, RateLimit(most, seconds), early))
     assert all(later - earlier >= seconds / most - 1e-6 for earlier, later in pairwise(starts))
 
 
-async def test_a_turn_behind_the_deadline_is_told_at_once() -> None:
+async def test_a_turn_behind_the_deadline_fails_at_once() -> None:
     """A call whose turn by the session's own rate limit comes after its deadline fails at once, unsent."""
     clock = InstantClock()
     async with raw_server(answer(CUSTOMER)) as server:
@@ -628,8 +628,8 @@ async def test_a_cancelled_task_gives_its_place_back_while_rate_limited() -> Non
 
 
 @pytest.mark.slow
-async def test_a_real_limit_is_lived_with(shop: Sandbox) -> None:
-    """A bulk read succeeds against a server that counts, with few refusals."""
+async def test_a_bulk_read_succeeds_under_a_real_limit(shop: Sandbox) -> None:
+    """A bulk read succeeds against a server that counts, with few 429s."""
     with Sandbox(60, rate_limit=RateLimit(20, 1)) as strict:
         async with strict.session(retry=RetryPolicy(attempts=10)) as session:
             ids = [c.id async for c in iter_customers(session, per_page=2, concurrency=4)]
