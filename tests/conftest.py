@@ -28,19 +28,19 @@ settings.load_profile("tests")
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes long begins first, or one worker would be left with it at the end."""
+    """Put slow tests first, or one worker would be left with one at the end."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 def pytest_collection_finish() -> None:
-    """Collections of garbage pass over what was loaded so far: tests ask for many, and each took 60 ms."""
+    """Keep what was loaded so far out of garbage collections: tests ask for many, and each took 60 ms."""
     gc.collect()
     gc.freeze()
 
 
 @pytest.fixture(autouse=True)
 def _no_shop_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A developer's own key must reach no test."""
+    """Remove a developer's own key from the environment of every test."""
     for name in ("SHOPSDK_API_KEY", "SHOPSDK_SHOP_ID", "SHOPSDK_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
 
@@ -54,7 +54,7 @@ def shop() -> Iterator[Sandbox]:
 
 @pytest.fixture
 async def session(shop: Sandbox) -> AsyncIterator[AsyncSession]:
-    """A session on that shop; no task may be left when it has closed."""
+    """A session on that shop, which may leave no task when it has closed."""
     async with shop.session() as session:
         yield session
     assert {asyncio.current_task()} == asyncio.all_tasks()
@@ -71,7 +71,7 @@ def shell(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tm
 
 @pytest.fixture
 async def readers_shop(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Sandbox]:
-    """The shop of somebody who reads: it has a customer 42, and the environment names it."""
+    """A shop for the README's programs: it has a customer 42, and the environment names it."""
     people = [
         Customer(id=number, email=f"reader{number}@example.com", balance=Decimal("20.00")) for number in range(1, 251)
     ]

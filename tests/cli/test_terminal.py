@@ -76,7 +76,7 @@ STAGES: list[dict[str, Any]] = [
     {"stage": "assembling", "rows": 99_000, "page": 990},
     {"stage": "done", "rows": 99_000, "page": 990},
 ]
-SAID = {
+SHOWN = {
     0: "0/99,000 customers",
     1: "waiting 1 s for the rate limit",
     2: "waiting 62 s to try again",
@@ -99,7 +99,7 @@ def test_a_narrow_terminal_sees_one_line_a_shop(number: int, monkeypatch: pytest
     assert 1 == len(lines)
     assert lines[0].startswith("shop 38 ")
     assert len(lines[0]) <= 80
-    assert SAID.get(number, "customers") in lines[0]
+    assert SHOWN.get(number, "customers") in lines[0]
 
 
 def test_no_terminal_sees_no_bar(tmp_path: Path) -> None:

@@ -218,7 +218,7 @@ def test_a_table_on_a_terminal_is_printable(command: str, text: str, hostile: Ho
 @example(text=EVERYTHING)
 @pytest.mark.parametrize("form", ["ndjson", "csv"])
 def test_an_export_to_a_terminal_is_printable(form: str, text: str, hostile: HostileShop) -> None:
-    """Rows on a terminal hold no control character; lines of JSON parse to what the shop said."""
+    """Rows on a terminal hold no control character, and lines of JSON parse to what the shop sent."""
     hostile.answer(page_of([customer_of(text)]) | {"per_page": 100})
     code, out, err = on_terminals(hostile, "export", "-", "--format", form)
     assert (0, []) == (code, hidden(out + err)), err

@@ -377,7 +377,7 @@ def test_an_offset_is_taken_off(moment: datetime, minutes: int) -> None:
 
 # --- values that are refused
 
-REFUSALS: list[tuple[dict[str, Any], str, str]] = [
+REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"email": None}, "$.data[1].email (id 5)", "expected text, got null"),
     ({"email": 5}, "$.data[1].email (id 5)", "expected text, got a number"),
     ({"email": True}, "$.data[1].email (id 5)", "expected text, got a boolean"),
@@ -409,7 +409,7 @@ REFUSALS: list[tuple[dict[str, Any], str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("wrong", "where", "reason"), REFUSALS)
+@pytest.mark.parametrize(("wrong", "where", "reason"), REFUSED)
 @pytest.mark.parametrize("shape", ["list", "object"])
 async def test_a_bad_value_is_named_by_row_and_id(wrong: dict[str, Any], where: str, reason: str, shape: str) -> None:
     """The error of a bad value names its path, and the id of its row."""

@@ -1,3 +1,3 @@
-"""A consumer's own: all that it takes to have the fixtures."""
+"""A consumer's conftest: one line makes the fixtures available."""
 
 pytest_plugins = ["shopsdk.testing"]

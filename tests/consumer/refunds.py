@@ -1,4 +1,4 @@
-"""A consumer's own module: what it tests with shopsdk's fixtures."""
+"""A consumer's own module, which its tests run with shopsdk's fixtures."""
 
 import asyncio
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from shopsdk import AsyncSession, RetryPolicy, ShopError, edit_customer_balance,
 
 
 async def refund(session: AsyncSession, email: str, amount: Decimal, order: str) -> str:
-    """Credit a customer, found by the e-mail address, for an order; calling again does it no second time."""
+    """Credit a customer, found by the e-mail address, for an order; calling again does not credit again."""
     customer = await find_customer(session, email=email)
     if customer is None:
         return f"no customer {email}"
@@ -20,13 +20,13 @@ def refund_all(orders: Mapping[str, tuple[str, Decimal]], attempts: int = 4) -> 
     """Refund many orders, one after the other, as a script does: the shop comes from the environment."""
 
     async def work() -> dict[str, str]:
-        said: dict[str, str] = {}
+        outcomes: dict[str, str] = {}
         async with AsyncSession(retry=RetryPolicy(attempts=attempts)) as session:
             for order, (email, amount) in orders.items():
                 try:
-                    said[order] = await refund(session, email, amount, order)
+                    outcomes[order] = await refund(session, email, amount, order)
                 except ShopError as error:
-                    said[order] = f"not known: {error}" if error.maybe_applied else f"not refunded: {error}"
-        return said
+                    outcomes[order] = f"not known: {error}" if error.maybe_applied else f"not refunded: {error}"
+        return outcomes
 
     return asyncio.run(work())

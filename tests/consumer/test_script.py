@@ -1,4 +1,4 @@
-"""A consumer's tests of a synchronous script: they need nothing but pytest."""
+"""A consumer's tests of a synchronous script, which need nothing but pytest."""
 
 import asyncio
 from decimal import Decimal
@@ -21,7 +21,7 @@ def test_the_shop_is_empty_unless_it_is_seeded(shop_sandbox: Sandbox) -> None:
 
 @pytest.mark.shop(customers=[ADA])
 def test_an_order_is_refunded_once(shop_sandbox: Sandbox) -> None:
-    """A script that is run twice pays once."""
+    """A script that is run twice refunds once."""
     orders = {"41": (ADA.email, Decimal("5.00"))}
     assert {"41": "refunded"} == refund_all(orders)
     assert {"41": "already refunded"} == refund_all(orders)
@@ -30,19 +30,19 @@ def test_an_order_is_refunded_once(shop_sandbox: Sandbox) -> None:
 
 @pytest.mark.shop(customers=[ADA])
 def test_one_failure_is_one_line(shop_sandbox: Sandbox) -> None:
-    """An order that fails is one line of what the script says, and the next order is made."""
+    """An order that fails is one line of the script's output, and the next order is made."""
     shop_sandbox.fail_next("error_500")
     orders = {"41": (ADA.email, Decimal(5)), "42": (ADA.email, Decimal(1))}
-    said = refund_all(orders, attempts=1)
-    assert ["not refunded", "refunded"] == [line.partition(":")[0] for line in said.values()]
+    outcomes = refund_all(orders, attempts=1)
+    assert ["not refunded", "refunded"] == [line.partition(":")[0] for line in outcomes.values()]
     assert [Decimal(1)] == [line.amount for line in shop_sandbox.transactions(7)]
 
 
 @pytest.mark.shop(customers=[ADA])
 def test_the_session_needs_no_plugin(shop_sandbox: Sandbox, shop_session: AsyncSession) -> None:
     """A test may run its coroutines itself, one after the other, on the session of the fixture."""
-    said = [asyncio.run(refund(shop_session, ADA.email, Decimal("5.00"), "41")) for _ in range(2)]
-    assert ["refunded", "already refunded"] == said
+    outcomes = [asyncio.run(refund(shop_session, ADA.email, Decimal("5.00"), "41")) for _ in range(2)]
+    assert ["refunded", "already refunded"] == outcomes
     assert 1 == len(shop_sandbox.transactions(7))
 
 

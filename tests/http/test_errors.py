@@ -346,7 +346,7 @@ def test_the_servers_own_name_for_a_request(headers: dict[str, str], expected: s
         ("٦٠", "9" * 30, (None, None)),
     ],
 )
-def test_a_rate_limit_tells_its_window(
+def test_a_rate_limit_has_its_window(
     limit: str | None, remaining: str | None, expected: tuple[int | None, int | None]
 ) -> None:
     """A 429 has the limit and the remaining requests that its headers name."""

@@ -212,7 +212,7 @@ def test_a_backoff_stays_below_its_ceiling(
         return
     assert wait is not None
     ceiling = min(policy.wait_max, policy.wait_initial * 2 ** (attempt - 1))
-    if cls is RateLimitedError:  # waited out in full: the server said "too many", only not for how long
+    if cls is RateLimitedError:  # waited out in full: a 429 asks to wait, even if it does not say for how long
         shortest = max(ceiling, 0.25)
         assert min(shortest, policy.retry_after_max) <= wait <= min(shortest * 1.1, policy.retry_after_max)
     else:

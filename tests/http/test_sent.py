@@ -67,7 +67,7 @@ async def hang_up_in_the_handshake(_heard: Heard, wire: Wire) -> None:
     await wire.writer.drain()
 
 
-REFUSALS: dict[str, tuple[Callable[[Heard, Wire], object], str, int]] = {
+REJECTIONS: dict[str, tuple[Callable[[Heard, Wire], object], str, int]] = {
     "hangs up": (lambda _heard, _wire: None, r"ServerDisconnectedError", 4),
     "resets": (lambda _heard, wire: wire.reset(), r"Connection reset by peer|ServerDisconnectedError", 4),
     "407": (lambda _heard, wire: wire.send(answer(None, 407)), r"the proxy answered 407 to CONNECT", 1),
@@ -85,10 +85,10 @@ REFUSALS: dict[str, tuple[Callable[[Heard, Wire], object], str, int]] = {
 
 
 @pytest.mark.parametrize("call", CALLS)
-@pytest.mark.parametrize("name", REFUSALS)
+@pytest.mark.parametrize("name", REJECTIONS)
 async def test_what_a_proxy_does_to_connect_leaves_the_request_unsent(name: str, call: str) -> None:
     """A request that got no tunnel was not sent; the error has the proxy's status, and a 407 is not repeated."""
-    refuse, words, attempts = REFUSALS[name]
+    refuse, words, attempts = REJECTIONS[name]
     async with tunnel(refuse) as proxy:
         async with AsyncSession(
             "key", shop_id=38, base_url="https://shop.example/v1", proxy=proxy.url, clock=InstantClock()

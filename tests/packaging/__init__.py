@@ -1,1 +1,1 @@
-"""What is built, and what type checkers make of it."""
+"""Tests of the built archives, of the fixtures for users and of the types."""

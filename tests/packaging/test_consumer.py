@@ -1,4 +1,4 @@
-"""What is built, as its users get it: the archives, and a consumer's own tests where only the wheel is installed."""
+"""The built archives, and a consumer's own tests where only the wheel is installed."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def run(*command: str | Path, cwd: Path) -> str:
-    """Run it apart from this process's own environment; gives what it said."""
+    """Run a command without this process's own environment; return its output."""
     kept = {name: text for name, text in os.environ.items() if not name.startswith(("PYTHON", "COVERAGE", "SHOPSDK"))}
     result = subprocess.run(command, cwd=cwd, env=kept, capture_output=True, text=True, check=False)
     assert 0 == result.returncode, result.stdout + result.stderr
@@ -26,7 +26,7 @@ def run(*command: str | Path, cwd: Path) -> str:
 
 @pytest.fixture(scope="module")
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The archives, built from a copy of the tree, so that nothing is left in it."""
+    """Build the archives from a copy of the tree, so that nothing is left in it."""
     source = tmp_path_factory.mktemp("source") / "shopsdk"
     ignored = shutil.ignore_patterns(".git", ".venv*", ".tox", ".*_cache", "__pycache__", "dist", "build", "*.part")
     shutil.copytree(ROOT, source, ignore=ignored)
@@ -40,7 +40,7 @@ def install(python: Path, *packages: str | Path, cwd: Path) -> None:
 
 
 def names(archive: Path) -> set[str]:
-    """What is in it, without the sdist's folder."""
+    """Return the names of the files in an archive, without the sdist's folder."""
     if archive.suffix == ".whl":
         with zipfile.ZipFile(archive) as wheel:
             return set(wheel.namelist())
@@ -69,12 +69,12 @@ def test_the_sdist_can_be_tested(dist: Path) -> None:
 
 def test_the_registry_would_take_it(dist: Path) -> None:
     """The archives pass the registry's checks, the README's rendering among them."""
-    said = run(sys.executable, "-m", "twine", "check", "--strict", *sorted(dist.iterdir()), cwd=dist)
-    assert 2 == said.count("PASSED")
+    output = run(sys.executable, "-m", "twine", "check", "--strict", *sorted(dist.iterdir()), cwd=dist)
+    assert 2 == output.count("PASSED")
 
 
 LOOP_SCOPE = "--override-ini=asyncio_default_fixture_loop_scope=function"
-"""What pytest-asyncio wants to be told, or else it warns."""
+"""The setting without which pytest-asyncio warns."""
 
 
 def test_a_consumer_s_own_tests(dist: Path, tmp_path: Path) -> None:
@@ -84,8 +84,8 @@ def test_a_consumer_s_own_tests(dist: Path, tmp_path: Path) -> None:
     suite = shutil.copytree(CONSUMER, tmp_path / "consumer", ignore=shutil.ignore_patterns("__pycache__"))
 
     def passed(*arguments: str) -> str:
-        said = run(python, "-m", "pytest", "-W", "error", "-p", "no:cacheprovider", *arguments, cwd=suite)
-        return said.splitlines()[-1].strip("= ").partition(" in ")[0]
+        output = run(python, "-m", "pytest", "-W", "error", "-p", "no:cacheprovider", *arguments, cwd=suite)
+        return output.splitlines()[-1].strip("= ").partition(" in ")[0]
 
     install(python, *dist.glob("*.whl"), "pytest", cwd=tmp_path)
     assert "6 passed" == passed("test_script.py")

@@ -1,4 +1,4 @@
-"""The fixtures that users' tests stand on; ``tests/consumer`` uses them as users do, and this looks at the corners."""
+"""The fixtures for users' tests, in the cases that ``tests/consumer`` leaves out."""
 
 import asyncio
 import re
@@ -16,7 +16,7 @@ from tests.support.examples import README, blocks
 
 
 def run_suite(folder: Path, test: str, *, conftest: str = "", ini: str = "", **others: str) -> str:
-    """Run a suite of one file, or more, as its owner would; gives what pytest said."""
+    """Run a suite of one file, or more, as its owner would; return pytest's output."""
     (folder / "pytest.ini").write_text(
         f"[pytest]\naddopts = --strict-markers\nasyncio_default_fixture_loop_scope = session\n{ini}\n"
     )
@@ -120,7 +120,7 @@ def test_the_session_serves_every_loop_scope(tmp_path: Path) -> None:
     The README's own test is among them, where fixtures run on the loop of the whole session by default.
     """
     anyio = {"anyio": USES + ANYIO.replace("MARK", "pytest.mark.anyio")} if find_spec("anyio") else {}
-    said = run_suite(
+    output = run_suite(
         tmp_path,
         USES + SCOPES,
         conftest=NOTHING_IS_LEFT,
@@ -128,25 +128,25 @@ def test_the_session_serves_every_loop_scope(tmp_path: Path) -> None:
         by_hand=USES + BY_HAND,
         **anyio,
     )
-    assert f" {12 + 3 * len(anyio)} passed in " in said, said
+    assert f" {12 + 3 * len(anyio)} passed in " in output, output
 
 
 @pytest.mark.slow
 def test_the_session_serves_anyio_s_auto_mode(tmp_path: Path) -> None:
     """``shop_session`` works where anyio's plugin runs every coroutine, the README's own test included."""
     pytest.importorskip("anyio")
-    said = run_suite(
+    output = run_suite(
         tmp_path,
         USES + ANYIO.replace("@MARK", ""),
         conftest=NOTHING_IS_LEFT,
         ini="anyio_mode = auto",
         readme=README_TEST,
     )
-    assert " 4 passed in " in said, said
+    assert " 4 passed in " in output, output
 
 
-async def test_waits_take_no_time_and_are_told() -> None:
-    """Waits take no time, and the clock tells each of them."""
+async def test_waits_take_no_time_and_are_recorded() -> None:
+    """Waits take no time, and the clock records each of them."""
     clock = InstantClock(chance=0.0)
     with Sandbox([Customer(id=7, email="x@example.com")]) as shop:
         async with shop.session(clock=clock, retry=RetryPolicy(attempts=9)) as session:
@@ -187,8 +187,8 @@ async def test_sleepers_wake_in_the_order_of_their_times() -> None:
     assert [("none", 0.0), ("back", 0.0), ("short", 1.0), ("short", 3.0), ("short", 6.0), ("long", 10.0)] == woke
 
 
-async def test_a_cancelled_sleeper_holds_nobody_up() -> None:
-    """A sleeper that is cancelled holds nobody up."""
+async def test_a_cancelled_sleeper_delays_no_other() -> None:
+    """A sleeper that is cancelled delays no other."""
     clock = InstantClock()
     first = asyncio.ensure_future(clock.sleep(1.0))
     second = asyncio.ensure_future(clock.sleep(2.0))
@@ -216,13 +216,13 @@ def test_two():
 
 @pytest.mark.slow
 def test_a_marker_that_makes_no_sense_says_so(tmp_path: Path) -> None:
-    """The marker is known to ``--strict-markers``, and wrong arguments of it are errors that say why."""
+    """The marker is known to ``--strict-markers``, and wrong arguments of it are errors with the reason."""
     marked = {"one": "50", "two": "customer=50", "three": "customers=-1", "right": "customers=3"}
     tests = [f"@pytest.mark.shop({given})\ndef test_{name}(shop_sandbox): pass\n" for name, given in marked.items()]
-    said = run_suite(tmp_path, "".join(tests))
-    assert "1 passed, 3 errors" in said
+    output = run_suite(tmp_path, "".join(tests))
+    assert "1 passed, 3 errors" in output
     for name, words in (("one", "takes its arguments by name"), ("two", "unexpected keyword"), ("three", "0 or more")):
-        assert re.search(f"ERROR at setup of test_{name} (?s:.*?)^E .*{words}", said, re.MULTILINE), said
+        assert re.search(f"ERROR at setup of test_{name} (?s:.*?)^E .*{words}", output, re.MULTILINE), output
 
 
 def loaded_by(statement: str) -> set[str]:

@@ -1,4 +1,4 @@
-"""What mypy and pyright make of the public face: right uses pass with the types they should have, wrong ones do not."""
+"""The types of the public names: right uses pass mypy and pyright with the right types, and wrong ones do not."""
 
 import json
 import re
@@ -15,13 +15,13 @@ WRONG = (TYPING / "wrong.py").read_text(encoding="utf-8")
 QUIETED = re.compile(r"  # type: ignore\[([\w-]+)\]  # pyright: ignore\[(\w+)\]$", re.MULTILINE)
 
 Found = dict[int, str]
-"""The errors of a file: by line, which."""
+"""The errors of a file, by line."""
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 def mypy(*names: str, folder: Path) -> dict[str, Found]:
-    """What ``mypy --strict`` reports of each file."""
+    """Return the errors that ``mypy --strict`` reports of each file."""
     command = ["-m", "mypy", "--strict", "--no-incremental", "--config-file=", "--output=json", *names]
     result = subprocess.run([sys.executable, *command], cwd=folder, capture_output=True, text=True, check=False)
     assert result.returncode in {0, 1}, result.stdout + result.stderr
@@ -33,7 +33,7 @@ def mypy(*names: str, folder: Path) -> dict[str, Found]:
 
 
 def pyright(*names: str, folder: Path) -> dict[str, Found]:
-    """What pyright reports of each file in its strict mode; comments for mypy mean nothing to it."""
+    """Return the errors that pyright reports of each file in its strict mode, which ignores comments for mypy."""
     settings = {
         "include": names,
         "typeCheckingMode": "strict",
@@ -52,10 +52,10 @@ def pyright(*names: str, folder: Path) -> dict[str, Found]:
 
 
 @pytest.mark.parametrize(("check", "column"), [(mypy, 0), (pyright, 1)])
-def test_right_uses_pass_and_wrong_ones_are_refused(
+def test_right_uses_pass_and_wrong_ones_are_errors(
     check: Callable[..., dict[str, Found]], column: int, tmp_path: Path
 ) -> None:
-    """Right uses have the types they should; each wrong one is the error that stands beside it."""
+    """Right uses have the types they should, and each wrong one is the error that stands beside it."""
     shutil.copy(TYPING / "api.py", tmp_path)
     (tmp_path / "wrong.py").write_text(QUIETED.sub("", WRONG), encoding="utf-8")
     lines = WRONG.splitlines()

@@ -1,1 +1,1 @@
-"""The walk."""
+"""Tests of the walk over pages."""

@@ -1,4 +1,4 @@
-"""Servers that answer oddly: a walk delivers the right rows, or raises a PaginationError that says asked and got."""
+"""Servers that answer oddly: a walk delivers the right rows, or raises a PaginationError with what it asked and got."""
 
 import asyncio
 from collections.abc import Callable
@@ -98,7 +98,7 @@ async def test_a_server_that_is_merely_odd_gives_its_rows(name: str) -> None:
 
 
 async def test_oddities_with_new_rows_in_between_do_not_add_up() -> None:
-    """A new row resets the count of pages without one."""
+    """A new row resets the count of pages without new rows."""
     got = await walked(lambda n: page([] if n % 2 else honest(n, 700), n, last=140, total=700))
     assert got == [i for i in range(1, 701) if (i - 1) // 5 % 2]
 
@@ -160,15 +160,15 @@ async def test_totals_that_fall_for_ever_end_the_walk() -> None:
         await walked(lambda n: page(honest(min(n, 3)), n, last=n + 1, total=10**9 - next(TURNS)))
 
 
-async def test_a_row_pushed_on_by_a_change_nobody_saw_is_no_alarm() -> None:
-    """A repeat that an insertion hidden by a deletion explains is accepted."""
+async def test_a_row_that_an_unseen_insertion_moved_is_accepted() -> None:
+    """A repeated row is accepted if it can come from an insertion that a deletion hides."""
     ids = {1: [6, 5, 4, 3, 2], 2: [2]}
     got = await walked(lambda n: page(ids.get(n, []), n, last=2, total=6), order="desc")
     assert got == [6, 5, 4, 3, 2]
 
 
 async def test_a_walk_that_begins_past_the_end_is_empty() -> None:
-    """A walk that starts behind the last page delivers nothing."""
+    """A walk that begins behind the last page delivers nothing."""
     reads: list[int] = []
 
     async def fetch(number: int) -> Page[Row]:
@@ -180,7 +180,7 @@ async def test_a_walk_that_begins_past_the_end_is_empty() -> None:
 
 
 async def test_a_proxy_that_drops_bodies_is_noticed() -> None:
-    """A dropped body is an error that names the way round it; parameters in the query pass."""
+    """A dropped body is an error that names the setting to use, and parameters in the query arrive."""
     with Sandbox(faults=[Fault("ignore_body")]) as shop:
         async with shop.session(list_params="body") as session:
             with pytest.raises(PaginationError, match="list_params='both'"):
@@ -233,8 +233,8 @@ async def test_every_shape_of_the_envelope_is_walked(shape: Callable[[dict[str, 
         assert list(range(1, 26)) == [c.id async for c in iter_customers(session, per_page=10)]
 
 
-async def test_a_failing_page_tells_where_to_go_on(shop: Sandbox) -> None:
-    """An error carries its page, and the walk goes on from there."""
+async def test_a_failing_page_names_where_to_go_on(shop: Sandbox) -> None:
+    """The error of a page has its number, and a walk can go on from there."""
     async with shop.session(retry=RetryPolicy(attempts=1)) as session:
         got: list[int] = []
         last: Page[Any] | None = None
@@ -263,7 +263,7 @@ async def test_after_wants_the_same_page_size(session: AsyncSession) -> None:
 
 
 async def test_get_customers_refuses_another_page() -> None:
-    """``get_customers`` raises where the server answers another page."""
+    """``get_customers`` raises an error if the server answers another page."""
     async with raw_server(answer(page_of([CUSTOMER], 1))) as server, server.session() as session:
         with pytest.raises(PaginationError) as caught:
             await get_customers(session, page=2)

@@ -1,4 +1,4 @@
-"""The promise of the walk as properties: rows move while pages are read, and each is delivered once, in order."""
+"""The walk, by properties: rows move while pages are read, and each is delivered once, in order."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine
@@ -198,8 +198,8 @@ def test_deletions_and_insertions_together_lose_and_repeat_nobody(
     assert not ordered or sorted(got, reverse=falling) == got
 
 
-async def test_a_deletion_that_only_a_later_page_shows_is_heard() -> None:
-    """Deletions that insertions hide from the pages in order are seen in the total of a page that came early."""
+async def test_a_deletion_that_only_a_later_page_shows_is_noticed() -> None:
+    """A deletion that an insertion hides from the pages in order is seen in the total of a page that came early."""
     nothing = delete([])
     shelf = Shelf(list(range(1, 21)), 5, script=[(0, nothing), (9, delete([0, 1])), (0, insert(2))])
     got = await ids_of(walk(shelf.plan(concurrency=2)))
@@ -241,7 +241,7 @@ def test_a_walk_taken_up_again_loses_nobody(
 
 
 @pytest.mark.parametrize("turns", range(10))
-async def test_what_the_totals_of_dropped_answers_tell_is_kept(turns: int) -> None:
+async def test_the_totals_of_dropped_answers_count(turns: int) -> None:
     """Totals of answers that are dropped on a step back count as deletions."""
     script = [(0, delete([])), (0, delete([])), (4, delete([0])), (turns, insert(6)), (0, delete([0] * 6))]
     shelf = Shelf(list(range(1, 41)), 5, script=script)
@@ -264,7 +264,7 @@ async def test_a_burst_larger_than_several_pages_is_found_again() -> None:
 
 
 async def test_deletions_at_the_far_end_only_cost_a_second_look() -> None:
-    """Pages that are read again after deletions are no sign of a server that repeats itself."""
+    """Pages that are read again after deletions do not count as a server that repeats itself."""
     shelf = Shelf(list(range(1, 1001)), 5, script=[(0, lambda _shelf: None)] * 100 + [(0, delete([-1] * 400))])
     got = await ids_of(walk(shelf.plan()))
     check(shelf, got)

@@ -49,7 +49,7 @@ class Bot:
     staff: Collection[str]
 
     async def answer(self, message: Message) -> str:
-        """Carry a command out, and say how that went in words for people."""
+        """Carry a command out, and return a reply for people."""
         if message.author not in self.staff:
             return "I take orders from staff only."
         try:
@@ -97,12 +97,12 @@ def reference(message: Message) -> str:
 
 
 def describe(customer: Customer) -> str:
-    """Say in one line who that is."""
+    """Describe a customer in one line."""
     return f"{customer.id} {customer.email}: {customer.balance or 0} in store credit"
 
 
 async def messages() -> AsyncIterator[Message]:
-    """Read what people write."""
+    """Read the messages that people write."""
     while line := await asyncio.to_thread(sys.stdin.readline):
         yield Message(**json.loads(line))
 

@@ -1,7 +1,7 @@
-"""How to add what shopsdk has no function for: here the shop's invoices, typed, in forty lines.
+"""Add an operation that shopsdk has no function for: the shop's invoices, typed, in forty lines.
 
-``AsyncSession.request`` and ``paginate`` keep what is promised of the customers: what may be repeated is, and nothing
-else; a rate limit is waited out; a page that is not the one asked for is an error; the key is printed nowhere.
+``AsyncSession.request`` and ``paginate`` keep the promises of the other functions: only what may be repeated is
+repeated; a rate limit is waited out; a page that was not asked for is an error; the key is printed nowhere.
 
     python invoices.py someone@example.com
 """
@@ -39,19 +39,19 @@ class Invoice:
 
 
 async def get_invoice(session: AsyncSession, shop_id: int, invoice_id: int) -> Invoice:
-    """One invoice. It is a read, so it is repeated after a failure."""
+    """Read one invoice. It is repeated after a failure, since it is a read."""
     return await session.request("GET", ["shops", shop_id, "invoices", invoice_id], as_type=Invoice)
 
 
 def iter_invoice_pages(session: AsyncSession, shop_id: int, **params: object) -> AsyncGenerator[Page[Invoice], None]:
-    """All invoices, page by page, each once (``key``)."""
+    """Iterate over all invoices, page by page, each once (``key``)."""
     return paginate(
         session, ["shops", shop_id, "invoices"], Invoice, params=params, key=attrgetter("id"), concurrency=4
     )
 
 
 async def archive_invoice(session: AsyncSession, shop_id: int, invoice_id: int) -> None:
-    """Put an invoice away. Doing it twice is doing it once, so it may be repeated: ``idempotent=True`` says so."""
+    """Archive an invoice. A second call changes nothing more, so ``idempotent=True`` lets it be repeated."""
     await session.request("POST", ["shops", shop_id, "invoices", invoice_id, "archive"], idempotent=True)
 
 

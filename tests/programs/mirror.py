@@ -5,8 +5,8 @@ In one shell ``shopsdk sandbox``; paste the three lines that it prints into anot
     python mirror.py customers.db
     sqlite3 customers.db 'SELECT count(*), sum(balance) FROM customers'
 
-Start it as often as the table should be fresh. Readers see every page when it is whole, and a run that fails leaves
-what it has not reached as it was.
+Run it whenever the table should be updated. Readers see whole pages only, and a run that fails leaves the rows that it
+has not reached as they were.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ PUT = f"INSERT OR REPLACE INTO customers ({', '.join(COLUMNS)}) VALUES (:{', :'.
 
 @attrs.frozen
 class Mirror:
-    """Where the customers go: a sink for ``export_customers``, which hands it page after page."""
+    """The table of customers: a sink for ``export_customers``, which hands it page after page."""
 
     db: sqlite3.Connection
     run: int

@@ -4,7 +4,7 @@ In one shell ``shopsdk sandbox``; paste the three lines that it prints into anot
 
     python nightly_export.py exports 38
 
-From cron, with the key in the environment. A night that was interrupted is gone on with by starting it again; one shop
+Run it from cron, with the key in the environment. An interrupted run goes on when it is started again. One shop
 that fails leaves the others whole, and makes the job end with 1.
 """
 

@@ -21,7 +21,7 @@ def traced_session(provider: TracerProvider | None = None) -> AsyncSession:
 
 
 def without_query(url: URL) -> str:
-    """Keep what customers are looked for by out of the spans."""
+    """Remove the query, which customers are looked for by, from the URL of a span."""
     return str(url.with_query(None))
 
 

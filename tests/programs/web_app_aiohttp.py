@@ -38,7 +38,7 @@ routes = web.RouteTableDef()
 
 @routes.get("/health")
 async def health(request: web.Request) -> web.Response:
-    """Say whether the shop can be reached; one row is enough to tell, and five seconds are."""
+    """Say whether the shop can be reached, by a request for one row within five seconds."""
     try:
         async with asyncio.timeout(5):
             await get_customers(request.app[SHOP], per_page=1)
@@ -49,7 +49,7 @@ async def health(request: web.Request) -> web.Response:
 
 @routes.get(r"/customers/{id:\d+}")
 async def customer(request: web.Request) -> web.Response:
-    """Show a customer. Cancelled when the caller hangs up, and the request to the shop with it."""
+    """Show a customer. It is cancelled when the caller hangs up, and so is the request to the shop."""
     found = await get_customer(request.app[SHOP], int(request.match_info["id"]))
     return web.json_response(to_plain(found))
 
@@ -74,13 +74,13 @@ async def credit(request: web.Request) -> web.Response:
 
 
 def outcome(task: asyncio.Task[Any]) -> str:
-    """Say what became of an edit, for the log."""
+    """Name the outcome of an edit, for the log."""
     return "cancelled" if task.cancelled() else type(task.exception() or task.result()).__name__
 
 
 @web.middleware
 async def errors(request: web.Request, handler: Any) -> web.StreamResponse:
-    """Turn the shop's errors into ours."""
+    """Turn the shop's errors into responses of ours."""
     try:
         response: web.StreamResponse = await handler(request)
     except NotFoundError:
@@ -93,8 +93,8 @@ async def errors(request: web.Request, handler: Any) -> web.StreamResponse:
         wait = {"Retry-After": str(round(error.retry_after or 1))}
         return web.json_response({"error": "busy"}, status=503, headers=wait)
     except ShopError as error:
-        said = "not known yet: ask again with the same key" if error.maybe_applied else "the shop cannot be reached"
-        return web.json_response({"error": said}, status=502)
+        message = "not known yet: ask again with the same key" if error.maybe_applied else "the shop cannot be reached"
+        return web.json_response({"error": message}, status=502)
     return response
 
 

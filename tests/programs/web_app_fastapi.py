@@ -49,7 +49,7 @@ app = FastAPI(lifespan=lifespan)
 
 
 def opened(request: Request) -> AsyncSession:
-    """Find the app's session."""
+    """Return the app's session."""
     session: AsyncSession = request.app.state.shop
     return session
 
@@ -69,7 +69,7 @@ class CustomerOut(BaseModel):
 
 
 class CreditIn(BaseModel):
-    """An amount to credit; pydantic reads a number from its digits, so that no float comes near money."""
+    """An amount to credit; pydantic reads a number from its digits, so that no amount is a float."""
 
     amount: Annotated[Decimal, Field(ge=-1000, le=1000, decimal_places=2)]
 
@@ -83,7 +83,7 @@ class CreditOut(BaseModel):
 
 @app.get("/health")
 async def health(shop: Shop, response: Response) -> dict[str, str]:
-    """Say whether the shop can be reached; one row is enough to tell, and five seconds are."""
+    """Say whether the shop can be reached, by a request for one row within five seconds."""
     try:
         async with asyncio.timeout(5):
             await get_customers(shop, per_page=1)
@@ -114,7 +114,7 @@ async def credit(
 
 @app.exception_handler(ShopError)
 async def errors(_: Request, error: Exception) -> JSONResponse:
-    """Turn the shop's errors into ours."""
+    """Turn the shop's errors into responses of ours."""
     match error:
         case NotFoundError():
             return JSONResponse({"error": "no such customer"}, 404)

@@ -1,1 +1,1 @@
-"""The sandbox."""
+"""Tests of the sandbox."""

@@ -1,4 +1,4 @@
-"""Changing things over the sandbox's API: balances, ledgers and affiliate codes."""
+"""Changes through the sandbox's API: balances, ledgers and affiliate codes."""
 
 import json
 import re
@@ -26,7 +26,7 @@ async def shop() -> AsyncIterator[Sandbox]:
 
 @pytest.fixture
 async def ask(shop: Sandbox) -> AsyncIterator[Ask]:
-    """One request below the customers' path; answers its status and its JSON."""
+    """Send one request below the customers' path; return its status and its JSON."""
     headers = {"Authorization": f"Bearer {shop.api_key}", "Accept": "application/json"}
     async with aiohttp.ClientSession(headers=headers) as client:
 

@@ -1,4 +1,4 @@
-"""What the sandbox refuses, and how: keys, routes, verbs, rate limits, and callers that did not ask for JSON."""
+"""Errors of the sandbox: keys, routes, verbs, rate limits, and callers that did not ask for JSON."""
 
 import asyncio
 import io
@@ -154,26 +154,26 @@ async def test_errors_for_scripts_in_a_page(shop: Sandbox, client: aiohttp.Clien
 
 
 async def test_rate_limit(client: aiohttp.ClientSession) -> None:
-    """Requests beyond the limit are 429, and each answer tells the state of the limit."""
+    """Requests beyond the limit are 429, and each answer has the state of the limit."""
     with Sandbox(3, rate_limit=RateLimit(2, 3600)) as shop:
         url = f"{shop.base_url}/shops/38/customers"
-        told: list[tuple[int, str]] = []
+        answers: list[tuple[int, str]] = []
         for path in ("", "/1", ""):
             async with client.get(url + path, headers=JSON | KEY) as response:
                 assert response.headers["X-RateLimit-Limit"] == "2"
-                told.append((response.status, response.headers["X-RateLimit-Remaining"]))
-        assert told == [(200, "1"), (404, "0"), (429, "0")]
+                answers.append((response.status, response.headers["X-RateLimit-Remaining"]))
+        assert answers == [(200, "1"), (404, "0"), (429, "0")]
         async with client.get(url, headers=JSON | KEY) as response:
             assert (response.status, await response.json()) == (429, {"message": "Too Many Attempts."})
             assert 3590 <= int(response.headers["Retry-After"]) <= 3600
             assert int(response.headers["X-RateLimit-Reset"]) > 1_700_000_000
         async with client.get(url, headers=JSON) as response:
-            assert response.status == 401, "who has no key is not told of limits first"
+            assert response.status == 401, "a missing key is a 401 before it is a 429"
             assert response.headers["X-RateLimit-Remaining"] == "0"
 
 
 async def test_no_rate_limit(shop: Sandbox, client: aiohttp.ClientSession) -> None:
-    """Without a limit no answer names one."""
+    """No answer names a limit if there is none."""
     async with client.get(f"{shop.base_url}/shops/38/customers", headers=JSON | KEY) as response:
         assert not [name for name in response.headers if name.startswith("X-RateLimit")]
 
@@ -191,7 +191,7 @@ def test_window_is_fixed() -> None:
     now = 159.5
     with pytest.raises(HTTPError) as caught:
         throttle.hit()
-    assert caught.value.headers["Retry-After"] == "1", "half a second is told as a whole one, never as none"
+    assert caught.value.headers["Retry-After"] == "1", "half a second is rounded up to a whole one"
     assert throttle.headers()["X-RateLimit-Remaining"] == "0"
     now = 160.0
     assert throttle.headers()["X-RateLimit-Remaining"] == "2"

@@ -1,4 +1,4 @@
-"""Faults on request: whom they hit, what they do, and whether the change was made."""
+"""Faults on request: the requests that they hit, their effect, and whether the change was made."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -15,7 +15,7 @@ Ask = Any
 
 @pytest.fixture
 async def ask() -> AsyncIterator[Ask]:
-    """One request, never repeated: aiohttp itself would resend a PUT whose connection died."""
+    """Send one request, never repeated: aiohttp itself would send a PUT again whose connection died."""
     async with aiohttp.ClientSession(headers=HEADERS) as client:
         client._retry_connection = False
 
@@ -95,7 +95,7 @@ async def test_slow(ask: Ask) -> None:
 
 
 async def test_latency_is_concurrent(ask: Ask) -> None:
-    """Answers are held back side by side."""
+    """Answers are delayed side by side, not one after the other."""
     with Sandbox(3, latency=3600) as shop:
         pending = [asyncio.create_task(ask(shop, "GET", "")) for _ in range(20)]
         await until(lambda: len(shop.requests) == 20)
@@ -201,7 +201,7 @@ def test_senseless_faults(kind: Any, fields: dict[str, Any]) -> None:
         Fault(kind, **fields)
 
 
-def test_a_fault_that_is_misspelled_is_told_the_right_ones() -> None:
+def test_the_error_of_a_misspelled_fault_names_the_right_ones() -> None:
     """The error of an unknown kind names those there are."""
     wrong: Any = "dropafter"
     with pytest.raises(ValueError, match=r"^kind must be one of drop_before, drop_after, .*, not 'dropafter'$"):

@@ -1,4 +1,4 @@
-"""The sandbox's own life: starting and stopping, what it remembers, who may call it from where, and files that last."""
+"""The sandbox itself: start and stop, recorded requests, hosts and ports, made-up customers, and databases."""
 
 import asyncio
 import os
@@ -87,7 +87,7 @@ async def test_start_and_close_are_idempotent() -> None:
 
 @pytest.mark.parametrize("use", [Sandbox.session, Sandbox.customers, Sandbox.add_customer])
 def test_not_running(use: Callable[[Sandbox], object]) -> None:
-    """What needs a running shop says how to start one."""
+    """A call that needs a running shop is an error that says how to start one."""
     shop = Sandbox(3)
     with pytest.raises(RuntimeError, match="with Sandbox"):
         use(shop)

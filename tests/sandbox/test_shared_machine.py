@@ -1,4 +1,4 @@
-"""The sandbox on a machine that others share: who may ask it, what it keeps of them, and who may read its files."""
+"""The sandbox on a shared machine: the requests that it takes and records, and the users who can read its files."""
 
 import asyncio
 import gzip
@@ -26,7 +26,7 @@ ADA = Customer(id=7, email="ada@example.com")
 
 
 async def ask(shop: Sandbox, head: str, body: bytes = b"", *, key: str | None = None) -> tuple[int, bytes]:
-    """Send a request as it is written, but for ``{port}``; gives the status and all that was answered."""
+    """Send a request as it is written, but for ``{port}``; return the status and the whole answer."""
     port = int(shop.base_url.split(":")[2].split("/")[0])
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     key = shop.api_key if key is None else key
@@ -72,7 +72,7 @@ BODY = b'{"amount": 5}'
     ],
 )
 async def test_a_request_for_another_host_changes_nothing(lines: tuple[str, ...]) -> None:
-    """A page whose name was made to lead to this machine can neither read nor change anything, even with the key."""
+    """A web page whose host name leads to this machine can neither read nor change anything, even with the key."""
     with Sandbox([ADA]) as shop:
         status, answer = await ask(shop, edit(*lines), BODY)
         assert status in {400, 421}
@@ -97,7 +97,7 @@ async def test_the_host_of_a_whole_url_counts() -> None:
 
 @pytest.mark.parametrize("host", ["localhost", "LocalHost", "127.0.0.1", "127.9.9.9", "[::1]"])
 async def test_a_request_for_this_machine_is_carried_out(host: str) -> None:
-    """The names of this machine are taken, with any port: a proxy or a tunnel on it has another."""
+    """A request for any name of this machine is taken, with any port, since a proxy or a tunnel on it has another."""
     with Sandbox([ADA]) as shop:
         for port in ("", ":{port}", ":8080"):
             assert 200 == (await ask(shop, edit(f"Host: {host}{port}"), BODY))[0]
@@ -131,11 +131,11 @@ async def test_no_page_elsewhere_is_let_in_by_a_browser(method: str) -> None:
             assert b"access-control-allow" not in answer.lower()
 
 
-# --- what is kept
+# --- recorded requests
 
 
 async def test_bodies_without_a_key_are_not_kept() -> None:
-    """What a stranger on this machine sends is recorded without its body."""
+    """A request without the key is recorded without its body."""
     with Sandbox([ADA]) as shop:
         assert 401 == (await ask(shop, edit("Host: localhost:{port}"), BODY, key="another"))[0]
         assert 200 == (await ask(shop, edit("Host: localhost:{port}"), BODY))[0]
@@ -154,7 +154,7 @@ async def test_a_body_of_more_than_a_megabyte_is_refused() -> None:
 
 @pytest.mark.parametrize(("host", "status"), [("localhost:{port}", 401), ("evil.example", 421)])
 async def test_the_body_of_a_stranger_is_not_waited_for(host: str, status: int) -> None:
-    """A request without the key, or for another host, is answered before its body: it holds no memory."""
+    """A request without the key, or for another host, is answered before its body, which takes no memory."""
     with Sandbox([ADA]) as shop:
         port = int(shop.base_url.split(":")[2].split("/")[0])
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -176,7 +176,7 @@ async def test_the_body_of_a_stranger_is_not_waited_for(host: str, status: int) 
     ],
 )
 async def test_what_is_no_http_is_logged_in_a_line(sent: bytes, caplog: pytest.LogCaptureFixture) -> None:
-    """What is no HTTP is logged in one line that quotes nothing of it."""
+    """Data that is no HTTP is logged in one line that quotes nothing of it."""
     with Sandbox([ADA]) as shop:
         reader, writer = await asyncio.open_connection("127.0.0.1", int(shop.base_url.split(":")[2].split("/")[0]))
         writer.write(sent)
@@ -201,7 +201,7 @@ async def test_what_is_removed_from_the_list_does_not_count(monkeypatch: pytest.
 
 
 async def test_many_short_parameters_count_by_the_memory_they_take(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The bound is one of memory: a parameter of two letters takes some hundred bytes there."""
+    """Parameters count by the memory that they take, which is some hundred bytes for two letters."""
     monkeypatch.setattr("shopsdk.sandbox._server._MAX_REQUEST_BYTES", 200_000)
     parameters = "&".join(f"{number:x}" for number in range(1_000))
     with Sandbox([ADA]) as shop:
@@ -211,7 +211,7 @@ async def test_many_short_parameters_count_by_the_memory_they_take(monkeypatch: 
 
 
 async def test_what_is_recorded_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The oldest requests go when all of them hold too much, also once the list was cleared; the last one stays."""
+    """The oldest requests go when all of them hold too much, also after the list was cleared; the last one stays."""
     monkeypatch.setattr("shopsdk.sandbox._server._MAX_REQUEST_BYTES", 50_000)
     with Sandbox([ADA]) as shop:
         for size in [10_000] * 6 + [60_000]:
@@ -225,7 +225,7 @@ async def test_what_is_recorded_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPa
         assert 4 == len(shop.requests)
 
 
-# --- what text may cost
+# --- the cost of long texts
 
 MEGABYTE = 1_000_000
 SHAPES = [" ", " x", "1", "1.", "0", "x", "%", "_", "%a", "\ufeff ", "-", "1e", "9" * 9 + "e", "[", "{", '"', "\\", "é"]
@@ -233,7 +233,7 @@ SHAPES = [" ", " x", "1", "1.", "0", "x", "%", "_", "%a", "\ufeff ", "-", "1e", 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_megabyte_costs_no_more_than_its_length(shape: str) -> None:
-    """Whatever is repeated a million times, each rule reads it once."""
+    """Each rule reads a text once, whatever is repeated in it a million times."""
     text = (shape * MEGABYTE)[:MEGABYTE] + "x"
     read_json(text.encode())
     headers = {"Content-Type": "application/json", "Accept": "application/json"}
@@ -281,7 +281,7 @@ async def test_a_number_of_any_size_is_answered(name: str, amount: str) -> None:
 
 @pytest.mark.parametrize("referer", ["\udcff", "\udced\udca0\udc80", "é", "http://[", "a" * 8_000])
 async def test_a_referer_of_any_text_is_answered(referer: str) -> None:
-    """A header that is no text comes back in no answer as it came."""
+    """A request whose Referer is no text, or no URL, is answered."""
     with Sandbox([ADA]) as shop:
         port = int(shop.base_url.split(":")[2].split("/")[0])
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -318,7 +318,7 @@ def modes_in(folder: Path) -> dict[str, int]:
 
 @pytest.mark.parametrize("umask", [0, 0o022, 0o777])
 async def test_a_database_is_its_owners_alone(tmp_path: Path, umask: int) -> None:
-    """Whatever the umask, nobody else reads a sandbox's database or the files beside it."""
+    """Nobody but its owner can read a sandbox's database or the files beside it, whatever the umask."""
     database = tmp_path / "shop.db"
     before = os.umask(umask)
     try:
@@ -381,7 +381,7 @@ except ValueError as error:
 
 
 def open_as(user: int, folder: Path, name: str = "shop.db") -> str:
-    """Open a sandbox's database in a process of another user; gives what became of it."""
+    """Open a sandbox's database in a process of another user; return what that process prints."""
     command = [sys.executable, "-c", _OPEN, str(folder), name, str(user)]
     # Without coverage: another user cannot write what was measured.
     env = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
@@ -408,7 +408,7 @@ def shared(tmp_path: Path) -> Path:
 
 
 def give_away(folder: Path) -> None:
-    """Make all that lies there another user's, where root may do that."""
+    """Give all files there to another user, if the tests run as root."""
     if os.geteuid() == 0:
         for path in folder.iterdir():
             os.chown(path, 54321, 54321, follow_symlinks=False)
@@ -517,7 +517,7 @@ os._exit(0)
 
 @pytest.mark.slow
 def test_a_database_outlives_a_killed_process(tmp_path: Path) -> None:
-    """What a process that was killed had entered is there when the database is opened again."""
+    """Customers that a killed process had entered are there when the database is opened again."""
     database = tmp_path / "shop.db"
     subprocess.run([sys.executable, "-c", _DIE, database], check=True)
     assert {"shop.db", "shop.db-wal"} == set(modes_in(tmp_path))
@@ -528,7 +528,7 @@ def test_a_database_outlives_a_killed_process(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("what", ["a folder", "a pipe", "a pipe beside it", "two names", "a circle"])
 def test_a_database_must_be_a_file_of_one_name(tmp_path: Path, what: str) -> None:
-    """What is no file, or has a second name elsewhere, is refused before anything is written."""
+    """A path that is no file, or a file that has a second name, is refused before anything is written."""
     database = tmp_path / "shop.db"
     if what == "a folder":
         database.mkdir()
@@ -570,7 +570,7 @@ def test_a_database_in_use_is_left_as_it_is(tmp_path: Path) -> None:
 async def test_a_database_opens_where_a_platform_lacks_a_call(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: tuple[str, ...]
 ) -> None:
-    """Where there are no users, modes or links of that kind, a database is made and opened all the same."""
+    """A database is made and opened on a platform without users, modes or links of that kind."""
     for name in missing:
         monkeypatch.delattr(os, name)
     for _ in range(2):

@@ -1,1 +1,1 @@
-"""What SECURITY.md promises."""
+"""Tests of the promises of SECURITY.md."""

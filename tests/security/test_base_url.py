@@ -1,4 +1,4 @@
-"""Where the key goes: to the host that the base URL names for the client that uses it, and to no other."""
+"""The base URL: the key goes only to the host that it names for the client that uses it."""
 
 from ipaddress import ip_address
 

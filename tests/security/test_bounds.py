@@ -1,4 +1,4 @@
-"""What a server answers costs no more than a stated multiple of its length, and no call goes on for ever."""
+"""Bounds on the memory and the time of a call, whatever a server answers."""
 
 import asyncio
 import gc
@@ -109,7 +109,7 @@ BAD_ROWS: dict[str, tuple[Any, Callable[[int], object]]] = {
 
 @pytest.mark.parametrize("name", list(BAD_ROWS))
 def test_the_first_bad_value_ends_the_reading(name: str) -> None:
-    """However many values cannot be read, one is told of, and the others cost what parsing them costs."""
+    """The first bad value is the one that is reported, and the others cost no more than their parsing."""
     as_type, document = BAD_ROWS[name]
     small, large = (json.dumps(document(n)).encode() for n in (100, 10_000))
     refused(small, as_type)  # makes what reads this type
@@ -118,9 +118,9 @@ def test_the_first_bad_value_ends_the_reading(name: str) -> None:
 
 
 def test_the_path_leads_to_the_first_bad_value() -> None:
-    """What ends the reading is found by its path, and a field that is missing goes before one that is wrong.
+    """The path of the error leads to the first bad value, and a missing field goes before a wrong one.
 
-    Where the stack is too deep to read on, the path is that of the whole: it would be as long.
+    If the nesting is too deep to read on, the path is that of the whole document.
     """
     body = b'[{"rows":[{}, {"by_name":{"a":{"prices":["1","x"]}}}]}, {"rows":5}]'
     assert "$[0].rows[1].by_name[?].prices[1]" == getattr(refused(body, list[Own]), "path", None)
@@ -160,7 +160,7 @@ def test_valid_rows_are_counted_for_a_fraction_of_what_reading_them_takes() -> N
 @pytest.mark.parametrize("rows", [101, 50_000])
 @pytest.mark.parametrize("row", [CUSTOMER, CUSTOMER | {"id": "7"}])
 async def test_a_page_of_too_many_rows_is_a_pagination_error(row: dict[str, object], rows: int) -> None:
-    """A page with more rows than were asked for is refused as such by every way to read one."""
+    """A page with more rows than were asked for is a PaginationError from every function that reads one."""
 
     async def first(session: AsyncSession) -> object:
         return await anext(paginate(session, ["x"], Customer))
@@ -176,7 +176,7 @@ async def test_a_page_of_too_many_rows_is_a_pagination_error(row: dict[str, obje
 
 
 async def test_a_page_of_another_size_keeps_its_likely_cause() -> None:
-    """A page of 10 where 5 were asked for tells of the proxy that dropped the parameters."""
+    """The error of a page of 10 where 5 were asked for names a proxy that drops parameters as the likely cause."""
     odd = page_of([CUSTOMER | {"id": str(n)} for n in range(10)], per_page=10)
     async with raw_server(answer(odd)) as server, server.session() as session:
         with pytest.raises(PaginationError, match="page 1 with 10 rows a page"):
@@ -342,13 +342,13 @@ async def test_a_page_of_a_ledger_has_what_is_left_of_the_deadline(call: str) ->
 
 @pytest.mark.parametrize("call", list(LEDGERS))
 @pytest.mark.parametrize(
-    ("lines", "pages", "told"), [(20_000, 6, "got more than 100000 lines"), (100_001, 1, "got 100001 rows")]
+    ("lines", "pages", "message"), [(20_000, 6, "got more than 100000 lines"), (100_001, 1, "got 100001 rows")]
 )
-async def test_a_ledger_has_a_most_of_lines(call: str, lines: int, pages: int, told: str) -> None:
-    """A ledger of more than 100,000 lines is not read on, however fast it comes, and nothing is sent."""
+async def test_a_ledger_has_a_most_of_lines(call: str, lines: int, pages: int, message: str) -> None:
+    """A ledger of more than 100,000 lines is an error, however fast it comes, and nothing is sent."""
     clock = InstantClock()
     async with raw_server(endless_ledger(clock, 0, lines)) as server, server.session(clock=clock) as session:
-        with pytest.raises(PaginationError, match=told) as caught:
+        with pytest.raises(PaginationError, match=message) as caught:
             await LEDGERS[call](session)
     assert ["GET"] * pages == [heard.method for heard in server.heard]
     assert not caught.value.maybe_applied
@@ -432,11 +432,11 @@ async def test_a_search_that_finds_too_many_ends() -> None:
     assert len(server.heard) <= 3
 
 
-# --- whatever is answered
+# --- hostile answers
 
 NAMES = list(BODIES)
 OWN_CLASSES = {"a class", "a list"}
-"""What these take is for the caller to say: a row of 2 bytes can become any object of theirs."""
+"""Operations without a bound: a row of 2 bytes can become an object of any size of the caller's class."""
 
 
 @pytest.mark.slow
@@ -457,8 +457,8 @@ async def test_whatever_is_answered_ends_in_bounded_memory(operation: str, statu
             *(",".join(map(str, range(len(NAMES)))), ",".join(map(str, statuses))),
             stdout=asyncio.subprocess.PIPE,
         )
-        told, _ = await client.communicate()
-    endings = [json.loads(line) for line in told.splitlines()]
+        output, _ = await client.communicate()
+    endings = [json.loads(line) for line in output.splitlines()]
     assert len(statuses) * len(NAMES) == len(endings)
     assert [] == [(status, NAMES[case], how) for status, case, how, _, _ in endings if how.startswith("bare")]
     assert [] == [(status, NAMES[case], length) for status, case, _, length, _ in endings if length > 2_000]
@@ -517,12 +517,12 @@ async def test_what_drips_for_ever_ends_with_the_attempt(name: str, call: str) -
     assert 1 == len(server.heard)
 
 
-# --- what shares a budget, and what does not
+# --- shared bounds
 
 
 @pytest.mark.parametrize("call", ["edit with a reference", "find_customer"])
 async def test_queues_for_a_slot_count_against_no_search(call: str) -> None:
-    """However long the pages of a search queue for slots, its deadline counts what they take once they have one."""
+    """The time for which the pages of a search queue for slots does not count against the search's deadline."""
     clock = InstantClock()
 
     def behave(heard: Heard, wire: Wire) -> None:
@@ -545,7 +545,7 @@ async def test_queues_for_a_slot_count_against_no_search(call: str) -> None:
 
 
 async def test_a_ledger_is_no_larger_than_four_answers() -> None:
-    """The lines of a ledger may be large, and many: all together they are bounded as well."""
+    """The lines of a ledger, however large and many, are bounded all together."""
 
     def behave(heard: Heard, wire: Wire) -> None:
         number = heard.json["page"] if heard.body else 1
@@ -559,7 +559,7 @@ async def test_a_ledger_is_no_larger_than_four_answers() -> None:
 
 
 async def test_amounts_of_one_hash_are_counted_like_any(caplog: pytest.LogCaptureFixture) -> None:
-    """Amounts that were chosen to share a hash take no more than others, and few of them are warned of."""
+    """Amounts that were chosen to share a hash take no more time than others, and the log warns of few of them."""
     lines = [
         {"id": 2 * n + twice, "amount": str(PRIME * n), "description": "[ref:r]"}
         for n in range(1, 15_001)
@@ -572,7 +572,7 @@ async def test_amounts_of_one_hash_are_counted_like_any(caplog: pytest.LogCaptur
 
 @pytest.mark.parametrize("unit", ["[]", "{}", "[[[]]]"])
 def test_a_document_of_a_million_lists_is_refused_unread(unit: str) -> None:
-    """JSON of which nothing is known is refused where it holds more lists and objects than anybody needs."""
+    """JSON of more than a million lists and objects is refused before it is read."""
     body = f"[{','.join([unit] * 1_000_001)}]".encode()
     with pytest.raises(DecodeError, match="more than 1000000 lists and objects"):
         parse(body)

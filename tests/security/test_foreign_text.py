@@ -1,4 +1,4 @@
-"""What a server says is kept short, free of the key and of addresses, and costs no more than its length."""
+"""Text from a server: kept short, free of the key and of addresses, and read in time linear in its length."""
 
 import html
 import json
@@ -77,14 +77,14 @@ def letters_of(text: str) -> str:
 
 
 def shown_of(key: str, text: str, size: int) -> list[str]:
-    """So many letters and digits of a key, one after the other, that stand in a text."""
+    """Return every run of so many letters and digits of a key that stands in a text."""
     within, wanted = letters_of(text), letters_of(key)
     return [piece for at in range(len(wanted) - size + 1) if (piece := wanted[at : at + size]) in within]
 
 
 @pytest.mark.parametrize("write", list(WRITERS))
 @pytest.mark.parametrize("key", KEYS)
-def test_a_key_is_blotted_out_however_it_is_quoted(key: str, write: str) -> None:
+def test_a_key_is_redacted_however_it_is_quoted(key: str, write: str) -> None:
     """A whole key that a server echoes is shown as ``[secret]``, however it is quoted."""
     shown = Secret(key).redact(f"(not for '{WRITERS[write](key)}', sorry)")
     assert shown.startswith("(not for '")
@@ -95,10 +95,10 @@ def test_a_key_is_blotted_out_however_it_is_quoted(key: str, write: str) -> None
 
 @pytest.mark.parametrize("write", list(WRITERS))
 @given(key=st.sampled_from(KEYS[:2]), start=st.integers(0, 60), before=st.text(max_size=30), after=st.text(max_size=30))
-def test_sixteen_of_a_key_are_blotted_out_wherever_they_stand(
+def test_sixteen_of_a_key_are_redacted_wherever_they_stand(
     key: str, start: int, before: str, after: str, write: str
 ) -> None:
-    """Sixteen letters and digits of a key, one after the other, are never shown: the half behind a ``|``, say."""
+    """No run of sixteen letters and digits of a key is shown, such as the half behind a ``|``."""
     piece = key[start:]
     assert shown_of(key, before + WRITERS[write](piece) + after, 16) or len(letters_of(piece)) < 16 or write != "plain"
     assert [] == shown_of(key, Secret(key).redact(f"{before} {WRITERS[write](piece)} {after}"), 16)
@@ -106,25 +106,25 @@ def test_sixteen_of_a_key_are_blotted_out_wherever_they_stand(
 
 @pytest.mark.parametrize("write", ["plain", "URL", "HTML", "JSON", "JSON by number", "HTML by number"])
 @given(key=st.sampled_from(KEYS), end=st.integers(0, 400))
-def test_a_key_is_blotted_out_where_a_text_was_cut_within_it(key: str, end: int, write: str) -> None:
-    """The beginning of a key at the end of a text is not shown but for seven letters and digits."""
+def test_a_key_is_redacted_where_a_text_was_cut_within_it(key: str, end: int, write: str) -> None:
+    """At most seven letters and digits are shown of a key that is cut off at the end of a text."""
     shown = Secret(key).redact(f"not for {WRITERS[write](key)[:end]}")
     assert [] == [piece for piece in shown_of(key, shown, 8) if piece == letters_of(key)[:8]]
 
 
 @given(st.text(max_size=200))
 def test_other_texts_are_left_alone(text: str) -> None:
-    """Words that hold nothing of the key are shown as they are."""
+    """Texts that hold nothing of the key are shown unchanged."""
     assert text == Secret(SANCTUM).redact(text)
 
 
 @pytest.mark.parametrize("key", ["k", "key", "---", "a|b|c"])
-def test_a_short_key_is_blotted_out_as_a_whole(key: str) -> None:
-    """A key too short to be told from other words is redacted where it stands as it is."""
+def test_a_short_key_is_redacted_as_a_whole(key: str) -> None:
+    """A key too short to be told from other words is redacted where it stands unchanged."""
     assert "not for [secret]!" == Secret(key).redact(f"not for {key}!")
 
 
-# --- where words of a server go
+# --- texts of a server in errors
 
 
 @pytest.mark.parametrize("write", ["plain", "URL", "HTML by number", "JSON twice", "zero width"])
@@ -172,7 +172,7 @@ async def test_the_message_of_a_success_is_cleaned_like_that_of_an_error(of: str
     assert "[2Jdone for Bearer [secret] of [e-mail]" == message
 
 
-# --- what words may cost
+# --- the cost of long texts
 
 MEGABYTE = 1_000_000
 SHAPES = [
@@ -184,7 +184,7 @@ TEXTS = [pytest.param((shape * MEGABYTE)[:MEGABYTE], id=repr(shape)) for shape i
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_a_megabyte_costs_no_more_than_its_length(text: str) -> None:
-    """Whatever a server repeats a million times, each pattern reads it once."""
+    """Each pattern reads a text once, whatever a server repeats in it a million times."""
     secret = Secret(SANCTUM)
     assert text == secret.redact(text)
     redact_emails(text)
@@ -195,7 +195,7 @@ def test_a_megabyte_costs_no_more_than_its_length(text: str) -> None:
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_an_error_of_megabytes_costs_no_more_than_what_is_shown(text: str) -> None:
-    """An error reads a fixed part of what a server says, however much there is of it."""
+    """An error reads a part of fixed size of a server's text, however long that is."""
     read: list[int] = []
 
     def redact(words: str) -> str:
@@ -212,7 +212,7 @@ def test_an_error_of_megabytes_costs_no_more_than_what_is_shown(text: str) -> No
 
 
 def test_fifty_lines_of_fifty_fields_are_read() -> None:
-    """An error tells of up to fifty fields, and up to fifty messages of each."""
+    """An error has up to fifty fields, and up to fifty messages of each."""
     payload = {"errors": {f"field{number}": ["wrong"] * 60 for number in range(60)}}
     request, response = make_request("GET", ["shops"]), Response(status=422, headers={}, body=b"")
     error = response_error(request, response, payload=payload, attempts=1, redact=str, hints={})
@@ -222,7 +222,7 @@ def test_fifty_lines_of_fifty_fields_are_read() -> None:
 @pytest.mark.parametrize("depth", [980, 995, 1_010, 3_000, 100_000])
 @pytest.mark.parametrize("shape", ['{"errors": {"x": %s}}', '{"message": %s}', "%s"])
 async def test_an_error_that_is_nested_deeply_is_the_error_it_is(shape: str, depth: int) -> None:
-    """However deep an error's body is nested, the status decides what it is."""
+    """The status decides the class of an error, however deep its body is nested."""
     raw = (shape % (f"{'[' * depth}{json.dumps(SANCTUM)}{']' * depth}")).encode()
     async with (
         raw_server(answer(raw=raw, status=422)) as server,
@@ -241,10 +241,10 @@ async def test_an_error_that_is_nested_deeply_is_the_error_it_is(shape: str, dep
     host=st.from_regex(r"\A[a-z0-9-]{1,20}\.example\Z"),
     after=st.text(max_size=20),
 )
-def test_an_address_is_blotted_out_however_its_at_is_written(
+def test_an_address_is_redacted_however_its_at_is_written(
     before: str, local: str, at: str, host: str, after: str
 ) -> None:
-    """An e-mail address in a server's words is shown as ``[e-mail]``, and so is what runs into it."""
+    """An e-mail address in a server's text is shown as ``[e-mail]``, and so is text that runs into it."""
     shown = redact_emails(f"{before} {local}{at}{host} {after}")
     assert f"{local}{at}{host}" not in shown
     assert "[e-mail]" in shown
@@ -252,5 +252,5 @@ def test_an_address_is_blotted_out_however_its_at_is_written(
 
 @given(padding=st.integers(3_300, 4_100), address=st.from_regex(r"\A[a-z]{20,60}@[a-z]{5,30}\.example\Z"))
 def test_an_address_at_the_cut_is_not_shown(padding: int, address: str) -> None:
-    """Words that are cut within an address show nothing of it, though white space before it shrinks."""
+    """A text that is cut within an address shows nothing of it, though white space before it shrinks."""
     assert address.partition("@")[0][:20] not in sanitize(f"{' ' * padding}{address} {'x' * 2_000}", str)

@@ -1,4 +1,4 @@
-"""No frame that an exception holds on to shows the key or a password, whatever raised it and wherever."""
+"""Frames of exceptions: none shows the key or a password, whatever raised the exception."""
 
 import asyncio
 import subprocess
@@ -96,14 +96,14 @@ def test_a_signal_at_any_place_leaves_no_frame_with_the_key(call: str, tmp_path:
     program = tmp_path / "program.py"
     program.write_text(_PROGRAM)
     command = [sys.executable, "-W", "ignore", program, SANCTUM, call, "1" if call != "edit" else "7"]
-    told = subprocess.run(command, capture_output=True, text=True, check=False)
-    *places, last = told.stdout.splitlines() or [""]
-    assert ([], "interrupted") == (places, last.partition(" ")[0]), told.stderr[-2_000:]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    *places, last = ended.stdout.splitlines() or [""]
+    assert ([], "interrupted") == (places, last.partition(" ")[0]), ended.stderr[-2_000:]
     assert int(last.partition(" ")[2]) > 50
 
 
 class OddError(BaseException):
-    """What a connector might raise."""
+    """An exception that a connector might raise."""
 
 
 class OddConnector(aiohttp.TCPConnector):
@@ -121,7 +121,7 @@ class OddConnector(aiohttp.TCPConnector):
 @pytest.mark.parametrize("odd", [OddError, KeyboardInterrupt, SystemExit, GeneratorExit, RuntimeError, RecursionError])
 @pytest.mark.parametrize("call", ["read", "edit"])
 async def test_whatever_a_connector_raises_shows_no_password(call: str, odd: type[BaseException]) -> None:
-    """What a borrowed connector raises leaves without its frames and its causes: they hold the key and a password."""
+    """An exception of a borrowed connector is raised without frames and causes: they hold the key and a password."""
     async with OddConnector(odd) as connector:
         session = AsyncSession(
             SANCTUM,
@@ -142,7 +142,7 @@ async def test_whatever_a_connector_raises_shows_no_password(call: str, odd: typ
 
 
 def drive(call: Any) -> BaseException:
-    """Run a call to its end without a task, which asyncio would not let some of these out of."""
+    """Run a call to its end without a task, since asyncio keeps some of these exceptions in one."""
 
     async def run() -> None:
         await call
@@ -157,7 +157,7 @@ def drive(call: Any) -> BaseException:
 
 @pytest.mark.parametrize("at", range(12))
 def test_a_secret_that_is_interrupted_shows_nothing(at: int) -> None:
-    """An exception of a signal's handler, raised while a server's words are searched for the key, shows no key."""
+    """An exception of a signal's handler, raised while a server's text is searched for the key, shows no key."""
     secret = Secret(SANCTUM)
     left = at
 
@@ -183,7 +183,7 @@ def test_a_secret_that_is_interrupted_shows_nothing(at: int) -> None:
 
 
 def test_a_secret_is_revealed_without_a_frame() -> None:
-    """No signal's handler can raise where a frame holds the secret alone: its reader is no function of Python's."""
+    """A secret is read by no Python function, so a signal's handler cannot raise where a frame holds it alone."""
     secret = Secret(SANCTUM)
     assert (SANCTUM, SANCTUM) == (secret.reveal(), secret.reveal())
     assert not hasattr(secret.reveal, "__code__")

@@ -1,4 +1,4 @@
-"""Nothing hostile gets in: sizes are bounded, redirects not followed, and all that comes ends in a documented error."""
+"""Hostile servers: bounded sizes, redirects that are not followed, and a documented error for every bad answer."""
 
 import gzip
 import json
@@ -119,7 +119,7 @@ async def test_a_small_answer_that_unpacks_to_a_large_one_ends_at_the_cap(how: s
 
 
 async def most_bytes_read(session: AsyncSession, call: Call) -> int:
-    """Call, and tell how much memory that took at its peak."""
+    """Make a call that fails, and return how much memory that took at its peak."""
     import tracemalloc
 
     tracemalloc.start()
@@ -184,7 +184,7 @@ async def test_an_edit_with_a_large_answer_may_have_been_made(call: str) -> None
 @pytest.mark.parametrize("cap", [10, 100_000], ids=["before the first piece ends", "later"])
 @pytest.mark.parametrize("status", [404, 500])
 async def test_a_large_error_stays_the_error_it_is(status: int, cap: int) -> None:
-    """The status of a large error decides what it is, and the beginning of its body is kept."""
+    """The status of a large error decides its class, and the beginning of its body is kept."""
     large = Counted(f"HTTP/1.1 {status} X\r\nConnection: close\r\n\r\n".encode(), b"x" * 0x10000, 10_000)
     async with (
         raw_server(large) as server,
@@ -283,7 +283,7 @@ BARE = ["request", "PATCH", "DELETE"]
 @pytest.mark.parametrize("name", list(EMPTY))
 @pytest.mark.parametrize("call", list(CALLS))
 async def test_an_empty_success_is_an_error_that_says_so(name: str, call: str) -> None:
-    """A success without content is an error wherever an answer was promised."""
+    """A success without content is an error if an answer was promised."""
 
     def behave(heard: Heard, wire: Wire) -> None:
         wire.send(answer([]) if "with a reference" in call and heard.method == "GET" else EMPTY[name])
@@ -342,7 +342,7 @@ JSON = st.recursive(
 
 
 def mutated(draw: st.DrawFn, value: Any) -> Any:
-    """Put one thing in it askew, somewhere."""
+    """Replace one value in a document, somewhere."""
     if isinstance(value, dict) and value and draw(st.booleans()):
         name = draw(st.sampled_from(sorted(value)))
         return value | {name: mutated(draw, value[name])}
@@ -440,7 +440,7 @@ def fuzzed(script: list[bytes]) -> list[Behaviour]:
 @example(script=[answer({}, 429, headers={"Retry-After": "nan"})] * 5)
 @example(script=[answer([])] + [answer({}, 500)] * 4)
 async def test_whatever_is_answered_ends_in_a_value_or_a_documented_error(call: str, script: list[bytes]) -> None:
-    """Whatever a server answers, a call ends in a value or a ShopError, and an edit is sent once, but for a 429."""
+    """A call ends in a value or a ShopError whatever a server answers, and an edit is sent once, except after a 429."""
     async with (
         raw_server(*fuzzed(script)) as server,
         server.session(timeout=Timeout(2, 3, 60), clock=InstantClock()) as session,
@@ -490,7 +490,7 @@ async def test_an_edit_is_made_at_most_once_whatever_is_answered(call: str, data
 
 
 async def test_the_fuzz_reaches_the_good_answers() -> None:
-    """The fuzz's server is understood: a good answer is a value, and a bad one its own error."""
+    """The fuzz reaches values and errors: a good answer is a value, and a bad one its own error."""
     async with raw_server(*fuzzed([answer(CUSTOMER)])) as server, server.session() as session:
         assert 7 == (await get_customer(session, 7)).id
     async with raw_server(*fuzzed([answer({}, 500)])) as server, server.session(retry=RetryPolicy(1)) as session:

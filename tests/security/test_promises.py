@@ -33,7 +33,7 @@ def test_each_promise_of_the_table_names_a_test_that_exists() -> None:
 
 
 def test_each_rule_of_the_table_is_where_it_says() -> None:
-    """The table of CONTRIBUTING.md that tells where each rule is names things that are there."""
+    """The table of CONTRIBUTING.md that says where each rule is names modules and functions that exist."""
     text = (ROOT / ".github" / "CONTRIBUTING.md").read_text().partition("| where is")[2].partition("\n\n")[0]
     named = re.findall(r"`(_[\w/]+\.py)` `([\w.]+)`", text)
     assert len(named) >= 8
@@ -42,6 +42,6 @@ def test_each_rule_of_the_table_is_where_it_says() -> None:
 
 
 def test_all_promises_are_read() -> None:
-    """The page is read as it is written: six promises, and what is not covered."""
+    """SECURITY.md is read in full: six promises, and what is not covered."""
     assert 6 == len(PROMISES)
     assert "## What is not covered" in SECURITY

@@ -1,4 +1,4 @@
-"""The key and customers' e-mail addresses stay in: every kind of failure is provoked, and all it leaves is searched."""
+"""Secrecy of the key and of customers' e-mail addresses, searched for in all that failures of every kind leave."""
 
 import asyncio
 import gc
@@ -90,7 +90,7 @@ async def slow_body(heard: Heard, wire: Wire) -> None:
 
 
 def echo(status: int) -> Behaviour:
-    """All that was sent comes back, in the headers and in the body, as it was and as JSON escapes it."""
+    """Send back all that was sent, in the headers and in the body, as it was and as JSON escapes it."""
 
     def behave(heard: Heard, wire: Wire) -> None:
         sent = heard.headers["authorization"]
@@ -168,7 +168,7 @@ class Seen:
 
 
 def in_frames(error: BaseException | None) -> Iterator[str]:
-    """Every text within reach of the frames that an error holds on to, as a debugger would find it."""
+    """Yield every text within reach of the frames that an error holds on to, as a debugger would find it."""
     for one in chain(error):
         for live, _ in walk_tb(one.__traceback__):
             if live.f_code.co_filename != __file__:
@@ -183,7 +183,7 @@ def traces(trace: TracebackException | None) -> Iterator[TracebackException]:
 
 
 def chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, and all that led to it, hidden or not."""
+    """Yield the error, and all that led to it, hidden or not."""
     todo, done = [error], set()
     while todo:
         one = todo.pop()
@@ -198,7 +198,7 @@ LEAVES = (type, FunctionType, MethodType, BuiltinFunctionType, ModuleType, async
 
 
 def strings(root: object) -> Iterator[str]:
-    """Every text within reach of an object, by its attributes, slots and items."""
+    """Yield every text within reach of an object, by its attributes, slots and items."""
     todo, done = [root], {}
     while todo:
         value = todo.pop()
@@ -249,14 +249,14 @@ async def watching(caplog: pytest.LogCaptureFixture) -> AsyncIterator[Seen]:
 
 
 def key_stays_in(seen: Seen, *, deep: bool = True) -> None:
-    """In all that may be printed; where nothing was echoed, also in all that the frames hold."""
+    """Check that no text that may be printed has the key, and no frame either if nothing was echoed."""
     texts = [*seen.texts(), *(in_frames(seen.caught) if deep else ())]
     found = [text for text in texts if TRACE in text or "AbC+xyz" in text]
     assert [] == found
 
 
 def address_stays_in(seen: Seen, caplog: pytest.LogCaptureFixture) -> None:
-    """Messages and logs only: a path or a body as a field is for the program, not for the log."""
+    """Check messages and logs alone: a path or a body as a field is for the program, not for the log."""
     error = seen.caught
     payload = [record.getMessage() for record in caplog.records if record.name != "asyncio"]
     for one in chain(error):
@@ -500,8 +500,8 @@ def as_php(text: str) -> str:
 
 
 @pytest.mark.parametrize("write", [str, in_url, lambda key: in_url(key).lower(), as_php, json.dumps])
-def test_an_echo_of_the_key_is_blotted_out_however_it_is_written(write: Callable[[str], str]) -> None:
-    """A key that a server quotes back is shown as ``[secret]``, be it written for a URL, HTML or JSON."""
+def test_an_echo_of_the_key_is_redacted_however_it_is_written(write: Callable[[str], str]) -> None:
+    """A key that a server quotes is shown as ``[secret]``, whether it is written for a URL, HTML or JSON."""
     key = "38|a\"b<c&d'/e\\f"
     payload = Secret(key).redact(f"not for {write(key)}!")
     assert payload.replace('"', "") == "not for [secret]!"
@@ -546,8 +546,8 @@ class Secretive:
     value: bytes
 
 
-async def test_the_raw_server_hears_the_key() -> None:
-    """The key is sent: the tests of this file have something to find."""
+async def test_the_raw_server_gets_the_key() -> None:
+    """The key is sent, so that the tests of this file have something to find."""
     async with raw_server(answer(CUSTOMER)) as server, session_on(server.base_url) as session:
         await get_customer(session, 7)
     assert isinstance(server, RawServer)

@@ -1,4 +1,4 @@
-"""Hostile bodies, and a client of its own process that tells how each call on each of them ends, and its peak."""
+"""Hostile bodies, and a client in its own process that reports how each call on each of them ends, and its peak."""
 
 import asyncio
 import gc
@@ -39,7 +39,7 @@ CAP = 128 * 2**10
 
 @attrs.frozen
 class Own:
-    """A class of the caller's, of what can be made large."""
+    """A class of the caller's whose fields can hold much."""
 
     id: int = 0
     rows: list["Own"] = attrs.Factory(list)
@@ -82,7 +82,7 @@ OPERATIONS: dict[str, Callable[[AsyncSession], Awaitable[object]]] = {
 
 
 def filled(units: Iterator[str] | str, head: str, tail: str) -> bytes:
-    """As many of these as there is room for, with commas between."""
+    """Make a body of as many of these units as there is room for, with commas between."""
     room = CAP - len(head) - len(tail)
     parts: list[str] = []
     for unit in iter(lambda: units, None) if isinstance(units, str) else units:
@@ -220,7 +220,7 @@ async def _measure(root: str, operation: str, cases: list[str], statuses: list[i
 
 
 def main() -> None:
-    """Read the server's address, an operation, and what to measure of it."""
+    """Run the calls that the arguments name on the server's bodies, and print how each ends."""
     root, operation, cases, statuses = sys.argv[1:]
     gc.freeze()  # a collection before each case then takes no time
     tracemalloc.start()

@@ -1,4 +1,4 @@
-"""What the tests of README and docstrings stand on: finding the code blocks of a text, and running one as it stands."""
+"""Helpers for the tests of README and docstrings: find the code blocks of a text, and run one as it stands."""
 
 import ast
 import inspect
@@ -13,18 +13,18 @@ README = Path(__file__).parents[2] / "README.md"
 
 
 def blocks(text: str, language: str) -> list[str]:
-    """The code blocks of a text in one language."""
+    """Find the code blocks of a text in one language."""
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
 def compiled(source: str, name: str) -> CodeType:
-    """Make code of a block, which may await at its top level."""
+    """Compile the code of a block, which may await at its top level."""
     code: CodeType = compile(source, name, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     return code
 
 
 def run_as_test(conftest: str, test: str, folder: Path) -> str:
-    """Run a block that is a test; gives the last line of what pytest said, or all of it if it failed."""
+    """Run a block that is a test; return the last line of pytest's output, or all of it if it failed."""
     (folder / "conftest.py").write_text(conftest, encoding="utf-8")
     (folder / "test_first.py").write_text(test, encoding="utf-8")
     options = ["-p", "no:cacheprovider", "--override-ini=asyncio_default_fixture_loop_scope=function"]
@@ -36,7 +36,7 @@ def run_as_test(conftest: str, test: str, folder: Path) -> str:
 
 
 async def run_fragment(source: str, name: str, scope: dict[str, Any]) -> None:
-    """Run a block that stands inside somebody's program; the scope is what that program has."""
+    """Run a block that stands inside somebody's program; the scope is the names of that program."""
     result = eval(compiled(source, name), scope)
     if inspect.isawaitable(result):
         await result

@@ -1,4 +1,4 @@
-"""How the tests of the export stop it, and read its files: with the tools that users have, back into models."""
+"""Helpers for the tests of the export: stop it, and read its files back into models with common tools."""
 
 import csv
 import gzip
@@ -62,7 +62,7 @@ class StopHereError(Exception):
 
 
 def stop_at(page: int) -> Callable[[ExportProgress], None]:
-    """A callback that ends the export when it has taken a page."""
+    """Make a callback that ends the export when it has taken a page."""
 
     def stop(progress: ExportProgress) -> None:
         if progress.page >= page and progress.stage == "reading":

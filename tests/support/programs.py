@@ -1,4 +1,4 @@
-"""What the tests of programs stand on: running one as its user does, in a process of its own, against a sandbox."""
+"""Helpers to run a program as its user does: in a process of its own, against a sandbox."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ def environment(shop: Sandbox, **others: str) -> dict[str, str]:
 
 @attrs.frozen
 class Ran:
-    """What became of a program."""
+    """The exit code and the output of a program."""
 
     code: int
     out: str

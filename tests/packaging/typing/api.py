@@ -1,4 +1,4 @@
-"""Right uses of the whole public face, and the types that type checkers see there. Checked, never run."""
+"""Right uses of every public name, and the types that type checkers see there. Checked, never run."""
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
@@ -114,7 +114,7 @@ async def walks(session: AsyncSession) -> None:
 
 
 async def requests(session: AsyncSession) -> None:
-    """The type that is asked for is the type that comes; without one, anything may."""
+    """A request returns the type that was asked for, and ``Any`` without one."""
     path = ("shops", 38, "invoices", 7)
     assert_type(await session.request("GET", path, as_type=Invoice), Invoice)
     assert_type(await session.request("GET", path[:-1], as_type=Page[Invoice]), Page[Invoice])
@@ -123,7 +123,7 @@ async def requests(session: AsyncSession) -> None:
 
 
 def errors(error: shopsdk.ShopError) -> None:
-    """What an error tells, once it is known which."""
+    """The fields of each error."""
     assert_type(error.maybe_applied, bool)
     assert_type(error.page, int | None)
     match error:

@@ -1,7 +1,7 @@
-"""Wrong uses, each of which both type checkers must refuse, for the reasons that stand beside it. Never run.
+"""Wrong uses, each of which is an error to both type checkers, for the reasons that stand beside it. Never run.
 
-The comments quiet the errors, and both checkers report a comment that quiets nothing: so a wrong use that is let
-through shows at once, and ``test_typing`` sees to it that each is refused when the comments are taken away.
+The comments quiet the errors, and both checkers report a comment that quiets nothing, so that a wrong use that is
+accepted is reported. ``test_typing`` takes the comments away and checks that each use is an error.
 """
 
 from decimal import Decimal
