@@ -1,0 +1,1 @@
+"""Real proxies and caches in front of a shop."""

@@ -1,0 +1,217 @@
+"""Start and stop the system's own programs for the tests marked ``proxies``: nginx, haproxy, varnish, squid.
+
+Each runs in the foreground as the user who runs the tests, on loopback, with its files in a folder of the test.
+"""
+
+import asyncio
+import os
+import re
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import attrs
+import pytest
+import trustme
+
+from shopsdk import AsyncSession
+from shopsdk.sandbox import Sandbox
+from shopsdk.testing import InstantClock
+
+REQUIRED = "CI_SYSTEM"
+"""The environment variable under which a missing program is a failure; the gate sets it."""
+_START_SECONDS = 60
+_STOP_SECONDS = 20
+
+
+def find_program(name: str) -> str:
+    """Find a program; skip the test without it, or fail where ``.ci/system`` is known to have run."""
+    path = shutil.which(
+        name, path=os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin"))
+    )
+    if path is not None:
+        return path
+    message = f"{name} is not installed: .ci/system installs it"
+    if os.environ.get(REQUIRED):
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+@contextmanager
+def reserve_port() -> Iterator[int]:
+    """Reserve a port of loopback. A program can listen on it by its number; the system gives it to nobody else."""
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        port: int = held.getsockname()[1]
+        yield port
+
+
+@contextmanager
+def reserve_ports(*names: str) -> Iterator[dict[str, int]]:
+    """Reserve a port for each name."""
+    with ExitStack() as stack:
+        yield {name: stack.enter_context(reserve_port()) for name in names}
+
+
+def fill(template: Path, folder: Path, /, **values: object) -> Path:
+    """Write a template to a folder, with ``@name@`` replaced by the value of that name."""
+    text = template.read_text()
+    for name, value in values.items():
+        text = text.replace(f"@{name}@", str(value))
+    assert [] == re.findall(r"@\w+@", text)
+    path = folder / template.name
+    path.write_text(text)
+    return path
+
+
+@attrs.define
+class Program:
+    """A program in a process group of its own."""
+
+    command: Sequence[str]
+    ports: Sequence[int]
+    """The ports that it listens on once it is ready."""
+    log: Path
+    """What it writes to standard output and error."""
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    def start(self) -> None:
+        """Start it, anew if it was killed, and wait until it accepts connections."""
+        self.stop()
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            )
+        deadline = time.monotonic() + _START_SECONDS
+        for port in self.ports:
+            while not _accepts(port):
+                if self._ended or time.monotonic() > deadline:
+                    self.stop()
+                    pytest.fail(f"{self.command[0]} did not start:\n{self.log.read_text(errors='replace')[-4_000:]}")
+                time.sleep(0.005)
+
+    def members(self) -> dict[int, str]:
+        """The command lines of its processes that have not ended, by their ids; Linux only."""
+        return {
+            pid: Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+            for pid, group, state in _processes()
+            if group == self.pid and state not in "ZX"
+        }
+
+    def kill(self, *pids: int) -> None:
+        """Kill processes of it, or all of them, with SIGKILL; return when they have closed all they had open."""
+        pids = pids or tuple(self.members())
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        while any(pid in pids and state not in "ZX" for pid, _, state in _processes()):
+            time.sleep(0.001)
+
+    def stop(self) -> None:
+        """Stop it, unless it is stopped: politely, then with SIGKILL, and so whatever it has left behind."""
+        if self.process is None:
+            return
+        if not self._ended:
+            self.process.terminate()
+        deadline = time.monotonic() + _STOP_SECONDS
+        while not self._ended and time.monotonic() < deadline:
+            time.sleep(0.002)
+        with suppress(ProcessLookupError, PermissionError):  # macOS refuses where only zombies are left
+            os.killpg(self.pid, signal.SIGKILL)
+        self.process.wait()
+        self.process = None
+
+    @property
+    def _ended(self) -> bool:
+        """Whether its first process has ended. It is not waited for here, so nobody else gets its id meanwhile."""
+        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _accepts(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _processes() -> Iterator[tuple[int, int, str]]:
+    """The id, the group and the state of every process."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended meanwhile
+            state, _, group = stat.read_text().rpartition(")")[2].split()[:3]
+            yield int(stat.parent.name), int(group), state
+
+
+@contextmanager
+def running(command: Sequence[str], *, ports: Sequence[int], folder: Path) -> Iterator[Program]:
+    """Run a program until the block ends."""
+    program = Program(command, ports, folder / "output.log")
+    try:
+        program.start()
+        yield program
+    finally:
+        program.stop()
+
+
+def has_unread(port: int) -> bool:
+    """Whether a server on loopback has yet to read what came in, or to see that the other side has closed; Linux only.
+
+    The connections of a killed process look so until the server has dealt with all that the process sent.
+    """
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, local, _, state, queues, *_ = line.split()
+        close_wait, unread = state == "08", int(queues.rpartition(":")[2], 16) > 0
+        if int(local.rpartition(":")[2], 16) == port and (close_wait or unread):
+            return True
+    return False
+
+
+def port_of(shop: Sandbox) -> int:
+    """The port that a sandbox listens on."""
+    return int(shop.base_url.rpartition(":")[2].removesuffix("/v1"))
+
+
+@cache
+def _authority() -> trustme.CA:
+    return trustme.CA()
+
+
+def write_certificate(folder: Path) -> tuple[Path, Path]:
+    """Write a certificate for loopback and its key to a folder."""
+    issued = _authority().issue_cert("localhost", "127.0.0.1")
+    chain, key = folder / "chain.pem", folder / "key.pem"
+    chain.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+    issued.private_key_pem.write_to_path(key)
+    return chain, key
+
+
+def trusting() -> ssl.SSLContext:
+    """Make a client's context that trusts those certificates."""
+    context = ssl.create_default_context()
+    _authority().configure_trust(context)
+    return context
+
+
+@asynccontextmanager
+async def session_by(shop: Sandbox, port: int, *, tls: bool = False, **options: Any) -> AsyncIterator[AsyncSession]:
+    """A session that reaches a shop by a port of loopback; its retries take no time, and it leaves no task behind."""
+    settings: dict[str, Any] = {"api_key": shop.api_key, "shop_id": shop.shop_id, "clock": InstantClock(), **options}
+    async with AsyncExitStack() as stack:
+        if tls:
+            settings["connector"] = await stack.enter_async_context(aiohttp.TCPConnector(ssl=trusting()))
+        base_url = f"{'https' if tls else 'http'}://127.0.0.1:{port}/v1"
+        yield await stack.enter_async_context(AsyncSession(base_url=base_url, **settings))
+    assert {asyncio.current_task()} == asyncio.all_tasks()
