@@ -14,7 +14,7 @@ from shopsdk import AsyncSession, Customer
 from shopsdk.sandbox import Sandbox
 from tests.support.cli import Shell
 
-# Run in the background, a gate ignores Ctrl-C, and so would the commands under test, which inherit that.
+# A gate that runs in the background ignores Ctrl-C, and the commands under test would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 for each in (signal.SIGHUP, signal.SIGTERM, signal.SIGQUIT):  # the same under nohup
     if signal.getsignal(each) is signal.SIG_IGN:

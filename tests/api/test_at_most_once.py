@@ -101,7 +101,7 @@ async def test_an_edit_with_an_unknown_outcome_is_never_sent_again(name: str, me
         with pytest.raises(ShopError) as caught:
             await edit_customer_balance(session, 7, "1.50", method=method)
     assert [method] == [heard.method for heard in server.heard if heard.method != "GET"]
-    assert len(server.heard) == server.connections  # the kept connection is none of its
+    assert len(server.heard) == server.connections  # an edit does not use the kept connection
     assert kind is type(caught.value)
     assert caught.value.maybe_applied
     if isinstance(caught.value, TransportError | ResponseError):

@@ -392,7 +392,7 @@ async def test_an_export_that_is_cancelled_while_it_opens_lets_go(
         with pytest.raises(asyncio.CancelledError) as caught:
             await export
     summary = await export_customers(session, tmp_path / "c.csv", per_page=10, resume=True)
-    assert caught.value.__traceback__ is not None  # which holds on to all that was not let go
+    assert caught.value.__traceback__ is not None  # its frames keep alive what was not released
     assert 50 == summary.resumed
     assert read_rows(tmp_path / "c.csv") == shop.customers()
 

@@ -265,7 +265,7 @@ async def test_what_is_not_surely_ours_is_not_gone_on_with(
         trap = None
         if kind in TRAPS:
             trap = set_trap(kind, path, opened)
-            if kind in {"link", "hard link"}:  # what would do very well to go on with
+            if kind in {"link", "hard link"}:  # contents that could be resumed
                 trap.victim.write_bytes(real)
                 trap.victim.chmod(0o600)
             if ROOT and user is not None:
@@ -1015,7 +1015,7 @@ async def test_a_hostile_checkpoint_is_refused(kind: str, small: Sandbox, begun:
         await go_on(nowhere(), begun)
     assert len(str(caught.value)) < 5000
     assert part_path(begun).read_bytes() == before
-    async with small.session() as session:  # what the message says helps
+    async with small.session() as session:  # as the message advises
         await export_customers(session, begun, if_exists="replace")
     assert read_rows(begun) == small.customers()
 
@@ -1039,7 +1039,7 @@ async def test_a_hole_at_the_end_of_a_checkpoint_is_torn(small: Sandbox, begun: 
     """A hole that a power loss leaves, of any size, costs no page that was written before."""
     with checkpoint_path(begun).open("ab") as journal:
         journal.write(bytes(3 * 2**20))
-    with Sandbox(25) as same:  # which no request of the first run can still be under way to
+    with Sandbox(25) as same:  # no late request of the first run reaches this one
         await go_on(same.session(), begun)
         assert min(request.json["page"] for request in same.requests) > 2
 

@@ -36,7 +36,7 @@ async def test_going_on_gives_the_same_bytes(name: str, session: AsyncSession, t
     with pytest.raises(StopHereError):
         await export_customers(session, tmp_path / name, per_page=10, concurrency=1, on_progress=stop_at(12))
     assert not (tmp_path / name).exists()
-    with Sandbox() as same:  # which no request of the first run can still be under way to
+    with Sandbox() as same:  # no late request of the first run reaches this one
         async with same.session() as other:
             summary = await export_customers(other, tmp_path / name, per_page=10, resume=True, concurrency=1)
         assert [request.json["page"] for request in same.requests] == [*range(13, 27)]

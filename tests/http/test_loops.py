@@ -156,7 +156,7 @@ LEFT_ALONE = """
                         pass
                     if concurrency == 4:
                         kept.clear()  # the collector, not the loop, is the first to see it
-        waiting = asyncio.ensure_future(asyncio.sleep(3600))  # what else a program leaves to its end
+        waiting = asyncio.ensure_future(asyncio.sleep(3600))  # other things that a program leaves to its end
         kept.append(waiting)
 
     asyncio.run(main())

@@ -135,7 +135,7 @@ async def test_a_connectors_own_exception_is_not_sent(call: str) -> None:
     """A SOCKS connector's own exception becomes a NotSentError."""
 
     def serve(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"\x05\xff")  # SOCKS 5: none of the ways to log in is good enough
+        writer.write(b"\x05\xff")  # SOCKS 5: no login method is acceptable
         writer.close()
 
     async with listening(serve) as socks:
@@ -592,7 +592,7 @@ async def test_each_edit_has_a_connection_of_its_own_and_leaves_none(borrowed: b
             assert {"close"} == {heard.headers.get("connection") for heard in own}
             await get_customer(session, 7)
             assert 22 == server.connections
-            while server.open_now > 1:  # the server hears of the ends a turn later
+            while server.open_now > 1:  # the server notices the closed connections a turn later
                 await asyncio.sleep(0)
         if connector is not None:
             await connector.close()

@@ -46,7 +46,7 @@ class Mirror:
 
 
 async def update(session: AsyncSession, db: sqlite3.Connection) -> tuple[int, int]:
-    """Bring the table up to date; gives how many customers there are, and how many have gone."""
+    """Bring the table up to date; return how many customers there are, and how many have gone."""
     db.execute(TABLE)
     ((run,),) = db.execute("SELECT 1 + coalesce(max(run), 0) FROM customers")
     mirror = Mirror(db, run)

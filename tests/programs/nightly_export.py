@@ -19,9 +19,9 @@ from shopsdk.export import export_shops
 
 
 async def export(folder: Path, shop_ids: Sequence[int]) -> int:
-    """Export the shops; gives the exit code."""
+    """Export the shops; return the exit code."""
     name = f"customers-{{shop_id}}-{datetime.now(UTC):%Y-%m-%d}.ndjson.gz"
-    async with AsyncSession(rate_limit=RateLimit(5, per_seconds=1)) as session:  # leaves room for who works at night
+    async with AsyncSession(rate_limit=RateLimit(5, per_seconds=1)) as session:  # leaves the rest to others
         summary = await export_shops(session, folder / name, shop_ids, resume=True, if_exists="replace")
     for shop_id, made in summary.shops.items():
         print(f"shop {shop_id}: {made.rows} customers in {made.path}")

@@ -56,7 +56,7 @@ def calls_of(work: Callable[[], object]) -> int:
         nonlocal calls
         calls += event == "call" and any(name in frame.f_code.co_filename for name in ("shopsdk/_", "cattrs"))
 
-    gc.disable()  # what it clears away may call anything
+    gc.disable()  # a collection may call functions of its own
     sys.setprofile(count)
     try:
         work()
@@ -112,7 +112,7 @@ def test_the_first_bad_value_ends_the_reading(name: str) -> None:
     """The first bad value is the one that is reported, and the others cost no more than their parsing."""
     as_type, document = BAD_ROWS[name]
     small, large = (json.dumps(document(n)).encode() for n in (100, 10_000))
-    refused(small, as_type)  # makes what reads this type
+    refused(small, as_type)  # builds the decoder of this type
     assert abs(calls_of(lambda: refused(large, as_type)) - calls_of(lambda: refused(small, as_type))) <= SLACK
     assert peak_of(lambda: refused(large, as_type)) <= peak_of(lambda: parse(large)) + 2 * len(large)
 
