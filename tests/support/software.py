@@ -83,6 +83,7 @@ class Program:
     """The ports that it listens on once it is ready."""
     log: Path
     """What it writes to standard output and error."""
+    stop_signal: signal.Signals = signal.SIGTERM
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -123,11 +124,11 @@ class Program:
             time.sleep(0.001)
 
     def stop(self) -> None:
-        """Stop it, unless it is stopped: politely, then with SIGKILL, and so whatever it has left behind."""
+        """Stop it, unless it is stopped: with SIGKILL in the end, and so whatever it has left running."""
         if self.process is None:
             return
         if not self._ended:
-            self.process.terminate()
+            self.process.send_signal(self.stop_signal)
         deadline = time.monotonic() + _STOP_SECONDS
         while not self._ended and time.monotonic() < deadline:
             time.sleep(0.002)
@@ -156,9 +157,11 @@ def _processes() -> Iterator[tuple[int, int, str]]:
 
 
 @contextmanager
-def running(command: Sequence[str], *, ports: Sequence[int], folder: Path) -> Iterator[Program]:
+def running(
+    command: Sequence[str], *, ports: Sequence[int], folder: Path, stop_signal: signal.Signals = signal.SIGTERM
+) -> Iterator[Program]:
     """Run a program until the block ends."""
-    program = Program(command, ports, folder / "output.log")
+    program = Program(command, ports, folder / "output.log", stop_signal)
     try:
         program.start()
         yield program

@@ -1,12 +1,16 @@
 """What must hold by way of every proxy: each operation does what it says, and a walk delivers everybody once."""
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 from shopsdk import (
     AsyncSession,
+    BalanceEdit,
     Customer,
+    ShopError,
     edit_customer_affiliate_code,
     edit_customer_balance,
     find_balance_edit,
@@ -19,8 +23,13 @@ from shopsdk import (
     paginate,
 )
 from shopsdk.sandbox import Sandbox
+from tests.support.software import has_unread, port_of
 
 CONCURRENCIES = (1, 4, 16)
+METHODS: tuple[Literal["POST", "PUT"], ...] = ("POST", "PUT")
+
+Progress = Callable[[float], Awaitable[None]]
+"""A function that waits until this share of the work is done."""
 
 
 async def ids_of(session: AsyncSession, **how: Any) -> list[int]:
@@ -85,3 +94,33 @@ async def check_walk_over_deletions(session: AsyncSession, shop: Sandbox, concur
                     shop.remove_customer(gone)
     assert everybody == came
     assert len(everybody) // 2 == len(shop.customers())
+
+
+async def check_references(
+    session: AsyncSession, shop: Sandbox, disturb: Callable[[Progress], Awaitable[None]]
+) -> None:
+    """Make edits by jobs that call again with their reference until they succeed, under a disturbance: each is once."""
+    jobs = [(number, f"job-{turn}") for turn in range(10) for number in range(1, 11)]
+    done: list[BalanceEdit] = []
+
+    async def after(share: float) -> None:
+        while len(done) < share * len(jobs):
+            await asyncio.sleep(0.001)
+
+    async def work(number: int, reference: str) -> None:
+        method = METHODS[number % 2]
+        while True:
+            try:
+                edit = await edit_customer_balance(session, number, "1.25", reference=reference, method=method)
+            except ShopError:
+                while has_unread(port_of(shop)):  # the earlier request must no longer be on its way
+                    await asyncio.sleep(0.001)
+                await asyncio.sleep(0.005)
+            else:
+                done.append(edit)
+                return
+
+    await asyncio.gather(disturb(after), *(work(*job) for job in jobs))
+    made = [(number, str(line.description)) for number in range(1, 11) for line in shop.transactions(number)]
+    assert sorted((number, f"[ref:{reference}]") for number, reference in jobs) == sorted(made)
+    assert not any(edit.duplicated for edit in done)

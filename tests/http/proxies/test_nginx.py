@@ -15,7 +15,6 @@ import pytest
 
 from shopsdk import (
     AsyncSession,
-    BalanceEdit,
     Clock,
     RateLimitedError,
     ResponseError,
@@ -33,7 +32,10 @@ from shopsdk.export import ExportProgress, export_customers
 from shopsdk.sandbox import Sandbox
 from tests.http.proxies.calls import (
     CONCURRENCIES,
+    METHODS,
+    Progress,
     check_every_operation,
+    check_references,
     check_walk_over_deletions,
     check_walks,
     ids_of,
@@ -42,7 +44,6 @@ from tests.support.software import (
     Program,
     fill,
     find_program,
-    has_unread,
     port_of,
     reserve_ports,
     running,
@@ -54,7 +55,6 @@ pytestmark = pytest.mark.proxies
 
 TEMPLATE = Path(__file__).parent / "nginx.conf"
 SERVERS = ("tls", "first_503", "first_429", "some_503", "some_429", "two", "two_resend", "cache")
-METHODS: tuple[Literal["POST", "PUT"], ...] = ("POST", "PUT")
 
 
 @attrs.frozen
@@ -78,11 +78,6 @@ class Nginx:
         old = self.workers()
         os.kill(self.program.pid, signal.SIGHUP)
         while len(self.workers()) < 2 or self.workers() & old:
-            await asyncio.sleep(0.001)
-
-    async def settle(self) -> None:
-        """Wait until the shop has dealt with all that killed processes have sent it."""
-        while has_unread(port_of(self.shop)):
             await asyncio.sleep(0.001)
 
 
@@ -155,26 +150,8 @@ async def test_no_edit_is_lost_on_a_connection_that_was_closed_unseen(nginx: Ngi
 @pytest.mark.slow
 async def test_references_make_each_edit_once_through_reloads_and_kills(nginx: Nginx, shop: Sandbox) -> None:
     """Jobs that call again with their reference until they succeed leave each edit once, whatever becomes of nginx."""
-    jobs = [(number, f"job-{round_}") for round_ in range(10) for number in range(1, 11)]
-    done: list[BalanceEdit] = []
 
-    async def work(session: AsyncSession, number: int, reference: str) -> None:
-        method = METHODS[number % 2]
-        while True:
-            try:
-                edit = await edit_customer_balance(session, number, "1.25", reference=reference, method=method)
-            except ShopError:
-                await nginx.settle()  # the earlier request must no longer be on its way
-                await asyncio.sleep(0.005)
-            else:
-                done.append(edit)
-                return
-
-    async def after(share: float) -> None:
-        while len(done) < share * len(jobs):
-            await asyncio.sleep(0.001)
-
-    async def disturb() -> None:
+    async def disturb(after: Progress) -> None:
         await after(0.1)
         await nginx.reload()
         await after(0.2)
@@ -191,10 +168,7 @@ async def test_references_make_each_edit_once_through_reloads_and_kills(nginx: N
         await asyncio.to_thread(nginx.program.start)
 
     async with nginx.session(max_in_flight=8) as session:
-        await asyncio.gather(disturb(), *(work(session, *job) for job in jobs))
-    made = [(number, str(line.description)) for number in range(1, 11) for line in shop.transactions(number)]
-    assert sorted((number, f"[ref:{reference}]") for number, reference in jobs) == sorted(made)
-    assert not any(edit.duplicated for edit in done)
+        await check_references(session, shop, disturb)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -293,7 +267,7 @@ async def test_an_export_that_nginx_broke_off_goes_on(tmp_path: Path, name: str)
 async def test_a_walk_that_a_limit_ends_says_where(
     nginx: Nginx, server: str, kind: type[ResponseError], status: int, concurrency: int
 ) -> None:
-    """A walk past nginx's limit raises its status, a 503 or a 429, and the page, after all attempts and all pages before."""
+    """A walk that nginx's limit ends raises a ServerError for a 503, a RateLimitedError for a 429, with the page."""
     came: list[int] = []
     async with nginx.session(server) as session:
         with pytest.raises(kind) as caught:
@@ -322,7 +296,7 @@ async def test_a_walk_gets_past_a_limit_with_patience(nginx: Nginx, server: str)
 
 @pytest.mark.parametrize(("server", "in_doubt"), [("first_503", True), ("first_429", False)])
 async def test_an_edit_that_a_limit_refuses_is_not_made(nginx: Nginx, server: str, in_doubt: bool) -> None:
-    """An edit that nginx's limit refuses is not made: a 429 says so; after a 503 it is in doubt, and is not sent again."""
+    """An edit that nginx's limit refuses is not made; a 429 says so, and a 503 leaves doubt and is not repeated."""
     async with nginx.session(server) as session:
         await get_customer(session, 7)
         with pytest.raises(ResponseError) as caught:
