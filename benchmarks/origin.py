@@ -27,6 +27,8 @@ _LENGTH = re.compile(rb"content-length: *([0-9]+)", re.IGNORECASE)
 _TARGET = re.compile(rb"GET " + PATH.encode() + rb"(?:/([0-9]+))?(?:\?([^ ]*))? ")
 _EDIT = re.compile(rb"(?:POST|PUT) " + PATH.encode() + rb"/[0-9]+/balance ")
 _PLACE = "%d"
+_STALL = 4
+"""The delay of a stalled answer, in latencies."""
 
 
 def _row(index: int) -> str:
@@ -102,14 +104,22 @@ def _answer(status: str, body: bytes, headers: str = "") -> bytes:
 class Shop:
     """The server's answers. The page that is likely to be asked next is rendered while no request waits."""
 
-    def __init__(self, total: int, latency: float, limit: int, window: float) -> None:
+    def __init__(self, total: int, latency: float, limit: int, window: float, stall_every: int) -> None:
         self.total = total
-        self.latency = latency
+        self._latency = latency
+        self._stall_every = stall_every
+        self._answered = 0
         self._limit = limit
         self._window = window
         self._window_ends = 0.0
         self._used = 0
         self._ready: dict[tuple[int, int], bytes] = {}
+
+    def latency(self) -> float:
+        """Return the seconds before the next answer; a stalled one takes as long as a lost packet's timeout more."""
+        self._answered += 1
+        stalled = self._stall_every and self._answered % self._stall_every == 0
+        return self._latency * (1 + _STALL) if stalled else self._latency
 
     def answer(self, head: bytes, body: bytes) -> bytes:
         """Answer one request."""
@@ -168,8 +178,8 @@ class _Connection(asyncio.Protocol):
                 return
             answer = self._shop.answer(self._received[:end], self._received[end:whole])
             self._received = self._received[whole:]
-            if self._shop.latency:
-                asyncio.get_running_loop().call_later(self._shop.latency, self._write, answer)
+            if latency := self._shop.latency():
+                asyncio.get_running_loop().call_later(latency, self._write, answer)
             else:
                 self._transport.write(answer)
 
@@ -207,13 +217,15 @@ def serving(
     rate_limit: tuple[int, float] = (0, 1.0),
     certificate: str = "",
     round_trip: float = 0.0,
+    stall_every: int = 0,
 ) -> Iterator[str]:
     """Run an origin for the length of a block; yield its base URL.
 
     ``latency`` delays answers alone; ``round_trip`` puts a link in front, which delays handshakes too.
+    ``stall_every`` delays every so many answers one by four more latencies.
     """
     arguments = ["--customers", customers, "--latency", latency, "--limit", rate_limit[0], "--window", rate_limit[1]]
-    arguments += ["--certificate", certificate, "--round-trip", round_trip]
+    arguments += ["--certificate", certificate, "--round-trip", round_trip, "--stall-every", stall_every]
     command = [sys.executable, "-m", "benchmarks.origin", *map(str, arguments)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -235,10 +247,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--window", type=float, default=1.0, help="seconds")
     parser.add_argument("--certificate", default="", help="a file with certificate and key: serve https")
     parser.add_argument("--round-trip", type=float, default=0.0, help="seconds that a round trip takes")
+    parser.add_argument("--stall-every", type=int, default=0, help="answers to a stalled one; 0: none is")
     options = parser.parse_args(arguments)
     core = origin_core()
     pin(core)
-    shop = Shop(options.customers, options.latency, options.limit, options.window)
+    shop = Shop(options.customers, options.latency, options.limit, options.window, options.stall_every)
     asyncio.run(_serve(shop, options.certificate, options.round_trip, awake=core is not None))
 
 

@@ -115,6 +115,7 @@ PIECES = [
     st.lists(st.sampled_from(PIECES), max_size=7).map("".join) | st.text(max_size=20).map(lambda text: f"http://{text}")
 )
 @example("http://[::1]evil.example")
+@example("https://HTTP://")
 def test_a_base_url_is_judged_as_it_is_used(base_url: str) -> None:
     """Any base URL that is taken leads to one host, by TLS or on this machine."""
     try:
@@ -122,7 +123,7 @@ def test_a_base_url_is_judged_as_it_is_used(base_url: str) -> None:
     except ValueError:
         return
     used = URL(f"{session.base_url}/shops/38", encoded=True)
-    host = used.raw_host or ""
+    host = (used.raw_host or "").lower()
     authority = session.base_url.partition("://")[2].partition("/")[0].lower()
     assert authority in {form for name in (host, f"[{host}]") for form in (name, f"{name}:", f"{name}:{used.port}")}
     assert used.scheme == "https" or host == "localhost" or ip_address(host).is_loopback
