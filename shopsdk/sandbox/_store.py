@@ -18,6 +18,7 @@ from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 from shopsdk import BalanceTransaction, Customer
 from shopsdk.sandbox._fake_data import FIRST_ID
@@ -27,7 +28,6 @@ from shopsdk.sandbox._validation import Listing
 _MAX_LISTS = 8
 _MAX_PATTERN = 40_000
 """Bytes of a filter's text; SQLite refuses patterns somewhat longer. No column holds as much."""
-_VERSION = 0x53484F01  # "SHO" and the version: other programs number theirs 1, 2, 3 too
 _OTHERS_WRITE = 0o022
 _SCHEMA = (
     TABLE,
@@ -35,8 +35,9 @@ _SCHEMA = (
         id INTEGER PRIMARY KEY AUTOINCREMENT, customer_id INTEGER NOT NULL, amount INTEGER NOT NULL, description TEXT,
         created_at TEXT NOT NULL)""",
     "CREATE INDEX ledger ON transactions (customer_id, id)",
-    f"PRAGMA user_version = {_VERSION}",
 )
+_VERSION = crc32("".join(_SCHEMA).encode()) >> 1
+"""The version of the schema, in SQLite's 31 bits: a database of another schema is no sandbox's."""
 
 
 class Store:
@@ -288,6 +289,7 @@ def _fill(connection: sqlite3.Connection, customers: Iterable[Customer]) -> None
     if not things:
         for statement in _SCHEMA:
             connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {_VERSION}")
         connection.executemany(INSERT, map(to_row, customers))
     connection.execute(DOCUMENTS)
 

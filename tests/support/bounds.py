@@ -28,6 +28,7 @@ from shopsdk import (
     get_customer,
     get_customer_balance_transactions,
     get_customers,
+    iter_customer_pages,
     iter_customers,
     paginate,
 )
@@ -54,6 +55,12 @@ async def _walk(session: AsyncSession) -> None:
             pass
 
 
+async def _walk_pages(session: AsyncSession) -> None:
+    async with aclosing(iter_customer_pages(session)) as pages:
+        async for _ in pages:
+            pass
+
+
 async def _paginate(session: AsyncSession) -> None:
     async with aclosing(paginate(session, ["x"], Own)) as pages:
         async for _ in pages:
@@ -65,11 +72,12 @@ OPERATIONS: dict[str, Callable[[AsyncSession], Awaitable[object]]] = {
     "get_customer": lambda session: get_customer(session, 7),
     "find_customer": lambda session: find_customer(session, email="a@example.com"),
     "iter_customers": _walk,
-    "ledger": lambda session: get_customer_balance_transactions(session, 7),
+    "iter_customer_pages": _walk_pages,
+    "get_customer_balance_transactions": lambda session: get_customer_balance_transactions(session, 7),
     "find_balance_edit": lambda session: find_balance_edit(session, 7, "r"),
-    "edit": lambda session: edit_customer_balance(session, 7, 1),
-    "edit with a reference": lambda session: edit_customer_balance(session, 7, 1, reference="r"),
-    "affiliate": lambda session: edit_customer_affiliate_code(session, 7, "A"),
+    "edit_customer_balance": lambda session: edit_customer_balance(session, 7, 1),
+    "edit_customer_balance, by reference": lambda session: edit_customer_balance(session, 7, 1, reference="r"),
+    "edit_customer_affiliate_code": lambda session: edit_customer_affiliate_code(session, 7, "A"),
     "paginate": _paginate,
     "request": lambda session: session.request("GET", ["x"]),
     "a class": lambda session: session.request("GET", ["x"], as_type=Own),
