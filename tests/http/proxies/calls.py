@@ -25,6 +25,10 @@ from shopsdk import (
 from shopsdk.sandbox import Sandbox
 from tests.support.software import has_unread, port_of
 
+PEOPLE = [
+    Customer(id=number, email=f"{'ann' if number % 2 else 'bob'}{number}@example.com", balance=Decimal(0))
+    for number in range(1, 241)
+]
 CONCURRENCIES = (1, 4, 16)
 METHODS: tuple[Literal["POST", "PUT"], ...] = ("POST", "PUT")
 

@@ -109,7 +109,7 @@ async def test_a_walk_delivers_everybody(haproxy: Haproxy, concurrency: int, fro
 
 @pytest.mark.slow
 async def test_references_make_each_edit_once_through_reloads_and_kills(haproxy: Haproxy, shop: Sandbox) -> None:
-    """Jobs that call again with their reference until they succeed leave each edit once, whatever haproxy goes through."""
+    """Jobs that call again with their reference until they succeed leave each edit once, whatever haproxy suffers."""
 
     async def disturb(after: Progress) -> None:
         await after(0.1)

@@ -20,8 +20,9 @@ from shopsdk import (
     ResponseError,
     RetryPolicy,
     ServerError,
-    ShopError,
     TransportError,
+    UnknownOutcomeError,
+    edit_customer_affiliate_code,
     edit_customer_balance,
     find_balance_edit,
     get_customer,
@@ -33,6 +34,7 @@ from shopsdk.sandbox import Sandbox
 from tests.http.proxies.calls import (
     CONCURRENCIES,
     METHODS,
+    PEOPLE,
     Progress,
     check_every_operation,
     check_references,
@@ -40,6 +42,7 @@ from tests.http.proxies.calls import (
     check_walks,
     ids_of,
 )
+from tests.security.test_secrecy import KEY, key_stays_in, watching
 from tests.support.software import (
     Program,
     fill,
@@ -188,19 +191,22 @@ async def test_an_edit_under_way_when_workers_are_killed_is_found(
 
 
 async def test_an_edit_under_way_when_workers_are_killed_is_in_doubt_without_a_reference(
-    nginx: Nginx, shop: Sandbox
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An edit without a reference whose answer dies with nginx's worker is sent once, and said to be in doubt."""
-    async with nginx.session() as session:
-        shop.fail_next("slow", method="POST", seconds=60)
-        task = asyncio.create_task(edit_customer_balance(session, 7, 5))
-        while not shop.requests:
-            await asyncio.sleep(0.001)
-        nginx.program.kill(*nginx.workers())
-        with pytest.raises(ShopError) as caught:
-            await task
-    assert caught.value.maybe_applied
-    assert 1 == len(shop.transactions(7)) == len(shop.requests)
+    """An edit without a reference whose answer dies with nginx's worker is sent once, is in doubt, and shows no key."""
+    with Sandbox(PEOPLE, api_key=KEY) as shop, nginx_before(shop, tmp_path) as nginx:
+        async with nginx.session() as session:
+            shop.fail_next("slow", method="POST", seconds=60)
+            task = asyncio.create_task(edit_customer_balance(session, 7, 5))
+            while not shop.requests:
+                await asyncio.sleep(0.001)
+            nginx.program.kill(*nginx.workers())
+            async with watching(caplog) as seen:
+                await task
+        assert isinstance(seen.caught, UnknownOutcomeError)
+        assert seen.caught.maybe_applied
+        assert 1 == len(shop.transactions(7)) == len(shop.requests)
+        key_stays_in(seen, deep=False)  # the frames hold the shop, which knows the key
 
 
 async def test_an_edit_under_way_at_a_reload_is_answered(nginx: Nginx, shop: Sandbox) -> None:
@@ -334,12 +340,30 @@ async def test_an_edit_that_nginx_made_twice_is_told(
     assert "stands 2 times" in caplog.text
 
 
-async def test_a_lost_answer_to_a_read_or_a_code_does_no_harm(nginx: Nginx, shop: Sandbox) -> None:
-    """Reads get their answer by the second upstream when the first one's is lost."""
+@pytest.mark.parametrize("method", METHODS)
+async def test_an_edit_that_was_lost_on_a_kept_upstream_connection_is_told_truly(
+    nginx: Nginx, shop: Sandbox, method: Literal["POST", "PUT"]
+) -> None:
+    """A reference tells how often an edit was made, whether or not nginx repeats it on losing a kept connection."""
+    async with nginx.session() as session:
+        await asyncio.gather(*(get_customer(session, number) for number in range(1, 61)))  # so that some are kept
+        shop.fail_next("drop_after", method=method)
+        await edit_customer_balance(session, 7, 5, reference="gift", method=method)
+        again = await edit_customer_balance(session, 7, 5, reference="gift", method=method)
+    made = len(shop.transactions(7))
+    assert (True, made > 1) == (again.replayed, again.duplicated)
+    assert made == 1 or (method, made) == ("PUT", 2)
+
+
+async def test_reads_and_codes_get_past_lost_answers(nginx: Nginx, shop: Sandbox) -> None:
+    """A read, and an affiliate code that is set, succeed though the first upstream's answer is lost."""
     async with nginx.session("two") as session:
-        for _ in range(3):
-            shop.fail_next("drop_before", method="GET")
-            assert 7 == (await get_customer(session, 7)).id
+        for number in (1, 2, 3):
+            shop.fail_next("drop_after", method="GET")
+            assert number == (await get_customer(session, number)).id
+            shop.fail_next("drop_after", method="PUT")
+            await edit_customer_affiliate_code(session, number, f"CODE{number}")
+    assert ["CODE1", "CODE2", "CODE3"] == [customer.affiliate_code for customer in shop.customers()[:3]]
 
 
 # --- a cache

@@ -25,7 +25,7 @@ from tests.http.proxies.calls import (
 )
 from tests.support.software import Program, fill, find_program, port_of, reserve_ports, running, session_by
 
-pytestmark = [pytest.mark.proxies, pytest.mark.slow]
+pytestmark = pytest.mark.proxies
 
 TEMPLATE = Path(__file__).parent / "varnish.vcl"
 
