@@ -12,7 +12,7 @@ import socket
 import ssl
 import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -114,9 +114,9 @@ class Program:
             if group == self.pid and state not in "ZX"
         }
 
-    def kill(self, *pids: int) -> None:
-        """Kill processes of it, or all of them, with SIGKILL; return when they have closed all they had open."""
-        pids = pids or tuple(self.members())
+    def kill(self, pids: Collection[int] | None = None) -> None:
+        """Kill processes of it with SIGKILL, by default all; return when they have closed all that they had open."""
+        pids = tuple(self.members()) if pids is None else pids
         for pid in pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

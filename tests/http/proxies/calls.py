@@ -31,6 +31,8 @@ PEOPLE = [
 ]
 CONCURRENCIES = (1, 4, 16)
 METHODS: tuple[Literal["POST", "PUT"], ...] = ("POST", "PUT")
+LATENCY = 0.02
+"""Seconds by which a shop holds back its answers, so that edits are under way when something happens to the proxy."""
 
 Progress = Callable[[float], Awaitable[None]]
 """A function that waits until this share of the work is done."""

@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,7 +25,9 @@ from shopsdk.sandbox import Sandbox
 from shopsdk.testing import InstantClock
 from tests.http.proxies.calls import (
     CONCURRENCIES,
+    LATENCY,
     METHODS,
+    PEOPLE,
     Progress,
     check_every_operation,
     check_references,
@@ -83,11 +85,17 @@ class Haproxy:
 @pytest.fixture
 def haproxy(shop: Sandbox, tmp_path: Path) -> Iterator[Haproxy]:
     """Run haproxy before the shop."""
+    with haproxy_before(shop, tmp_path) as haproxy:
+        yield haproxy
+
+
+@contextmanager
+def haproxy_before(shop: Sandbox, folder: Path) -> Iterator[Haproxy]:
     program = find_program("haproxy")
     with reserve_ports(*FRONTENDS, "dead") as ports:
-        config = fill(TEMPLATE, tmp_path, shop=port_of(shop), **ports)
+        config = fill(TEMPLATE, folder, shop=port_of(shop), **ports)
         listening = [ports[name] for name in FRONTENDS]
-        with running([program, "-W", "-db", "-f", str(config)], ports=listening, folder=tmp_path) as started:
+        with running([program, "-W", "-db", "-f", str(config)], ports=listening, folder=folder) as started:
             yield Haproxy(shop, started, ports)
 
 
@@ -108,22 +116,23 @@ async def test_a_walk_delivers_everybody(haproxy: Haproxy, concurrency: int, fro
 
 
 @pytest.mark.slow
-async def test_references_make_each_edit_once_through_reloads_and_kills(haproxy: Haproxy, shop: Sandbox) -> None:
+async def test_references_make_each_edit_once_through_reloads_and_kills(tmp_path: Path) -> None:
     """Jobs that call again with their reference until they succeed leave each edit once, whatever haproxy suffers."""
+    with Sandbox(PEOPLE, latency=LATENCY) as shop, haproxy_before(shop, tmp_path) as haproxy:
 
-    async def disturb(after: Progress) -> None:
-        await after(0.1)
-        await haproxy.reload()
-        await after(0.3)
-        haproxy.program.kill()
-        await asyncio.to_thread(haproxy.program.start)
-        await after(0.6)
-        await haproxy.reload()
-        haproxy.program.kill()
-        await asyncio.to_thread(haproxy.program.start)
+        async def disturb(after: Progress) -> None:
+            await after(0.1)
+            await haproxy.reload()
+            await after(0.3)
+            haproxy.program.kill()
+            await asyncio.to_thread(haproxy.program.start)
+            await after(0.6)
+            await haproxy.reload()
+            haproxy.program.kill()
+            await asyncio.to_thread(haproxy.program.start)
 
-    async with haproxy.session(max_in_flight=8) as session:
-        await check_references(session, shop, disturb)
+        async with haproxy.session(max_in_flight=8) as session:
+            await check_references(session, shop, disturb)
 
 
 @pytest.mark.parametrize("call", CALLS)

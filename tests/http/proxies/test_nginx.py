@@ -33,6 +33,7 @@ from shopsdk.export import ExportProgress, export_customers
 from shopsdk.sandbox import Sandbox
 from tests.http.proxies.calls import (
     CONCURRENCIES,
+    LATENCY,
     METHODS,
     PEOPLE,
     Progress,
@@ -75,6 +76,12 @@ class Nginx:
         """The worker processes that take new connections."""
         lines = self.program.members().items()
         return {pid for pid, line in lines if "worker process" in line and "shutting down" not in line}
+
+    def kill_workers(self) -> None:
+        """Kill all workers that take new connections."""
+        while not (workers := self.workers()):  # one that has just been started has no name yet
+            time.sleep(0.001)
+        self.program.kill(workers)
 
     async def reload(self) -> None:
         """Read the configuration anew; return when new workers have replaced the old ones."""
@@ -151,27 +158,28 @@ async def test_no_edit_is_lost_on_a_connection_that_was_closed_unseen(nginx: Ngi
 
 
 @pytest.mark.slow
-async def test_references_make_each_edit_once_through_reloads_and_kills(nginx: Nginx, shop: Sandbox) -> None:
+async def test_references_make_each_edit_once_through_reloads_and_kills(tmp_path: Path) -> None:
     """Jobs that call again with their reference until they succeed leave each edit once, whatever becomes of nginx."""
+    with Sandbox(PEOPLE, latency=LATENCY) as shop, nginx_before(shop, tmp_path) as nginx:
 
-    async def disturb(after: Progress) -> None:
-        await after(0.1)
-        await nginx.reload()
-        await after(0.2)
-        nginx.program.kill(*nginx.workers())
-        await after(0.3)
-        nginx.program.kill(nginx.program.pid)  # its workers go on without it
-        await after(0.5)
-        nginx.program.kill()
-        await asyncio.to_thread(nginx.program.start)
-        await after(0.7)
-        await nginx.reload()
-        nginx.program.kill(*nginx.workers())
-        nginx.program.kill()
-        await asyncio.to_thread(nginx.program.start)
+        async def disturb(after: Progress) -> None:
+            await after(0.1)
+            await nginx.reload()
+            await after(0.2)
+            nginx.kill_workers()
+            await after(0.3)
+            nginx.program.kill([nginx.program.pid])  # its workers go on without it
+            await after(0.5)
+            nginx.program.kill()
+            await asyncio.to_thread(nginx.program.start)
+            await after(0.7)
+            await nginx.reload()
+            nginx.kill_workers()
+            nginx.program.kill()
+            await asyncio.to_thread(nginx.program.start)
 
-    async with nginx.session(max_in_flight=8) as session:
-        await check_references(session, shop, disturb)
+        async with nginx.session(max_in_flight=8) as session:
+            await check_references(session, shop, disturb)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -184,7 +192,7 @@ async def test_an_edit_under_way_when_workers_are_killed_is_found(
         task = asyncio.create_task(edit_customer_balance(session, 7, 5, reference="gift", method=method))
         while method not in [request.method for request in shop.requests]:
             await asyncio.sleep(0.001)
-        nginx.program.kill(*nginx.workers())
+        nginx.kill_workers()
         edit = await task
     assert [edit.transaction] == shop.transactions(7)
     assert (None, False, False) == (edit.message, edit.replayed, edit.duplicated)
@@ -200,7 +208,7 @@ async def test_an_edit_under_way_when_workers_are_killed_is_in_doubt_without_a_r
             task = asyncio.create_task(edit_customer_balance(session, 7, 5))
             while not shop.requests:
                 await asyncio.sleep(0.001)
-            nginx.program.kill(*nginx.workers())
+            nginx.kill_workers()
             async with watching(caplog) as seen:
                 await task
         assert isinstance(seen.caught, UnknownOutcomeError)
@@ -232,7 +240,7 @@ async def test_a_walk_survives_a_reload_and_the_death_of_workers(nginx: Nginx, c
                 if page.current_page == 5:
                     await nginx.reload()
                 if page.current_page in {9, 13, 17}:
-                    nginx.program.kill(*nginx.workers())
+                    nginx.kill_workers()
     assert [customer.id for customer in nginx.shop.customers()] == came
 
 
