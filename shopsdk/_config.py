@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from ipaddress import ip_address
@@ -10,13 +11,14 @@ from itertools import groupby, repeat
 from operator import itemgetter
 from random import random
 from typing import Literal, cast, get_args
+from urllib.request import getproxies_environment, proxy_bypass
 
 import aiohttp
 import attrs
 from attrs.validators import ge, gt
 from yarl import URL
 
-from shopsdk._checks import check_choice, validate_int, validate_seconds
+from shopsdk._checks import check_choice, check_instance, validate_int, validate_seconds
 
 _SEPARATORS = re.compile(
     r"%(?:(?:25)++(?:[0-9A-Fa-f]{2})?|u[0-9A-Fa-f]{4}|[0-9A-Fa-f]{2})"  # of a URL, quoted once or more
@@ -169,13 +171,79 @@ def check_base_url(url: Secret) -> str:
 
 def check_proxy(proxy: Secret, base_url: str) -> Secret:
     """Check a proxy's URL, which may hold a password; refuse a proxy that would see the key."""
-    plain = _text("proxy", proxy.reveal)
-    if "\\" in plain.reveal() or ":" in (_parsed("proxy", plain, "http://proxy.example:3128").user or ""):
-        # aiohttp would refuse it too, but at each call.
-        raise ValueError("proxy must hold no backslash, and no colon in the user's name")
+    checked = _http_proxy("proxy", _text("proxy", proxy.reveal))
     if base_url.lower().startswith("http:"):
         raise ValueError("proxy goes with an https base_url: over plain http the proxy would see the key")
-    return plain
+    return checked
+
+
+def proxy_from_environment(base_url: str) -> Secret | None:
+    """Find the proxy for a base URL by the standard library's rules; None for a host on this machine.
+
+    Raises:
+        ValueError: the variable holds no URL of an HTTP proxy.
+    """
+    url = URL(base_url, encoded=True)
+    if url.scheme == "http" or _is_loopback((url.raw_host or "").lower()) or proxy_bypass(url.raw_authority):
+        return None
+    kind = next((kind for kind in ("https", "all") if kind in getproxies_environment()), None)
+    if kind is None:
+        return None
+    given = Secret(getproxies_environment()[kind].strip())
+    named = given if "://" in given.reveal() else Secret(f"http://{given.reveal()}")  # as curl reads it
+    return _http_proxy(f"{kind.upper()}_PROXY", named)
+
+
+def _http_proxy(name: str, proxy: Secret) -> Secret:
+    """Check the URL of an HTTP proxy."""
+    if proxy.reveal().lower().startswith("socks"):
+        raise ValueError(
+            f"{name} must be an HTTP proxy: for SOCKS give connector=aiohttp_socks.ProxyConnector.from_url(...)"
+        )
+    if "\\" in proxy.reveal() or ":" in (_parsed(name, proxy, "http://proxy.example:3128").user or ""):
+        # aiohttp would refuse it too, but at each call.
+        raise ValueError(f"{name} must hold no backslash, and no colon in the user's name")
+    return proxy
+
+
+def check_tls(context: object, *, borrowed: bool) -> ssl.SSLContext:
+    """Check a TLS context of the caller's, which must verify the shop.
+
+    Args:
+        context: the context.
+        borrowed: whether a connector is given too, which has a context of its own.
+    """
+    checked = check_instance("ssl", context, ssl.SSLContext)
+    if borrowed:
+        raise ValueError("ssl goes without connector: give the context to the connector")
+    if checked.verify_mode != ssl.CERT_REQUIRED or not checked.check_hostname:
+        raise ValueError("ssl must verify the certificate and the host's name: else anyone could take the key")
+    return checked
+
+
+def tls_from_environment() -> ssl.SSLContext | None:
+    """Make the context that SSL_CERT_FILE and SSL_CERT_DIR ask for; None without them.
+
+    aiohttp makes its context when it is imported, and would miss what was set since.
+
+    Raises:
+        ValueError: SSL_CERT_FILE cannot be read, which OpenSSL would pass over.
+    """
+    file = os.environ.get("SSL_CERT_FILE")
+    if not file and not os.environ.get("SSL_CERT_DIR"):
+        return None
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])  # as aiohttp's
+    try:
+        if file:
+            context.load_verify_locations(file)
+    except ssl.SSLError:
+        reason = "it holds none"
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else "it cannot be read"
+    else:
+        return context
+    raise ValueError(f"SSL_CERT_FILE must name a file of certificates (PEM): {reason}")
 
 
 def _text(name: str, reveal: Callable[[], object]) -> Secret:
@@ -253,5 +321,7 @@ class Options:
     max_in_flight: int
     max_response_bytes: int
     proxy: Secret | None
+    tls: ssl.SSLContext | None
+    """None for aiohttp's own."""
     connector: aiohttp.BaseConnector | None
     trace_configs: Sequence[aiohttp.TraceConfig]

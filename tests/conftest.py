@@ -40,8 +40,9 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(autouse=True)
 def _no_shop_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Remove a developer's own key from the environment of every test."""
-    for name in ("SHOPSDK_API_KEY", "SHOPSDK_SHOP_ID", "SHOPSDK_BASE_URL"):
+    """Remove a developer's own key and proxy from the environment of every test."""
+    proxies = [f"{kind}_PROXY" for kind in ("HTTP", "HTTPS", "ALL", "NO")]
+    for name in ("SHOPSDK_API_KEY", "SHOPSDK_SHOP_ID", "SHOPSDK_BASE_URL", *proxies, *map(str.lower, proxies)):
         monkeypatch.delenv(name, raising=False)
 
 

@@ -74,7 +74,7 @@ def parse(body: bytes, *, label: str = "", changes: bool = False) -> Any:
             return _parser.decode(body)
         reason = f"it holds more than {_MAX_CONTAINERS} lists and objects"
     except DECODE_ERRORS:
-        reason = "it is not JSON (a page of a proxy or a login?), or cut short" if body.strip() else "it is empty"
+        reason = "it is not JSON, or cut short" if body.strip() else "it is empty"
     body = b""  # a traceback with its locals would show it
     raise DecodeError(f"cannot read the answer to {label}: {reason}", maybe_applied=changes)
 

@@ -31,7 +31,7 @@ from shopsdk._events import (
 )
 from shopsdk._http.limits import Deadline, Limiter
 from shopsdk._http.request import Request
-from shopsdk._http.response import Response, response_error
+from shopsdk._http.response import Response, page_error, response_error
 from shopsdk._http.retry import blocks_operation, decide, repeatable, retry_after
 from shopsdk._http.transport import Transport
 
@@ -192,13 +192,13 @@ class Caller:
             return self._error_of(call, response)
         return self._read(call, response if call.attempts == 1 else attrs.evolve(response, attempts=call.attempts))
 
-    @staticmethod
-    def _read(call: Call, response: Response) -> Response | ShopError:
+    def _read(self, call: Call, response: Response) -> Response | ShopError:
         """Read a success; one without whole JSON is an error if the request may be repeated."""
         request = call.request
         if not request.idempotent or request.method == "HEAD" or response.status in {204, 205}:
             return response
-        return incomplete(response.body, label=request.label, changes=request.changes) or response
+        page = page_error(request, response, self.options.key.redact)
+        return page or incomplete(response.body, label=request.label, changes=request.changes) or response
 
     def _begin_attempt(self, call: Call) -> float:
         """Count an attempt, and return the seconds it may take: more than 0, which would be no limit to aiohttp."""

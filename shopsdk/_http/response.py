@@ -1,5 +1,6 @@
 """An answer as a plain value, and the error that an answer other than a success becomes."""
 
+import html
 import re
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
@@ -10,6 +11,7 @@ import attrs
 from shopsdk._codec.strict import as_list, as_object, kind_of
 from shopsdk._errors import (
     AuthenticationError,
+    DecodeError,
     InvalidRequestError,
     NotFoundError,
     PermissionDeniedError,
@@ -28,6 +30,12 @@ _ERRORS_CHARS = 32_000
 _READ_FACTOR = 8
 """Characters that are read for each that is shown: many may be white space, or be redacted."""
 _MAX_ADDRESS = 320
+_TITLE = re.compile(r"<title[^>]{0,200}>([^<]{0,400})", re.IGNORECASE)
+_TITLE_CHARS = 100
+_PAGE_BYTES = 2**16
+"""Bytes of a page in which its title is looked for."""
+_REFUSES_BODIES = frozenset({400, 403, 405, 411, 413, 415, 501})
+"""The statuses by which proxies refuse a GET with a body."""
 _FIELDS = 50
 """The most fields, and the most messages of one field."""
 
@@ -68,6 +76,29 @@ def sanitize(text: str, redact: Callable[[str], str]) -> str:
     return line[:_MESSAGE_CHARS]
 
 
+def page_error(request: Request, response: Response, redact: Callable[[str], str]) -> DecodeError | None:
+    """Make the error of a success that is a page, such as that of a proxy or a network's login; None if it is none."""
+    if not _is_page(response.body):
+        return None
+    return DecodeError(
+        f"cannot read the answer to {request.label}: it is not JSON, but {_describe_page(response, redact)}",
+        maybe_applied=request.changes,
+        repeatable=True,
+    )
+
+
+def _is_page(body: bytes) -> bool:
+    return body.lstrip()[:1] == b"<"
+
+
+def _describe_page(response: Response, redact: Callable[[str], str]) -> str:
+    found = _TITLE.search(response.body[:_PAGE_BYTES].decode("utf-8", "replace"))
+    title = sanitize(html.unescape(found[1]), redact)[:_TITLE_CHARS] if found else ""
+    titled = f', titled "{title}"' if title else ""
+    ray = sanitize(response.headers.get("cf-ray") or "", redact)
+    return f"a page of a CDN{titled} (cf-ray {ray})" if ray else f"a page of a proxy, a firewall or a login{titled}"
+
+
 def response_error(
     request: Request,
     response: Response,
@@ -93,7 +124,7 @@ def response_error(
     message_text = fields.get("message")
     message = sanitize(message_text, redact) if isinstance(message_text, str) else ""
     request_id = response.headers.get("x-request-id") or response.headers.get("cf-ray") or ""
-    hint = hints.get(status, "") or _hint(status)
+    hint = (hints.get(status, "") if fields else "") or _hint(request, response, redact)
     error = kind(
         f"{request.label} answered {status}{hint}{': ' if message else ''}{message}",
         status=status,
@@ -117,8 +148,18 @@ def _count(text: str | None) -> int | None:
     return int(text) if text is not None and _COUNT.fullmatch(text) else None
 
 
-def _hint(status: int) -> str:
-    return " (a redirect, which is never followed: check base_url)" if 300 <= status < 400 else ""
+def _hint(request: Request, response: Response, redact: Callable[[str], str]) -> str:
+    """Tell whose answer an error is, where it is not the API's, and what to try."""
+    status, body = response.status, response.body.lstrip()
+    if 300 <= status < 400:
+        return " (a redirect, which is never followed: check base_url)"
+    if body[:1] == b"{" or request.method == "HEAD":
+        return ""
+    hint = f", with {_describe_page(response, redact)}" if _is_page(body) else ""
+    if status in _REFUSES_BODIES and request.method == "GET" and request.json is not None:
+        hint = hint or ", and not as the API does"
+        hint += '; a proxy may refuse a GET with a body: try AsyncSession(list_params="query")'
+    return hint
 
 
 def _field_messages(errors: object, redact: Callable[[str], str]) -> dict[str, list[str]]:

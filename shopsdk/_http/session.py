@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
+from ssl import SSLContext
 from typing import Any, Self, TypeVar, final, overload
 
 import aiohttp
@@ -21,11 +22,15 @@ from shopsdk._config import (
     check_base_url,
     check_list_params,
     check_proxy,
+    check_tls,
+    proxy_from_environment,
     shop_id_from_environment,
+    tls_from_environment,
 )
 from shopsdk._events import Event, Hook
 from shopsdk._http.lifecycle import Core
 from shopsdk._http.request import make_request
+from shopsdk._http.response import page_error
 
 T = TypeVar("T")
 
@@ -63,7 +68,14 @@ class AsyncSession:
             Reading takes at most 64 times as much memory for each request in flight; the caller's own classes
             (``as_type=``) take more.
         proxy: the URL of an HTTP proxy, such as ``http://proxy.example:3128``; it may hold a password. Only with an
-            https base_url: over plain http the proxy would see the key.
+            https base_url: over plain http the proxy would see the key. For SOCKS give a connector of the package
+            aiohttp_socks.
+        trust_env: whether the environment names the proxy, where ``proxy`` is not given: HTTPS_PROXY, else ALL_PROXY,
+            in capitals or not, unless NO_PROXY names the host (names, their suffixes, ``*``). They are read once, here.
+            A base_url on this machine never goes through it, and ``~/.netrc`` is never read. Default: False.
+        ssl: the TLS context, such as one that trusts a company's own authority. It must verify certificates and
+            host names. Default: Python's own, with SSL_CERT_FILE and SSL_CERT_DIR as they are now. Not beside
+            connector, which has its own.
         connector: an aiohttp connector to borrow; the session never closes it. Its ``limit`` should be at least
             max_in_flight, since a wait for it counts as connecting. Its ``limit_per_host`` does not count changes that
             must not be repeated, since each has a connection of its own.
@@ -91,6 +103,8 @@ class AsyncSession:
         list_params: ListParams = "both",
         max_response_bytes: int = 32 * 2**20,
         proxy: str | None = None,
+        trust_env: bool = False,
+        ssl: SSLContext | None = None,
         connector: aiohttp.BaseConnector | None = None,
         trace_configs: Sequence[aiohttp.TraceConfig] = (),
         on_event: Callable[[Event], object] | None = None,
@@ -103,6 +117,15 @@ class AsyncSession:
         given_url = Secret(os.environ.get("SHOPSDK_BASE_URL") or _BASE_URL if base_url is None else base_url)
         api_key = proxy = base_url = None
         url = check_base_url(given_url)
+        check_instance("trust_env", trust_env, bool)
+        if proxy_url is not None:
+            proxy_url = check_proxy(proxy_url, url)
+        elif trust_env:
+            proxy_url = proxy_from_environment(url)
+        if ssl is not None:
+            ssl = check_tls(ssl, borrowed=connector is not None)
+        elif connector is None and url.lower().startswith("https:"):
+            ssl = tls_from_environment()
         self._core = Core(
             options=Options(
                 base_url=url,
@@ -110,7 +133,8 @@ class AsyncSession:
                 timeout=check_instance("timeout", timeout, Timeout),
                 max_in_flight=check_int("max_in_flight", max_in_flight, 1),
                 max_response_bytes=check_int("max_response_bytes", max_response_bytes, 1),
-                proxy=None if proxy_url is None else check_proxy(proxy_url, url),
+                proxy=proxy_url,
+                tls=ssl,
                 connector=None if connector is None else check_instance("connector", connector, aiohttp.BaseConnector),
                 trace_configs=tuple(
                     check_instance("trace_configs", each, aiohttp.TraceConfig) for each in trace_configs
@@ -243,6 +267,8 @@ class AsyncSession:
         response = await self._core.runtime().send(request)
         if response.status in {204, 205} or request.method == "HEAD":
             return None
+        if page := page_error(request, response, self._core.options.key.redact):
+            raise page
         return parse(response.body, label=request.label, changes=request.changes)
 
 

@@ -4,6 +4,7 @@ This is the only module that knows aiohttp's client.
 """
 
 import asyncio
+import logging
 import os
 import re
 import ssl
@@ -23,6 +24,8 @@ from shopsdk._errors import DecodeError, NotSentError, SessionStateError, ShopEr
 from shopsdk._http.request import Request
 from shopsdk._http.response import Response, maybe_applied
 from shopsdk._version import __version__
+
+logger = logging.getLogger("shopsdk")
 
 _HEADERS = {
     # Laravel answers errors as redirects unless JSON comes first: https://github.com/laravel/framework/issues/33389
@@ -107,11 +110,12 @@ class _OwnConnector(aiohttp.TCPConnector):
     In a forked child they stay open, since closing them would take them out of the selector that the parent uses.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, tls: ssl.SSLContext | None) -> None:
         self._made_on = asyncio.get_running_loop()
         self._made_in = os.getpid()
         # aiodns keeps a channel with its sockets for each loop: https://github.com/aio-libs/aiodns/issues/191
-        super().__init__(limit=limit, resolver=aiohttp.ThreadedResolver())  # pyright: ignore[reportUnknownMemberType]
+        resolver = aiohttp.ThreadedResolver()
+        super().__init__(limit=limit, resolver=resolver, ssl=tls or True)  # pyright: ignore[reportUnknownMemberType]
 
     def __del__(self, getpid: Callable[[], int] = os.getpid) -> None:
         if self._made_in == getpid() and not self._made_on.is_closed():
@@ -123,7 +127,7 @@ class Transport:
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        self.connector = options.connector or _OwnConnector(options.max_in_flight)
+        self.connector = options.connector or _OwnConnector(options.max_in_flight, options.tls)
         self.connections: dict[asyncio.Future[None], asyncio.Transport] = {}
         """The connections that have carried a request and are not closed, by the future of their end."""
         self.under_way = 0
@@ -145,6 +149,9 @@ class Transport:
         except RuntimeError:
             raise SessionStateError("the connector belongs to another event loop than the running one") from None
         self._timeout = _client_timeout(options.timeout, options.timeout.total)
+        if options.proxy is not None:
+            # Its origin has no password.
+            logger.info("requests go through the proxy %s", URL(options.proxy.reveal()).origin())
 
     async def close(self) -> None:
         """Close the connections. A borrowed connector stays open, and its attempts under way go on to their end."""
@@ -390,7 +397,8 @@ def _reason(error: BaseException) -> str:
         case aiohttp.ClientConnectorError():
             reason += _system_words(error.os_error)
         case aiohttp.ClientHttpProxyError():
-            reason = f"the proxy answered {error.status} to CONNECT"
+            wants = ": it wants a user name and a password" if error.status == 407 else ""
+            reason = f"the proxy answered {error.status} to CONNECT{wants}"
         case TimeoutError():
             reason = "timed out"
         case OSError():

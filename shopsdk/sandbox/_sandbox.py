@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, closing
 from datetime import datetime
 from decimal import Decimal
+from ssl import SSLContext
 from typing import Literal, Self, TypedDict, Unpack
 
 import aiohttp
@@ -53,6 +54,10 @@ class SessionOptions(TypedDict, total=False):
     max_response_bytes: int
     """As in ``AsyncSession``."""
     proxy: str | None
+    """As in ``AsyncSession``."""
+    trust_env: bool
+    """As in ``AsyncSession``."""
+    ssl: SSLContext | None
     """As in ``AsyncSession``."""
     connector: aiohttp.BaseConnector | None
     """As in ``AsyncSession``."""
