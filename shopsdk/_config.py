@@ -184,7 +184,7 @@ def proxy_from_environment(base_url: str) -> Secret | None:
         ValueError: the variable holds no URL of an HTTP proxy.
     """
     url = URL(base_url, encoded=True)
-    if url.scheme == "http" or _is_loopback((url.raw_host or "").lower()) or proxy_bypass(url.raw_authority):
+    if _is_loopback((url.raw_host or "").lower()) or proxy_bypass(url.raw_authority):
         return None
     kind = next((kind for kind in ("https", "all") if kind in getproxies_environment()), None)
     if kind is None:
@@ -216,7 +216,7 @@ def check_tls(context: object, *, borrowed: bool) -> ssl.SSLContext:
     checked = check_instance("ssl", context, ssl.SSLContext)
     if borrowed:
         raise ValueError("ssl goes without connector: give the context to the connector")
-    if checked.verify_mode != ssl.CERT_REQUIRED or not checked.check_hostname:
+    if not checked.check_hostname:  # which Python switches off before it takes any certificate
         raise ValueError("ssl must verify the certificate and the host's name: else anyone could take the key")
     return checked
 
@@ -255,6 +255,14 @@ def _text(name: str, reveal: Callable[[], object]) -> Secret:
 
 def _parsed(name: str, text: Secret, example: str, *, encoded: bool = False) -> URL:
     """Parse a URL with yarl, as aiohttp does: another parser may see another host in it."""
+    url = _http_url(text, encoded=encoded)
+    if url is None:
+        raise ValueError(f"{name} must be like {example}")
+    return url
+
+
+def _http_url(text: Secret, *, encoded: bool) -> URL | None:
+    """Parse an http(s) URL with a host; None if it is none. The error of another, which quotes it, ends here."""
     try:
         url = URL(text.reveal(), encoded=encoded)
         host = url.raw_host or ""
@@ -262,9 +270,9 @@ def _parsed(name: str, text: Secret, example: str, *, encoded: bool = False) -> 
         if url.scheme in {"http", "https"} and url.port != 0 and (is_name or _is_address(host)):
             host.encode("idna")  # as the resolver does, which refuses an empty label or one of 64 letters
             return url
-    except ValueError:  # it quotes the URL, so it must not become the context of ours
+    except ValueError:
         pass
-    raise ValueError(f"{name} must be like {example}")
+    return None
 
 
 def _is_address(host: str) -> bool:

@@ -6,7 +6,7 @@ from contextlib import aclosing
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shopsdk import (
@@ -87,6 +87,14 @@ async def test_a_request_without_a_list_suggests_no_other_list(call: Call) -> No
     assert "list_params" not in str(error)
 
 
+@pytest.mark.parametrize("status", [404, 409, 500, 502])
+async def test_another_status_of_a_list_suggests_no_other_list(status: int) -> None:
+    """A page with a status by which no proxy refuses a body is named, and nothing is suggested."""
+    error = await error_of(get_customers, answer(raw=PAGE, status=status))
+    assert WHOSE in str(error)
+    assert "list_params" not in str(error)
+
+
 async def test_a_list_in_the_query_suggests_no_query() -> None:
     """A list whose parameters travel in the query alone names the page only."""
     error = await error_of(get_customers, answer(raw=PAGE, status=403), list_params="query")
@@ -157,11 +165,12 @@ async def test_a_title_shows_neither_key_nor_address() -> None:
     assert str(pickle.loads(pickle.dumps(caught.value))) == text
 
 
+@example("title>" + "A" * 500, 0)
 @given(st.text(alphabet="<>/titleTITLE =\n\"'&#0;", max_size=300), st.integers(0, 5))
 def test_any_page_makes_a_short_message(text: str, times: int) -> None:
     """Whatever a page holds, its description is one short line."""
     body = b"<" + (text * 10**times)[:100_000].encode()
     error = page_error(make_request("GET", ["x"]), Response(status=200, headers={}, body=body), str)
     assert error is not None
-    assert len(str(error)) < 300
+    assert len(str(error)) < 220
     assert str(error).isprintable()

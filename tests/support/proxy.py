@@ -18,7 +18,7 @@ _AUTHORITY = trustme.CA()
 def server_tls(*names: str, not_before: datetime | None = None, not_after: datetime | None = None) -> ssl.SSLContext:
     """Make a server's context, with a certificate for loopback or for other names."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    names = names or ("localhost", "127.0.0.1")
+    names = names or ("localhost", "127.0.0.1", "shop.example")
     _AUTHORITY.issue_cert(*names, not_before=not_before, not_after=not_after).configure_cert(context)
     return context
 
@@ -82,9 +82,8 @@ class Tunnel:
             writer.close()
 
     async def through(self, heard: Heard, wire: Wire) -> None:
-        """Open the tunnel, and pass bytes both ways."""
-        host, _, port = heard.target.rpartition(":")
-        there_in, there_out = await asyncio.open_connection(host, int(port))
+        """Open the tunnel, to this machine whatever host is named, and pass bytes both ways."""
+        there_in, there_out = await asyncio.open_connection("127.0.0.1", int(heard.target.rpartition(":")[2]))
         wire.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
         try:
             await asyncio.gather(_pump(wire.reader, there_out), _pump(there_in, wire.writer))
@@ -115,3 +114,42 @@ async def tunnel(refuse: Callable[[Heard, Wire], object] | None = None) -> Async
         finally:
             await stop_accepting(listener)
             await proxy.stop()
+
+
+@asynccontextmanager
+async def socks_server(user: bytes = b"", password: bytes = b"") -> AsyncIterator[tuple[int, list[str]]]:
+    """Serve SOCKS 5 on loopback; yield its port and the targets that it is asked for, all of them on this machine.
+
+    With a user it asks for the password (RFC 1929).
+    """
+    targets: list[str] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            _, methods = await reader.readexactly(2)
+            await reader.readexactly(methods)
+            writer.write(b"\x05\x02" if user else b"\x05\x00")
+            if user:
+                _, length = await reader.readexactly(2)
+                given = await reader.readexactly(length)
+                (length,) = await reader.readexactly(1)
+                right = (user, password) == (given, await reader.readexactly(length))
+                writer.write(b"\x01\x00" if right else b"\x01\x01")
+                if not right:
+                    return
+            _, _, _, kind = await reader.readexactly(4)
+            assert kind == 3  # a host by its name
+            (length,) = await reader.readexactly(1)
+            host = await reader.readexactly(length)
+            port = int.from_bytes(await reader.readexactly(2), "big")
+            targets.append(f"{host.decode()}:{port}")
+            there_in, there_out = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"\x05\x00\x00\x01\x7f\x00\x00\x01\x00\x00")
+            await asyncio.gather(_pump(reader, there_out), _pump(there_in, writer))
+        except (OSError, asyncio.IncompleteReadError):
+            pass  # the client has left
+        finally:
+            writer.close()
+
+    async with listening(serve) as listener:
+        yield listener.sockets[0].getsockname()[1], targets
