@@ -231,6 +231,7 @@ def export(
     sandbox_customers: Annotated[
         int | None, typer.Option(min=0, help="With --sandbox: how many customers to make up.", show_default="250")
     ] = None,
+    verbose: given.Verbose = False,
     debug: given.Debug = False,
 ) -> None:
     """Export every customer of one shop or of many into a file.
@@ -274,7 +275,7 @@ def export(
         rate_limit=given.rate_limit_of(rate_limit),
         max_in_flight=max(16, concurrency * min(len(shops) or 1, shops_at_once)),
     )
-    with exit_with_code(debug=debug):
+    with exit_with_code(debug=debug, verbose=verbose):
         if many:
             run.print_many(runner.run(run.export_many(shops_at_once)))
         else:

@@ -15,6 +15,10 @@ InSandbox = Annotated[
     bool, typer.Option("--sandbox", help="Use an embedded shop with made-up customers; no key is needed.")
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="On failure, show the traceback.")]
+Verbose = Annotated[
+    bool,
+    typer.Option("--verbose", "-v", help="Print each request, retry and wait, and the proxy, if there is one."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ListParams = Annotated[
     Literal["both", "body", "query"],

@@ -43,6 +43,7 @@ def customers(
     list_params: given.ListParams = "both",
     sandbox: given.InSandbox = False,
     as_json: given.AsJson = False,
+    verbose: given.Verbose = False,
     debug: given.Debug = False,
 ) -> None:
     """List one page of customers. For all of them: shopsdk export."""
@@ -67,7 +68,7 @@ def customers(
             **filters,
         )
 
-    with exit_with_code(debug=debug):
+    with exit_with_code(debug=debug, verbose=verbose):
         found = Runner(shop_id=shop_id, sandbox=sandbox, list_params=list_params).run(read)
         last = max(found.last_page, 1)
         past_the_end = f"there is no page {page}: the last is page {last}, {found.total:,} customers in all"
@@ -89,6 +90,7 @@ def customer(
     shop_id: given.ShopId = None,
     sandbox: given.InSandbox = False,
     as_json: given.AsJson = False,
+    verbose: given.Verbose = False,
     debug: given.Debug = False,
 ) -> None:
     """Show one customer."""
@@ -101,7 +103,7 @@ def customer(
             return await find_customer(session, email=who, shop_id=shop)
         return await get_customer(session, int(who), shop_id=shop)
 
-    with exit_with_code(debug=debug):
+    with exit_with_code(debug=debug, verbose=verbose):
         found = Runner(shop_id=shop_id, sandbox=sandbox).run(read)
         if found is None:
             say(f"shopsdk: no customer has the e-mail address {who}")
@@ -119,6 +121,7 @@ def transactions(
     shop_id: given.ShopId = None,
     sandbox: given.InSandbox = False,
     as_json: given.AsJson = False,
+    verbose: given.Verbose = False,
     debug: given.Debug = False,
 ) -> None:
     """Show a customer's balance transactions, newest first."""
@@ -126,7 +129,7 @@ def transactions(
     async def read(session: AsyncSession, shop: int) -> list[BalanceTransaction]:
         return await get_customer_balance_transactions(session, customer_id, shop_id=shop)
 
-    with exit_with_code(debug=debug):
+    with exit_with_code(debug=debug, verbose=verbose):
         lines = Runner(shop_id=shop_id, sandbox=sandbox).run(read)
         if as_json:
             show_json(lines)

@@ -1,6 +1,7 @@
 """The run of a command: a session, its work, and an end with an exit code, on failure with one sentence."""
 
 import asyncio
+import logging
 import os
 import re
 import secrets
@@ -8,7 +9,7 @@ import shlex
 import sys
 import traceback
 from collections.abc import Callable, Coroutine, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Literal, NoReturn, Protocol, TypeVar
 
 import attrs
@@ -150,6 +151,7 @@ class Runner:
     def _settings(self) -> dict[str, Any]:
         return {
             "list_params": self.list_params,
+            "trust_env": True,
             "rate_limit": self.rate_limit,
             "max_in_flight": self.max_in_flight,
         }
@@ -194,8 +196,12 @@ def _no_failure_once_made(change: Change, but: str) -> Generator[None]:
 
 
 @contextmanager
-def exit_with_code(*, debug: bool) -> Generator[None]:
+def exit_with_code(*, debug: bool, verbose: bool = False) -> Generator[None]:
     """Turn a failure into a sentence and an exit code.
+
+    Args:
+        debug: whether to print the traceback too.
+        verbose: whether to print what the library logs.
 
     Raises:
         SystemExit: the command failed.
@@ -204,7 +210,8 @@ def exit_with_code(*, debug: bool) -> Generator[None]:
     code = 0
     try:
         try:
-            yield
+            with _logged() if verbose else nullcontext():
+                yield
         finally:
             signals.hold()
     except Quit as end:
@@ -227,6 +234,29 @@ def exit_with_code(*, debug: bool) -> Generator[None]:
         code = exit_code(error)
     if code:
         sys.exit(code)
+
+
+class _Printed(logging.Handler):
+    """Prints each record as a line."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a record of the library's; those of a sandbox beside it are its own."""
+        if record.name == "shopsdk":
+            say(f"shopsdk: {record.getMessage()}")
+
+
+@contextmanager
+def _logged() -> Generator[None]:
+    """Print what the library logs: it names operations by their routes, and holds no key and no address."""
+    logger, handler = logging.getLogger("shopsdk"), _Printed()
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
 
 
 def exit_code(error: BaseException) -> int:

@@ -170,6 +170,7 @@ def balance(
     shop_id: given.ShopId = None,
     sandbox: given.InSandbox = False,
     as_json: given.AsJson = False,
+    verbose: given.Verbose = False,
     debug: given.Debug = False,
 ) -> None:
     """Add to a customer's balance, or deduct from it. It asks first, and sends the edit at most once.
@@ -189,7 +190,7 @@ def balance(
         as_json=as_json,
     )
     runner = Runner(shop_id=shop_id, sandbox=sandbox)
-    with exit_with_code(debug=debug):
+    with exit_with_code(debug=debug, verbose=verbose):
         if asks:
             ask(runner.run(change.question))
         runner.change(change)
@@ -246,6 +247,7 @@ def affiliate(
     shop_id: given.ShopId = None,
     sandbox: given.InSandbox = False,
     as_json: given.AsJson = False,
+    verbose: given.Verbose = False,
     debug: given.Debug = False,
 ) -> None:
     """Set a customer's affiliate code, or clear it."""
@@ -254,7 +256,7 @@ def affiliate(
     if code is not None and not code.strip():
         usage("CODE must not be empty: --clear clears it")
     change = _CodeChange(customer_id=customer_id, code=code, shop_id=shop_id, as_json=as_json)
-    with exit_with_code(debug=debug):
+    with exit_with_code(debug=debug, verbose=verbose):
         Runner(shop_id=shop_id, sandbox=sandbox).change(change)
 
 
