@@ -108,19 +108,23 @@ class Program:
 
     def members(self) -> dict[int, str]:
         """The command lines of its processes that have not ended, by their ids; Linux only."""
-        return {
-            pid: Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
-            for pid, group, state in _processes()
-            if group == self.pid and state not in "ZX"
-        }
+        members: dict[int, str] = {}
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(OSError):  # it has ended meanwhile
+                state, _, group = stat.read_text().rpartition(")")[2].split()[:3]
+                if int(group) == self.pid and state not in "ZX":
+                    line = stat.with_name("cmdline").read_bytes()
+                    members[int(stat.parent.name)] = line.replace(b"\0", b" ").decode().strip()
+        return members
 
     def kill(self, pids: Collection[int] | None = None) -> None:
         """Kill processes of it with SIGKILL, by default all; return when they have closed all that they had open."""
-        pids = tuple(self.members()) if pids is None else pids
-        for pid in pids:
+        if pids is None:
+            os.killpg(self.pid, signal.SIGKILL)  # at once, so that none starts another
+        for pid in pids or ():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        while any(pid in pids and state not in "ZX" for pid, _, state in _processes()):
+        while any(pids is None or pid in pids for pid in self.members()):
             time.sleep(0.001)
 
     def stop(self) -> None:
@@ -146,14 +150,6 @@ class Program:
 def _accepts(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def _processes() -> Iterator[tuple[int, int, str]]:
-    """The id, the group and the state of every process."""
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):  # it has ended meanwhile
-            state, _, group = stat.read_text().rpartition(")")[2].split()[:3]
-            yield int(stat.parent.name), int(group), state
 
 
 @contextmanager

@@ -126,7 +126,10 @@ async def check_references(
                 done.append(edit)
                 return
 
-    await asyncio.gather(disturb(after), *(work(*job) for job in jobs))
+    async with asyncio.TaskGroup() as tasks:
+        for job in jobs:
+            tasks.create_task(work(*job))
+        await disturb(after)
     made = [(number, str(line.description)) for number in range(1, 11) for line in shop.transactions(number)]
     assert sorted((number, f"[ref:{reference}]") for number, reference in jobs) == sorted(made)
     assert not any(edit.duplicated for edit in done)

@@ -67,7 +67,8 @@ class Haproxy:
 
     async def reload(self) -> None:
         """Read the configuration anew; return when there is a new worker."""
-        old = self.workers()
+        while not (old := self.workers()):
+            await asyncio.sleep(0.001)
         os.kill(self.program.pid, signal.SIGUSR2)
         while not self.workers() - old:
             await asyncio.sleep(0.001)

@@ -77,17 +77,21 @@ class Nginx:
         lines = self.program.members().items()
         return {pid for pid, line in lines if "worker process" in line and "shutting down" not in line}
 
-    def kill_workers(self) -> None:
-        """Kill all workers that take new connections."""
-        while not (workers := self.workers()):  # one that has just been started has no name yet
-            time.sleep(0.001)
-        self.program.kill(workers)
+    async def both_workers(self) -> set[int]:
+        """Wait until it has both of its workers, and so heeds signals."""
+        while len(workers := self.workers()) < 2:
+            await asyncio.sleep(0.001)
+        return workers
+
+    async def kill_workers(self) -> None:
+        """Kill both workers; nginx starts others."""
+        self.program.kill(await self.both_workers())
 
     async def reload(self) -> None:
         """Read the configuration anew; return when new workers have replaced the old ones."""
-        old = self.workers()
+        old = await self.both_workers()
         os.kill(self.program.pid, signal.SIGHUP)
-        while len(self.workers()) < 2 or self.workers() & old:
+        while await self.both_workers() & old:
             await asyncio.sleep(0.001)
 
 
@@ -166,15 +170,16 @@ async def test_references_make_each_edit_once_through_reloads_and_kills(tmp_path
             await after(0.1)
             await nginx.reload()
             await after(0.2)
-            nginx.kill_workers()
+            await nginx.kill_workers()
             await after(0.3)
+            await nginx.both_workers()
             nginx.program.kill([nginx.program.pid])  # its workers go on without it
             await after(0.5)
             nginx.program.kill()
             await asyncio.to_thread(nginx.program.start)
             await after(0.7)
             await nginx.reload()
-            nginx.kill_workers()
+            await nginx.kill_workers()
             nginx.program.kill()
             await asyncio.to_thread(nginx.program.start)
 
@@ -192,7 +197,7 @@ async def test_an_edit_under_way_when_workers_are_killed_is_found(
         task = asyncio.create_task(edit_customer_balance(session, 7, 5, reference="gift", method=method))
         while method not in [request.method for request in shop.requests]:
             await asyncio.sleep(0.001)
-        nginx.kill_workers()
+        await nginx.kill_workers()
         edit = await task
     assert [edit.transaction] == shop.transactions(7)
     assert (None, False, False) == (edit.message, edit.replayed, edit.duplicated)
@@ -208,7 +213,7 @@ async def test_an_edit_under_way_when_workers_are_killed_is_in_doubt_without_a_r
             task = asyncio.create_task(edit_customer_balance(session, 7, 5))
             while not shop.requests:
                 await asyncio.sleep(0.001)
-            nginx.kill_workers()
+            await nginx.kill_workers()
             async with watching(caplog) as seen:
                 await task
         assert isinstance(seen.caught, UnknownOutcomeError)
@@ -233,14 +238,14 @@ async def test_an_edit_under_way_at_a_reload_is_answered(nginx: Nginx, shop: San
 async def test_a_walk_survives_a_reload_and_the_death_of_workers(nginx: Nginx, concurrency: int) -> None:
     """A walk goes on past a reload, and past workers that are killed under it: everybody comes once."""
     came: list[int] = []
-    async with nginx.session() as session:
+    async with nginx.session(retry=RetryPolicy(attempts=8)) as session:  # one page may be hit each time
         async with aclosing(iter_customer_pages(session, per_page=10, concurrency=concurrency)) as pages:
             async for page in pages:
                 came += [customer.id for customer in page.data]
                 if page.current_page == 5:
                     await nginx.reload()
                 if page.current_page in {9, 13, 17}:
-                    nginx.kill_workers()
+                    await nginx.kill_workers()
     assert [customer.id for customer in nginx.shop.customers()] == came
 
 
