@@ -6,6 +6,8 @@ from contextlib import aclosing
 from decimal import Decimal
 from typing import Any, Literal
 
+import attrs
+
 from shopsdk import (
     AsyncSession,
     BalanceEdit,
@@ -34,8 +36,26 @@ METHODS: tuple[Literal["POST", "PUT"], ...] = ("POST", "PUT")
 LATENCY = 0.02
 """Seconds by which a shop holds back its answers, so that edits are under way when something happens to the proxy."""
 
-Progress = Callable[[float], Awaitable[None]]
-"""A function that waits until this share of the work is done."""
+
+@attrs.define
+class Jobs:
+    """Edits that are made side by side, each by calls with its reference until one succeeds."""
+
+    wanted: list[tuple[int, str]]
+    """The customer and the reference of each."""
+    made: list[BalanceEdit] = attrs.Factory(list)
+    failures: int = 0
+
+    async def done(self, share: float) -> None:
+        """Wait until this share of them is made."""
+        while len(self.made) < share * len(self.wanted):
+            await asyncio.sleep(0.001)
+
+    async def failing(self) -> None:
+        """Wait until calls have failed so often that those under way have ended."""
+        enough = self.failures + len(self.wanted)
+        while self.failures < enough and len(self.made) < len(self.wanted):
+            await asyncio.sleep(0.001)
 
 
 async def ids_of(session: AsyncSession, **how: Any) -> list[int]:
@@ -102,16 +122,9 @@ async def check_walk_over_deletions(session: AsyncSession, shop: Sandbox, concur
     assert len(everybody) // 2 == len(shop.customers())
 
 
-async def check_references(
-    session: AsyncSession, shop: Sandbox, disturb: Callable[[Progress], Awaitable[None]]
-) -> None:
-    """Make edits by jobs that call again with their reference until they succeed, under a disturbance: each is once."""
-    jobs = [(number, f"job-{turn}") for turn in range(10) for number in range(1, 11)]
-    done: list[BalanceEdit] = []
-
-    async def after(share: float) -> None:
-        while len(done) < share * len(jobs):
-            await asyncio.sleep(0.001)
+async def check_references(session: AsyncSession, shop: Sandbox, disturb: Callable[[Jobs], Awaitable[None]]) -> None:
+    """Make edits under a disturbance: each is made exactly once."""
+    jobs = Jobs([(number, f"job-{turn}") for turn in range(10) for number in range(1, 11)])
 
     async def work(number: int, reference: str) -> None:
         method = METHODS[number % 2]
@@ -121,15 +134,16 @@ async def check_references(
             except ShopError:
                 while has_unread(port_of(shop)):  # the earlier request must no longer be on its way
                     await asyncio.sleep(0.001)
+                jobs.failures += 1
                 await asyncio.sleep(0.005)
             else:
-                done.append(edit)
+                jobs.made.append(edit)
                 return
 
     async with asyncio.TaskGroup() as tasks:
-        for job in jobs:
+        for job in jobs.wanted:
             tasks.create_task(work(*job))
-        await disturb(after)
-    made = [(number, str(line.description)) for number in range(1, 11) for line in shop.transactions(number)]
-    assert sorted((number, f"[ref:{reference}]") for number, reference in jobs) == sorted(made)
-    assert not any(edit.duplicated for edit in done)
+        await disturb(jobs)
+    lines = [(number, str(line.description)) for number in range(1, 11) for line in shop.transactions(number)]
+    assert sorted((number, f"[ref:{reference}]") for number, reference in jobs.wanted) == sorted(lines)
+    assert not any(edit.duplicated for edit in jobs.made)

@@ -28,7 +28,7 @@ from tests.http.proxies.calls import (
     LATENCY,
     METHODS,
     PEOPLE,
-    Progress,
+    Jobs,
     check_every_operation,
     check_references,
     check_walk_over_deletions,
@@ -121,15 +121,17 @@ async def test_references_make_each_edit_once_through_reloads_and_kills(tmp_path
     """Jobs that call again with their reference until they succeed leave each edit once, whatever haproxy suffers."""
     with Sandbox(PEOPLE, latency=LATENCY) as shop, haproxy_before(shop, tmp_path) as haproxy:
 
-        async def disturb(after: Progress) -> None:
-            await after(0.1)
+        async def disturb(jobs: Jobs) -> None:
+            await jobs.done(0.1)
             await haproxy.reload()
-            await after(0.3)
+            await jobs.done(0.3)
             haproxy.program.kill()
+            await jobs.failing()
             await asyncio.to_thread(haproxy.program.start)
-            await after(0.6)
+            await jobs.done(0.6)
             await haproxy.reload()
             haproxy.program.kill()
+            await jobs.failing()
             await asyncio.to_thread(haproxy.program.start)
 
         async with haproxy.session(max_in_flight=8) as session:

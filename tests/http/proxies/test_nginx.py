@@ -36,7 +36,7 @@ from tests.http.proxies.calls import (
     LATENCY,
     METHODS,
     PEOPLE,
-    Progress,
+    Jobs,
     check_every_operation,
     check_references,
     check_walk_over_deletions,
@@ -166,21 +166,23 @@ async def test_references_make_each_edit_once_through_reloads_and_kills(tmp_path
     """Jobs that call again with their reference until they succeed leave each edit once, whatever becomes of nginx."""
     with Sandbox(PEOPLE, latency=LATENCY) as shop, nginx_before(shop, tmp_path) as nginx:
 
-        async def disturb(after: Progress) -> None:
-            await after(0.1)
+        async def disturb(jobs: Jobs) -> None:
+            await jobs.done(0.1)
             await nginx.reload()
-            await after(0.2)
+            await jobs.done(0.2)
             await nginx.kill_workers()
-            await after(0.3)
+            await jobs.done(0.3)
             await nginx.both_workers()
             nginx.program.kill([nginx.program.pid])  # its workers go on without it
-            await after(0.5)
+            await jobs.done(0.5)
             nginx.program.kill()
+            await jobs.failing()
             await asyncio.to_thread(nginx.program.start)
-            await after(0.7)
+            await jobs.done(0.7)
             await nginx.reload()
             await nginx.kill_workers()
             nginx.program.kill()
+            await jobs.failing()
             await asyncio.to_thread(nginx.program.start)
 
         async with nginx.session(max_in_flight=8) as session:
