@@ -17,6 +17,8 @@ from aiohttp.test_utils import TestServer
 from shopsdk import Customer
 from shopsdk.sandbox import Sandbox
 from tests.support.examples import README, blocks, compiled, run_as_test, run_fragment
+from tests.support.proxy import certificate_file, tls_server, tunnel
+from tests.support.servers import CUSTOMER, answer, page_of
 
 TEXT = README.read_text(encoding="utf-8")
 PYTHON = blocks(TEXT, "python")
@@ -40,6 +42,7 @@ FRAGMENTS = [n for n, block in enumerate(PYTHON) if "asyncio.run(" not in block 
 async def test_fragments_run(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each example of the README runs on the shop that the command serves, and does what the text beside it says."""
     monkeypatch.chdir(tmp_path)
+    certificate_file(tmp_path, "company-ca.pem")
     async with Sandbox() as shop, shop.session() as session:
         for name, value in (("API_KEY", shop.api_key), ("SHOP_ID", str(shop.shop_id)), ("BASE_URL", shop.base_url)):
             monkeypatch.setenv(f"SHOPSDK_{name}", value)
@@ -87,13 +90,37 @@ async def test_the_key_is_quoted_where_it_is_set() -> None:
     assert (b"12345|the rest of the key 38", b"") == await process.communicate()
 
 
+NETWORK, EXPORTS = SHELL[3:]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("number", range(3, len(SHELL)))
-async def test_shell_blocks_run(number: int, two_shops: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_way_through_a_proxy_is_as_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lines for a proxy and a company's authority lead through that proxy, by a certificate of that authority."""
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+    certificate_file(tmp_path, "company-ca.pem")
+    page = answer(page_of([CUSTOMER], per_page=20))
+    async with tls_server(page) as server, tunnel() as proxy:
+        for name, value in (
+            ("API_KEY", "key"),
+            ("SHOP_ID", "38"),
+            ("BASE_URL", f"https://shop.example:{server.port}/v1"),
+        ):
+            monkeypatch.setenv(f"SHOPSDK_{name}", value)
+        lines = NETWORK.replace("proxy.example:3128", proxy.url.removeprefix("http://"))
+        process = await asyncio.create_subprocess_exec("bash", "-euc", lines, cwd=tmp_path, stdout=PIPE, stderr=PIPE)
+        out, err = await process.communicate()
+    assert process.returncode == 0
+    assert b"seven@example.com" in out
+    assert f"requests go through the proxy {proxy.url}\n" in err.decode()
+    assert "proxy-authorization" in proxy.heard[0].headers
+
+
+@pytest.mark.slow
+async def test_shell_blocks_run(two_shops: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each command of the README succeeds, and leaves what the text beside it says."""
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
     process = await asyncio.create_subprocess_exec(
-        "bash", "-uc", SHELL[number], cwd=tmp_path, stdout=PIPE, stderr=PIPE, stdin=DEVNULL
+        "bash", "-uc", EXPORTS, cwd=tmp_path, stdout=PIPE, stderr=PIPE, stdin=DEVNULL
     )
     out, err = await process.communicate()
     assert (0, "") == (process.returncode, err.decode() if process.returncode else "")

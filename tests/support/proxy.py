@@ -23,9 +23,9 @@ def server_tls(*names: str, not_before: datetime | None = None, not_after: datet
     return context
 
 
-def certificate_file(folder: Path) -> str:
+def certificate_file(folder: Path, name: str = "authority.pem") -> str:
     """Write the authority's certificate to a file, for SSL_CERT_FILE."""
-    path = folder / "authority.pem"
+    path = folder / name
     _AUTHORITY.cert_pem.write_to_path(path)
     return str(path)
 
