@@ -33,6 +33,8 @@ PEOPLE = [
 ]
 CONCURRENCIES = (1, 4, 16)
 METHODS: tuple[Literal["POST", "PUT"], ...] = ("POST", "PUT")
+IN_FLIGHT = 8
+"""Requests under way at a time while something happens to the proxy."""
 LATENCY = 0.02
 """Seconds by which a shop holds back its answers, so that edits are under way when something happens to the proxy."""
 
@@ -52,8 +54,8 @@ class Jobs:
             await asyncio.sleep(0.001)
 
     async def failing(self) -> None:
-        """Wait until calls have failed so often that those under way have ended."""
-        enough = self.failures + len(self.wanted)
+        """Wait until twice as many calls have failed as can be under way."""
+        enough = self.failures + 2 * IN_FLIGHT
         while self.failures < enough and len(self.made) < len(self.wanted):
             await asyncio.sleep(0.001)
 

@@ -25,6 +25,7 @@ from shopsdk.sandbox import Sandbox
 from shopsdk.testing import InstantClock
 from tests.http.proxies.calls import (
     CONCURRENCIES,
+    IN_FLIGHT,
     LATENCY,
     METHODS,
     PEOPLE,
@@ -134,7 +135,7 @@ async def test_references_make_each_edit_once_through_reloads_and_kills(tmp_path
             await jobs.failing()
             await asyncio.to_thread(haproxy.program.start)
 
-        async with haproxy.session(max_in_flight=8) as session:
+        async with haproxy.session(max_in_flight=IN_FLIGHT) as session:
             await check_references(session, shop, disturb)
 
 

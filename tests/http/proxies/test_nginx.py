@@ -33,6 +33,7 @@ from shopsdk.export import ExportProgress, export_customers
 from shopsdk.sandbox import Sandbox
 from tests.http.proxies.calls import (
     CONCURRENCIES,
+    IN_FLIGHT,
     LATENCY,
     METHODS,
     PEOPLE,
@@ -169,8 +170,9 @@ async def test_references_make_each_edit_once_through_reloads_and_kills(tmp_path
         async def disturb(jobs: Jobs) -> None:
             await jobs.done(0.1)
             await nginx.reload()
-            await jobs.done(0.2)
-            await nginx.kill_workers()
+            for share in (0.15, 0.2, 0.25):
+                await jobs.done(share)
+                await nginx.kill_workers()
             await jobs.done(0.3)
             await nginx.both_workers()
             nginx.program.kill([nginx.program.pid])  # its workers go on without it
@@ -185,7 +187,7 @@ async def test_references_make_each_edit_once_through_reloads_and_kills(tmp_path
             await jobs.failing()
             await asyncio.to_thread(nginx.program.start)
 
-        async with nginx.session(max_in_flight=8) as session:
+        async with nginx.session(max_in_flight=IN_FLIGHT) as session:
             await check_references(session, shop, disturb)
 
 
