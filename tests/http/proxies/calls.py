@@ -43,6 +43,7 @@ LATENCY = 0.02
 class Jobs:
     """Edits that are made side by side, each by calls with its reference until one succeeds."""
 
+    shop: Sandbox
     wanted: list[tuple[int, str]]
     """The customer and the reference of each."""
     made: list[BalanceEdit] = attrs.Factory(list)
@@ -51,6 +52,14 @@ class Jobs:
     async def done(self, share: float) -> None:
         """Wait until this share of them is made."""
         while len(self.made) < share * len(self.wanted):
+            await asyncio.sleep(0.001)
+
+    async def arriving(self) -> None:
+        """Wait until the shop has made several edits whose answers it still holds back."""
+        while len(self.made) < len(self.wanted):
+            waiting = [request for request in self.shop.requests[-2 * IN_FLIGHT :] if request.status is None]
+            if sum(request.method in METHODS for request in waiting) >= IN_FLIGHT // 2:
+                return
             await asyncio.sleep(0.001)
 
     async def failing(self) -> None:
@@ -126,7 +135,7 @@ async def check_walk_over_deletions(session: AsyncSession, shop: Sandbox, concur
 
 async def check_references(session: AsyncSession, shop: Sandbox, disturb: Callable[[Jobs], Awaitable[None]]) -> None:
     """Make edits under a disturbance: each is made exactly once."""
-    jobs = Jobs([(number, f"job-{turn}") for turn in range(10) for number in range(1, 11)])
+    jobs = Jobs(shop, [(number, f"job-{turn}") for turn in range(10) for number in range(1, 11)])
 
     async def work(number: int, reference: str) -> None:
         method = METHODS[number % 2]

@@ -85,8 +85,9 @@ class Nginx:
         return workers
 
     async def kill_workers(self) -> None:
-        """Kill both workers; nginx starts others."""
-        self.program.kill(await self.both_workers())
+        """Kill all workers, old ones included; nginx starts others."""
+        await self.both_workers()
+        self.program.kill([pid for pid, line in self.program.members().items() if "worker process" in line])
 
     async def reload(self) -> None:
         """Read the configuration anew; return when new workers have replaced the old ones."""
@@ -172,17 +173,20 @@ async def test_references_make_each_edit_once_through_reloads_and_kills(tmp_path
             await nginx.reload()
             for share in (0.15, 0.2, 0.25):
                 await jobs.done(share)
+                await jobs.arriving()
                 await nginx.kill_workers()
             await jobs.done(0.3)
             await nginx.both_workers()
             nginx.program.kill([nginx.program.pid])  # its workers go on without it
             await jobs.done(0.5)
+            await jobs.arriving()
             nginx.program.kill()
             await jobs.failing()
             await asyncio.to_thread(nginx.program.start)
             await jobs.done(0.7)
             await nginx.reload()
             await nginx.kill_workers()
+            await jobs.arriving()
             nginx.program.kill()
             await jobs.failing()
             await asyncio.to_thread(nginx.program.start)
