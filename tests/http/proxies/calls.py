@@ -33,9 +33,9 @@ PEOPLE = [
 ]
 CONCURRENCIES = (1, 4, 16)
 METHODS: tuple[Literal["POST", "PUT"], ...] = ("POST", "PUT")
-IN_FLIGHT = 8
+IN_FLIGHT = 16
 """Requests under way at a time while something happens to the proxy."""
-LATENCY = 0.02
+LATENCY = 0.05
 """Seconds by which a shop holds back its answers, so that edits are under way when something happens to the proxy."""
 
 

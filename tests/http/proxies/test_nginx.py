@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, aclosing, contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -84,10 +84,13 @@ class Nginx:
             await asyncio.sleep(0.001)
         return workers
 
-    async def kill_workers(self) -> None:
-        """Kill all workers, old ones included; nginx starts others."""
+    async def kill_workers(self, once: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Kill all workers, old ones included, once something has happened; nginx starts others."""
         await self.both_workers()
-        self.program.kill([pid for pid, line in self.program.members().items() if "worker process" in line])
+        workers = [pid for pid, line in self.program.members().items() if "worker process" in line]
+        if once is not None:
+            await once()
+        self.program.kill(workers)
 
     async def reload(self) -> None:
         """Read the configuration anew; return when new workers have replaced the old ones."""
@@ -173,8 +176,7 @@ async def test_references_make_each_edit_once_through_reloads_and_kills(tmp_path
             await nginx.reload()
             for share in (0.15, 0.2, 0.25):
                 await jobs.done(share)
-                await jobs.arriving()
-                await nginx.kill_workers()
+                await nginx.kill_workers(jobs.arriving)
             await jobs.done(0.3)
             await nginx.both_workers()
             nginx.program.kill([nginx.program.pid])  # its workers go on without it
@@ -185,7 +187,7 @@ async def test_references_make_each_edit_once_through_reloads_and_kills(tmp_path
             await asyncio.to_thread(nginx.program.start)
             await jobs.done(0.7)
             await nginx.reload()
-            await nginx.kill_workers()
+            await nginx.kill_workers(jobs.arriving)
             await jobs.arriving()
             nginx.program.kill()
             await jobs.failing()
