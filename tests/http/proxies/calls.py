@@ -1,7 +1,7 @@
 """What must hold by way of every proxy: each operation does what it says, and a walk delivers everybody once."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import aclosing
 from decimal import Decimal
 from typing import Any, Literal
@@ -34,7 +34,7 @@ PEOPLE = [
 CONCURRENCIES = (1, 4, 16)
 METHODS: tuple[Literal["POST", "PUT"], ...] = ("POST", "PUT")
 IN_FLIGHT = 16
-"""Requests under way at a time while something happens to the proxy."""
+"""Jobs at a time."""
 LATENCY = 0.05
 """Seconds by which a shop holds back its answers, so that edits are under way when something happens to the proxy."""
 
@@ -49,9 +49,10 @@ class Jobs:
     made: list[BalanceEdit] = attrs.Factory(list)
     failures: int = 0
 
-    async def done(self, share: float) -> None:
-        """Wait until this share of them is made."""
-        while len(self.made) < share * len(self.wanted):
+    async def more(self, number: int) -> None:
+        """Wait until so many more of them, or all, are made."""
+        enough = min(len(self.made) + number, len(self.wanted))
+        while len(self.made) < enough:
             await asyncio.sleep(0.001)
 
     async def arriving(self) -> None:
@@ -135,25 +136,27 @@ async def check_walk_over_deletions(session: AsyncSession, shop: Sandbox, concur
 
 async def check_references(session: AsyncSession, shop: Sandbox, disturb: Callable[[Jobs], Awaitable[None]]) -> None:
     """Make edits under a disturbance: each is made exactly once."""
-    jobs = Jobs(shop, [(number, f"job-{turn}") for turn in range(10) for number in range(1, 11)])
+    jobs = Jobs(shop, [(number, f"job-{turn}") for turn in range(20) for number in range(1, 11)])
 
-    async def work(number: int, reference: str) -> None:
+    async def make(number: int, reference: str) -> BalanceEdit:
         method = METHODS[number % 2]
         while True:
             try:
-                edit = await edit_customer_balance(session, number, "1.25", reference=reference, method=method)
+                return await edit_customer_balance(session, number, "1.25", reference=reference, method=method)
             except ShopError:
                 while has_unread(port_of(shop)):  # the earlier request must no longer be on its way
                     await asyncio.sleep(0.001)
                 jobs.failures += 1
                 await asyncio.sleep(0.005)
-            else:
-                jobs.made.append(edit)
-                return
+
+    async def work(queue: Iterator[tuple[int, str]]) -> None:
+        for job in queue:
+            jobs.made.append(await make(*job))
 
     async with asyncio.TaskGroup() as tasks:
-        for job in jobs.wanted:
-            tasks.create_task(work(*job))
+        queue = iter(jobs.wanted)
+        for _ in range(IN_FLIGHT):
+            tasks.create_task(work(queue))
         await disturb(jobs)
     lines = [(number, str(line.description)) for number in range(1, 11) for line in shop.transactions(number)]
     assert sorted((number, f"[ref:{reference}]") for number, reference in jobs.wanted) == sorted(lines)

@@ -25,7 +25,6 @@ from shopsdk.sandbox import Sandbox
 from shopsdk.testing import InstantClock
 from tests.http.proxies.calls import (
     CONCURRENCIES,
-    IN_FLIGHT,
     LATENCY,
     METHODS,
     PEOPLE,
@@ -123,21 +122,16 @@ async def test_references_make_each_edit_once_through_reloads_and_kills(tmp_path
     with Sandbox(PEOPLE, latency=LATENCY) as shop, haproxy_before(shop, tmp_path) as haproxy:
 
         async def disturb(jobs: Jobs) -> None:
-            await jobs.done(0.1)
-            await haproxy.reload()
-            await jobs.done(0.3)
-            await jobs.arriving()
-            haproxy.program.kill()
-            await jobs.failing()
-            await asyncio.to_thread(haproxy.program.start)
-            await jobs.done(0.6)
-            await haproxy.reload()
-            await jobs.arriving()
-            haproxy.program.kill()
-            await jobs.failing()
-            await asyncio.to_thread(haproxy.program.start)
+            for _ in range(3):
+                await jobs.more(20)
+                await haproxy.reload()
+                await jobs.more(20)
+                await jobs.arriving()
+                haproxy.program.kill()
+                await jobs.failing()
+                await asyncio.to_thread(haproxy.program.start)
 
-        async with haproxy.session(max_in_flight=IN_FLIGHT) as session:
+        async with haproxy.session() as session:
             await check_references(session, shop, disturb)
 
 

@@ -33,7 +33,6 @@ from shopsdk.export import ExportProgress, export_customers
 from shopsdk.sandbox import Sandbox
 from tests.http.proxies.calls import (
     CONCURRENCIES,
-    IN_FLIGHT,
     LATENCY,
     METHODS,
     PEOPLE,
@@ -172,28 +171,27 @@ async def test_references_make_each_edit_once_through_reloads_and_kills(tmp_path
     with Sandbox(PEOPLE, latency=LATENCY) as shop, nginx_before(shop, tmp_path) as nginx:
 
         async def disturb(jobs: Jobs) -> None:
-            await jobs.done(0.1)
+            await jobs.more(10)
             await nginx.reload()
-            for share in (0.15, 0.2, 0.25):
-                await jobs.done(share)
+            for _ in range(3):
+                await jobs.more(20)
                 await nginx.kill_workers(jobs.arriving)
-            await jobs.done(0.3)
+            await jobs.more(20)
             await nginx.both_workers()
             nginx.program.kill([nginx.program.pid])  # its workers go on without it
-            await jobs.done(0.5)
+            await jobs.more(20)
             await jobs.arriving()
             nginx.program.kill()
             await jobs.failing()
             await asyncio.to_thread(nginx.program.start)
-            await jobs.done(0.7)
+            await jobs.more(10)
             await nginx.reload()
             await nginx.kill_workers(jobs.arriving)
-            await jobs.arriving()
             nginx.program.kill()
             await jobs.failing()
             await asyncio.to_thread(nginx.program.start)
 
-        async with nginx.session(max_in_flight=IN_FLIGHT) as session:
+        async with nginx.session() as session:
             await check_references(session, shop, disturb)
 
 
