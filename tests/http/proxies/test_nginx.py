@@ -257,7 +257,6 @@ async def test_a_walk_survives_a_reload_and_the_death_of_workers(nginx: Nginx, c
     assert [customer.id for customer in nginx.shop.customers()] == came
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["customers.ndjson", "customers.csv.gz"])
 async def test_an_export_that_nginx_broke_off_goes_on(tmp_path: Path, name: str) -> None:
     """An export broken off by the death of nginx goes on afterwards: the same bytes, and no page asked for twice."""
