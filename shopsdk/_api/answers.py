@@ -3,7 +3,7 @@
 from shopsdk._codec.json import parse
 from shopsdk._codec.strict import as_object
 from shopsdk._http.request import Request
-from shopsdk._http.response import Response, page_error, sanitize
+from shopsdk._http.response import Response, foreign_error, sanitize
 from shopsdk._http.session import AsyncSession, core_of
 
 
@@ -14,8 +14,8 @@ def response_message(session: AsyncSession, request: Request, response: Response
         DecodeError: the answer is no JSON; the change was probably made.
     """
     redact = core_of(session).options.key.redact
-    if page := page_error(request, response, redact):
-        raise page
+    if foreign := foreign_error(request, response, redact):
+        raise foreign
     payload = parse(response.body, label=request.label, changes=True)
     message = (as_object(payload) or {}).get("message")
     return sanitize(message, redact) if isinstance(message, str) else None

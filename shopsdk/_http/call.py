@@ -31,7 +31,7 @@ from shopsdk._events import (
 )
 from shopsdk._http.limits import Deadline, Limiter
 from shopsdk._http.request import Request
-from shopsdk._http.response import Response, page_error, response_error
+from shopsdk._http.response import Response, foreign_error, response_error
 from shopsdk._http.retry import blocks_operation, decide, repeatable, retry_after
 from shopsdk._http.transport import Transport
 
@@ -197,8 +197,8 @@ class Caller:
         request = call.request
         if not request.idempotent or request.method == "HEAD" or response.status in {204, 205}:
             return response
-        page = page_error(request, response, self.options.key.redact)
-        return page or incomplete(response.body, label=request.label, changes=request.changes) or response
+        foreign = foreign_error(request, response, self.options.key.redact)
+        return foreign or incomplete(response.body, label=request.label, changes=request.changes) or response
 
     def _begin_attempt(self, call: Call) -> float:
         """Count an attempt, and return the seconds it may take: more than 0, which would be no limit to aiohttp."""

@@ -34,6 +34,8 @@ _TITLE = re.compile(r"<title[^>]{0,200}>([^<]{0,400})", re.IGNORECASE)
 _TITLE_CHARS = 100
 _PAGE_BYTES = 2**16
 """Bytes of a page in which its title is looked for."""
+_ENCODINGS = frozenset({"", "identity", "gzip", "deflate", "br", "zstd"})
+"""The content encodings that aiohttp undoes, or fails to undo; it takes a body in any other as it is."""
 _REFUSES_BODIES = frozenset({400, 403, 405, 411, 413, 415, 501})
 """The statuses by which proxies refuse a GET with a body."""
 _FIELDS = 50
@@ -76,12 +78,17 @@ def sanitize(text: str, redact: Callable[[str], str]) -> str:
     return line[:_MESSAGE_CHARS]
 
 
-def page_error(request: Request, response: Response, redact: Callable[[str], str]) -> DecodeError | None:
-    """Make the error of a success that is a page, such as that of a proxy or a network's login; None if it is none."""
-    if not _is_page(response.body):
+def foreign_error(request: Request, response: Response, redact: Callable[[str], str]) -> DecodeError | None:
+    """Make the error of a success that is not the API's: a page of a proxy or a login, or an unknown encoding."""
+    encoding = response.headers.get("content-encoding", "").strip().lower()
+    if _is_page(response.body):
+        reason = f"it is not JSON, but {_describe_page(response, redact)}"
+    elif encoding not in _ENCODINGS:
+        reason = f"its encoding was not asked for: {sanitize(encoding, redact)[:_TITLE_CHARS]}"
+    else:
         return None
     return DecodeError(
-        f"cannot read the answer to {request.label}: it is not JSON, but {_describe_page(response, redact)}",
+        f"cannot read the answer to {request.label}: {reason}",
         maybe_applied=request.changes,
         repeatable=True,
     )
@@ -151,7 +158,7 @@ def _count(text: str | None) -> int | None:
 def _hint(request: Request, response: Response, redact: Callable[[str], str]) -> str:
     """Tell whose answer an error is, where it is not the API's, and what to try."""
     status, body = response.status, response.body.lstrip()
-    if 300 <= status < 400:
+    if 300 <= status < 400 and status != 304:
         return " (a redirect, which is never followed: check base_url)"
     if body[:1] == b"{" or request.method == "HEAD":
         return ""

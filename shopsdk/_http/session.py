@@ -30,7 +30,7 @@ from shopsdk._config import (
 from shopsdk._events import Event, Hook
 from shopsdk._http.lifecycle import Core
 from shopsdk._http.request import make_request
-from shopsdk._http.response import page_error
+from shopsdk._http.response import foreign_error
 
 T = TypeVar("T")
 
@@ -267,8 +267,8 @@ class AsyncSession:
         response = await self._core.runtime().send(request)
         if response.status in {204, 205} or request.method == "HEAD":
             return None
-        if page := page_error(request, response, self._core.options.key.redact):
-            raise page
+        if foreign := foreign_error(request, response, self._core.options.key.redact):
+            raise foreign
         return parse(response.body, label=request.label, changes=request.changes)
 
 

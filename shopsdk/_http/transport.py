@@ -8,13 +8,15 @@ import logging
 import os
 import re
 import ssl
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, cast
 
 import aiohttp
 import attrs
 from aiohttp.abc import AbstractStreamWriter
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.connector import Connection
 from yarl import URL
@@ -52,6 +54,8 @@ class _ObservedRequest(aiohttp.ClientRequest):
 
     own_connection = False
     send_began = False
+    protocol: ResponseHandler | None = None
+    """The connection that it was written to."""
     transport: "Transport"
 
     @property
@@ -62,7 +66,7 @@ class _ObservedRequest(aiohttp.ClientRequest):
 
     async def send(self, conn: Connection) -> aiohttp.ClientResponse:
         """Write the request. aiohttp calls this once there is a connection, TLS included, and never for a CONNECT."""
-        protocol = conn.protocol
+        self.protocol = protocol = conn.protocol
         if protocol is not None and protocol.should_close:
             raise _ConnectionLostError("the connection was broken, or held an answer that nobody asked for")
         if self.transport.closing:
@@ -286,7 +290,10 @@ class Attempt:
             ) as answer:
                 self._rejected = not maybe_applied(answer.status)
                 on_headers(answer.status, answer.headers)
-                content = await _read(answer, transport.options.max_response_bytes)
+                if answer.status == 101 and self._observed is not None and self._observed.protocol is not None:
+                    self._observed.protocol.close()  # unasked, and aiohttp would keep the connection
+                with _ended_by_its_connection(answer.content, self._observed):
+                    content = await _read(answer, transport.options.max_response_bytes)
         finally:
             transport.end_attempt()
             if token is not None:
@@ -339,6 +346,32 @@ class _SessionClosedError(Exception):
     """The session or its connector was closed, for which aiohttp raises a bare RuntimeError."""
 
 
+@contextmanager
+def _ended_by_its_connection(content: aiohttp.StreamReader, request: _ObservedRequest | None) -> Generator[None]:
+    """Fail a body that is being read if its connection ends before it.
+
+    After a part that is no HTTP, aiohttp's parser in C forgets the body and tells it nothing: its reader would wait
+    until the attempt's time is over.
+    """
+    protocol = None if request is None else request.protocol
+    closed = None if protocol is None else protocol.closed
+    if protocol is None or closed is None or content.is_eof():
+        yield
+        return
+
+    def fail(_: object) -> None:
+        if not content.is_eof() and content.exception() is None:
+            error = aiohttp.ClientPayloadError()
+            error.__cause__ = protocol.exception()
+            content.set_exception(error)
+
+    closed.add_done_callback(fail)
+    try:
+        yield
+    finally:
+        closed.remove_done_callback(fail)
+
+
 async def _read(answer: aiohttp.ClientResponse, max_bytes: int) -> bytes:
     """Read a body up to a bound. ``read()`` has none, and a small gzip may become large, so count it decompressed."""
     good = 200 <= answer.status < 300
@@ -379,6 +412,8 @@ _BROKEN = (
     ("Content-Length", "its Content-Length is broken or contradicted"),
     ("TransferEncoding", "its body ends before its last chunk"),
     ("chunk", "its chunks are broken"),
+    ("Chunk", "its chunks are broken"),
+    ("Data after", "it goes on behind its end"),
 )
 """Words in the class or message of aiohttp's error for an unreadable answer, and ours for them."""
 
@@ -404,13 +439,20 @@ def _reason(error: BaseException) -> str:
         case OSError():
             reason += _system_words(error)
         case aiohttp.ClientResponseError() | aiohttp.ClientPayloadError():
-            told = " ".join(f"{type(each).__name__} {each}" for each in _causes(error))
-            reason = next((f"the answer cannot be read: {words}" for word, words in _BROKEN if word in told), reason)
+            reason = _unreadable(error, reason)
         case asyncio.CancelledError():
             reason = "cancelled by the connector or a hook"
         case _:
             pass
     return reason
+
+
+def _unreadable(error: BaseException, reason: str) -> str:
+    """Describe an answer that is no HTTP, or whose body is damaged."""
+    told = " ".join(f"{type(each).__name__} {each}" for each in _causes(error))
+    default = "its body is damaged" if isinstance(error, aiohttp.ClientPayloadError) else ""
+    why = next((words for word, words in _BROKEN if word in told), default)
+    return f"the answer cannot be read: {why}" if why else reason
 
 
 def _system_words(error: OSError) -> str:

@@ -14,6 +14,7 @@ import pytest
 from shopsdk import AsyncSession, NotSentError, RetryPolicy, edit_customer_balance, get_customer
 from shopsdk._http.session import core_of
 from shopsdk.sandbox import Sandbox
+from tests.support.needs import need
 from tests.support.proxy import certificate_file, client_tls, server_tls, socks_server, tls_server, tunnel
 from tests.support.servers import CUSTOMER, Heard, Wire, answer
 
@@ -208,6 +209,18 @@ async def test_a_context_of_the_caller_s_is_used() -> None:
         async with session_at(base) as session:
             with pytest.raises(NotSentError, match="certificate verification failed: unable to get local issuer"):
                 await get_customer(session, 7)
+
+
+async def test_the_system_s_store_is_a_context_of_truststore(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A context of the package truststore is taken, and trusts what the system trusts."""
+    need("truststore")
+    import truststore
+
+    monkeypatch.setenv("SSL_CERT_FILE", certificate_file(tmp_path))  # the system's store, as OpenSSL finds it
+    async with tls_server(answer(CUSTOMER)) as server:
+        context = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        async with session_at(f"https://localhost:{server.port}/v1", ssl=context) as session:
+            assert (await get_customer(session, 7)).id == 7
 
 
 async def test_ssl_cert_file_is_read_when_the_session_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import gzip
-import importlib
 import json
 import os
 import sys
@@ -26,6 +25,7 @@ from shopsdk import (
     get_customer,
 )
 from shopsdk.testing import InstantClock
+from tests.support.needs import is_installed, need
 from tests.support.servers import (
     CUSTOMER,
     Behaviour,
@@ -651,25 +651,15 @@ def zstd(data: bytes) -> bytes:
     return b"\x28\xb5\x2f\xfd\x20" + bytes([len(data)]) + (len(data) << 3 | 1).to_bytes(3, "little") + data
 
 
-def is_installed(*names: str) -> bool:
-    for name in names:
-        try:
-            importlib.import_module(name)
-        except ImportError:
-            continue
-        return True
-    return False
-
-
-PACKAGES = {"br": ("brotlicffi", "brotli"), "zstd": ("compression.zstd", "backports.zstd")}
+PACKAGES = {
+    "gzip": ("zlib",),
+    "deflate": ("zlib",),
+    "br": ("brotlicffi", "brotli"),
+    "zstd": ("compression.zstd", "backports.zstd"),
+}
 """The modules of which aiohttp takes one; the standard library has zstd from Python 3.14 on."""
-INSTALLED = {encoding: is_installed(*names) for encoding, names in PACKAGES.items()}
-ASKED = ["gzip", "deflate", *(encoding for encoding, installed in INSTALLED.items() if installed)]
-
-
-def with_package(encoding: str, *values: object, id: str) -> object:  # noqa: A002 - as pytest names it
-    missing = pytest.mark.skipif(not INSTALLED[encoding], reason=f"none of {PACKAGES[encoding]} is installed")
-    return pytest.param(encoding, *values, marks=missing, id=id)
+INSTALLED = {encoding: any(map(is_installed, names)) for encoding, names in PACKAGES.items()}
+ASKED = [encoding for encoding, installed in INSTALLED.items() if installed]
 
 
 @pytest.mark.parametrize("call", CALLS)
@@ -685,15 +675,16 @@ async def test_only_what_can_be_decoded_is_asked_for(call: str) -> None:
 @pytest.mark.parametrize(
     ("encoding", "data"),
     [
-        with_package("br", brotli(BODY), id="br"),
-        with_package("zstd", zstd(BODY), id="zstd"),
-        with_package("zstd", zstd(BODY[:HALF]) + zstd(BODY[HALF:]), id="two frames of zstd"),
+        pytest.param("br", brotli(BODY), id="br"),
+        pytest.param("zstd", zstd(BODY), id="zstd"),
+        pytest.param("zstd", zstd(BODY[:HALF]) + zstd(BODY[HALF:]), id="two frames of zstd"),
     ],
 )
 async def test_an_encoding_whose_package_is_installed_is_decoded(
     encoding: str, data: bytes, call: str, pace: str
 ) -> None:
     """Brotli and Zstandard are decoded where a package for them is installed."""
+    need(*PACKAGES[encoding])
     outcome = await outcome_of(call, Form(encoded(encoding, data)), pace)
     assert (CALLS[call][1], 1) == (outcome.value, outcome.sent)
 
@@ -703,18 +694,19 @@ async def test_an_encoding_whose_package_is_installed_is_decoded(
 @pytest.mark.parametrize(
     ("encoding", "data", "kind", "words"),
     [
-        with_package("br", brotli(BODY)[:-20], DecodeError, "cut short", id="br cut short"),
-        with_package("br", brotli(BODY) + b"garbage", TransportError, "is damaged", id="br, then garbage"),
-        with_package("br", b"\xff" * 20, TransportError, "is damaged", id="br that is none"),
-        with_package("zstd", zstd(BODY)[:-20], DecodeError, "cut short", id="zstd cut short"),
-        with_package("zstd", zstd(BODY) + b"garbage", TransportError, "is damaged", id="zstd, then garbage"),
-        with_package("zstd", BODY, TransportError, "is damaged", id="zstd that is none"),
+        pytest.param("br", brotli(BODY)[:-20], DecodeError, "cut short", id="br cut short"),
+        pytest.param("br", brotli(BODY) + b"garbage", TransportError, "is damaged", id="br, then garbage"),
+        pytest.param("br", b"\xff" * 20, TransportError, "is damaged", id="br that is none"),
+        pytest.param("zstd", zstd(BODY)[:-20], DecodeError, "cut short", id="zstd cut short"),
+        pytest.param("zstd", zstd(BODY) + b"garbage", TransportError, "is damaged", id="zstd, then garbage"),
+        pytest.param("zstd", BODY, TransportError, "is damaged", id="zstd that is none"),
     ],
 )
 async def test_a_damaged_encoding_is_no_value(
     encoding: str, data: bytes, kind: type[ShopError], words: str, call: str, pace: str
 ) -> None:
     """Damaged Brotli or Zstandard is never a value: a read asks again, and an edit is in doubt and is sent once."""
+    need(*PACKAGES[encoding])
     (await outcome_of(call, Form(encoded(encoding, data)), pace)).check(call, kind, words, attempts=2)
 
 
@@ -723,8 +715,8 @@ BOMBS = [
     pytest.param("gzip", gzip.compress(b" " * BOMB_SIZE), id="gzip"),
     pytest.param("deflate", zlib.compress(b" " * BOMB_SIZE), id="deflate"),
     pytest.param("gzip", gzip.compress(b" " * 2**17) * 512, id="members of gzip"),
-    with_package("br", bytes.fromhex("9fffff7ff82540e2b14020f7fe0f"), id="br"),  # 8 MiB of blanks
-    with_package(
+    pytest.param("br", bytes.fromhex("9fffff7ff82540e2b14020f7fe0f"), id="br"),  # 8 MiB of blanks
+    pytest.param(
         "zstd",
         b"\x28\xb5\x2f\xfd\x00\x38" + ((2**17 << 3 | 2).to_bytes(3, "little") + b" ") * 512 + b"\x01\x00\x00",
         id="zstd",
@@ -736,6 +728,7 @@ BOMBS = [
 @pytest.mark.parametrize(("encoding", "data"), BOMBS)
 async def test_a_bomb_unpacks_to_no_more_than_the_cap(encoding: str, data: bytes, call: str) -> None:
     """A small body that unpacks to a large one is refused, within 6 times max_response_bytes of memory."""
+    need(*PACKAGES[encoding])
     bomb = encoded(encoding, data)
 
     async def work() -> None:
@@ -802,3 +795,71 @@ async def test_an_encoding_without_its_package_is_not_asked_for_and_is_an_error(
     assert all("in an encoding that was not asked for" in ending[4] for ending in endings[3:])
     assert {"gzip, deflate"} == {heard.headers["accept-encoding"] for heard in server.heard}
     assert ["GET", "POST", "PUT"] + 2 * ["GET", "GET", "POST", "PUT"] == [heard.method for heard in server.heard]
+
+
+# --- what breaks later than the headers
+
+LATE: dict[str, tuple[bytes, bytes, str]] = {
+    "a chunk's size": (CHUNKED, b"zz\r\n", "its chunks are broken"),
+    "a chunk's size that overflows": (CHUNKED, b"fffffffffffffffff\r\n", "its chunks are broken"),
+    "a chunk's end": (CHUNKED, b"2\r\n{}xx", "its chunks are broken"),
+    "a damaged deflate": (b"Content-Encoding: deflate\r\nContent-Length: 4\r\n", b"abcd", "its body is damaged"),
+    "a damaged gzip": (b"Content-Encoding: gzip\r\nContent-Length: 4\r\n", b"abcd", "its body is damaged"),
+    "a short body": (b"Content-Length: 40\r\n", b"abcd", "its body ends before its Content-Length"),
+    "a short chunk": (CHUNKED, b"ff\r\n{}", "its body ends before its last chunk"),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize(("headers", "rest", "reason"), LATE.values(), ids=LATE)
+async def test_a_body_that_breaks_later_than_its_headers_ends_at_once(
+    headers: bytes, rest: bytes, reason: str, call: str
+) -> None:
+    """A body that breaks once its headers were read ends the attempt with its reason, and waits for no timeout."""
+
+    async def behave(_heard: Heard, wire: Wire) -> None:
+        wire.send(b"HTTP/1.1 200 OK\r\n%s\r\n" % headers)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        wire.send(rest)
+        wire.writer.close()
+
+    async with raw_server(behave) as server, server.session(retry=RetryPolicy(attempts=1)) as session:
+        with pytest.raises(TransportError, match=reason) as caught:
+            await CALLS[call][0](session)
+    assert caught.value.maybe_applied is (call != "read")
+    assert len(server.heard) == 1
+
+
+@pytest.mark.parametrize("encoding", ["x-gzip", "compress", "snappy", "gzip, gzip", "aes128gcm"])
+async def test_an_encoding_that_nobody_asked_for_is_named(encoding: str) -> None:
+    """A success in an unknown encoding is an error that names it."""
+    sent = answer(raw=b"\x1f\x8b\x08 not JSON", headers={"Content-Encoding": encoding})
+    async with raw_server(sent) as server, server.session(retry=RetryPolicy(attempts=1)) as session:
+        with pytest.raises(DecodeError, match=f"its encoding was not asked for: {encoding}$"):
+            await get_customer(session, 9)
+
+
+async def test_a_304_is_no_redirect() -> None:
+    """A 304, which nobody asked for, is an error that does not speak of a redirect."""
+    async with raw_server(answer(raw=b"", status=304)) as server, server.session() as session:
+        with pytest.raises(ResponseError, match=r"answered 304$"):
+            await get_customer(session, 9)
+
+
+async def test_a_connection_that_changed_its_protocol_is_not_kept() -> None:
+    """An answer behind a 101 that nobody asked for is no other read's answer."""
+
+    async def behave(heard: Heard, wire: Wire) -> None:
+        if len(server.heard) > 1:
+            wire.send(customer_named(heard))
+            return
+        wire.send(b"HTTP/1.1 101 X\r\n\r\n")
+        for _ in range(20):
+            await asyncio.sleep(0)
+        wire.send(answer({"id": 7, "email": "a@b"}))
+
+    async with raw_server(behave) as server, server.session(retry=RetryPolicy(attempts=1)) as session:
+        with pytest.raises(ResponseError):
+            await get_customer(session, 7)
+        assert (await get_customer(session, 9)).id == 9

@@ -24,7 +24,7 @@ from shopsdk import (
     paginate,
 )
 from shopsdk._http.request import make_request
-from shopsdk._http.response import Response, page_error
+from shopsdk._http.response import Response, foreign_error
 from shopsdk.testing import InstantClock
 from tests.support.servers import answer, raw_server
 
@@ -170,7 +170,7 @@ async def test_a_title_shows_neither_key_nor_address() -> None:
 def test_any_page_makes_a_short_message(text: str, times: int) -> None:
     """Whatever a page holds, its description is one short line."""
     body = b"<" + (text * 10**times)[:100_000].encode()
-    error = page_error(make_request("GET", ["x"]), Response(status=200, headers={}, body=body), str)
+    error = foreign_error(make_request("GET", ["x"]), Response(status=200, headers={}, body=body), str)
     assert error is not None
     assert len(str(error)) < 220
     assert str(error).isprintable()
