@@ -136,7 +136,7 @@ async def check_walk_over_deletions(session: AsyncSession, shop: Sandbox, concur
 
 async def check_references(session: AsyncSession, shop: Sandbox, disturb: Callable[[Jobs], Awaitable[None]]) -> None:
     """Make edits under a disturbance: each is made exactly once."""
-    jobs = Jobs(shop, [(number, f"job-{turn}") for turn in range(20) for number in range(1, 11)])
+    jobs = Jobs(shop, [(number, f"job-{turn}") for turn in range(16) for number in range(1, 11)])
 
     async def make(number: int, reference: str) -> BalanceEdit:
         method = METHODS[number % 2]

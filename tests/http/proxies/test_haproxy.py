@@ -15,6 +15,7 @@ import pytest
 from shopsdk import (
     AsyncSession,
     NotSentError,
+    RetryPolicy,
     TransportError,
     UnknownOutcomeError,
     edit_customer_affiliate_code,
@@ -122,7 +123,7 @@ async def test_references_make_each_edit_once_through_reloads_and_kills(tmp_path
     with Sandbox(PEOPLE, latency=LATENCY) as shop, haproxy_before(shop, tmp_path) as haproxy:
 
         async def disturb(jobs: Jobs) -> None:
-            for _ in range(3):
+            for _ in range(2):
                 await jobs.more(20)
                 await haproxy.reload()
                 await jobs.more(20)
@@ -131,7 +132,7 @@ async def test_references_make_each_edit_once_through_reloads_and_kills(tmp_path
                 await jobs.failing()
                 await asyncio.to_thread(haproxy.program.start)
 
-        async with haproxy.session() as session:
+        async with haproxy.session(retry=RetryPolicy(attempts=2)) as session:
             await check_references(session, shop, disturb)
 
 

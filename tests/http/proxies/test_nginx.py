@@ -191,7 +191,7 @@ async def test_references_make_each_edit_once_through_reloads_and_kills(tmp_path
             await jobs.failing()
             await asyncio.to_thread(nginx.program.start)
 
-        async with nginx.session() as session:
+        async with nginx.session(retry=RetryPolicy(attempts=2)) as session:
             await check_references(session, shop, disturb)
 
 
