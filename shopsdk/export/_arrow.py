@@ -11,10 +11,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import IO, Any
 
-from shopsdk import Customer
+from shopsdk import Customer, DecodeError
 from shopsdk.export._disk import BLOCK
 from shopsdk.export._part import PartFile
-from shopsdk.export._rows import MONEY_COLUMNS, SHOP_ID, TEXT_COLUMNS, TIME_COLUMNS, column_reader
 from shopsdk.export._summary import CheckpointError, ExportError
 from shopsdk.export._text import Encoder, arrow
 
@@ -22,8 +21,6 @@ _ROW_GROUP = 16_384
 """Rows of a row group: few, because writing one takes several times the memory of its rows."""
 _DICTIONARY = ("shop_id", "balance", "total_completed", "total_spent_usd", "affiliate_referrer_email")
 """Columns whose values recur. A dictionary for any other column takes time and saves nothing."""
-_SCALE = 6
-"""Decimal places of money, more than any currency has. A value with more places is refused, not rounded."""
 
 
 def arrow_encoder(columns: Sequence[str], shop_id: int | None) -> Encoder:
@@ -32,20 +29,16 @@ def arrow_encoder(columns: Sequence[str], shop_id: int | None) -> Encoder:
     Raises:
         ExportError: pyarrow is not installed.
     """
-    pa = arrow("Parquet")
-    schema = _schema(pa, columns)
-    readers = [column_reader(name, shop_id) for name in columns]
+    columnar = arrow("Parquet", "shopsdk.arrow")
+    schema = columnar.customers_schema(columns)
 
     def batch(customers: Sequence[Customer]) -> bytes:
-        arrays: list[Any] = []
-        for field, read in zip(schema, readers, strict=True):
-            try:
-                arrays.append(pa.array(read(customers), field.type))
-            except (ValueError, OverflowError) as error:  # ArrowInvalid is a ValueError
-                ids = f"customers {customers[0].id} to {customers[-1].id}"
-                raise ExportError(f"a value among {ids} does not fit: {field.name} is {field.type}") from error
-        made: bytes = pa.RecordBatch.from_arrays(arrays, schema=schema).serialize().to_pybytes()
-        return made
+        try:
+            made = columnar.to_record_batch(customers, shop_id=shop_id, columns=columns)
+        except DecodeError as error:
+            raise ExportError(str(error)) from error
+        encoded: bytes = made.serialize().to_pybytes()
+        return encoded
 
     return Encoder(schema.serialize().to_pybytes(), batch)
 
@@ -60,7 +53,7 @@ def assemble_parquet(parts: Iterable[PartFile], file: IO[bytes], columns: Sequen
     """
     pq = arrow("Parquet", "pyarrow.parquet")
     pa = arrow("Parquet")
-    schema = _schema(pa, columns)
+    schema = arrow("Parquet", "shopsdk.arrow").customers_schema(columns)
     dictionary = [name for name in columns if name in _DICTIONARY]
     with pq.ParquetWriter(file, schema, compression="zstd", use_dictionary=dictionary) as writer:
         for table in _row_groups(pa, schema, parts):
@@ -99,17 +92,3 @@ def _batches(pa: Any, schema: Any, part: PartFile) -> Iterator[Any]:
     finally:
         with suppress(ValueError):  # it was closed after an error
             reader.detach()
-
-
-def _schema(pa: Any, columns: Sequence[str]) -> Any:
-    return pa.schema([pa.field(name, _type(pa, name), nullable=name not in {"id", "email"}) for name in columns])
-
-
-def _type(pa: Any, name: str) -> Any:
-    if name in MONEY_COLUMNS:
-        return pa.decimal128(38, _SCALE)
-    if name in TIME_COLUMNS:
-        return pa.timestamp("us", tz="UTC")
-    if name in TEXT_COLUMNS and name != SHOP_ID:
-        return pa.string()
-    return pa.int64()

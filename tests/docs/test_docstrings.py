@@ -15,7 +15,7 @@ from shopsdk.sandbox import Sandbox
 from tests.support.examples import blocks, run_as_test, run_fragment
 
 PACKAGE = Path(shopsdk.__file__).parent
-PUBLIC = ("shopsdk.export", "shopsdk.sandbox", "shopsdk.testing")
+PUBLIC = ("shopsdk.arrow", "shopsdk.export", "shopsdk.sandbox", "shopsdk.testing")
 
 
 def docstrings() -> Iterator[tuple[str, str]]:

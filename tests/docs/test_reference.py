@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.examples import README
 
-MODULES = ("shopsdk", "shopsdk.sandbox", "shopsdk.export", "shopsdk.testing")
+MODULES = ("shopsdk", "shopsdk.sandbox", "shopsdk.export", "shopsdk.arrow", "shopsdk.testing")
 pytestmark = pytest.mark.slow
 
 VOID = {"br", "col", "hr", "img", "input", "link", "meta"}
