@@ -32,7 +32,7 @@ from shopsdk.testing import InstantClock
 from tests.support.servers import (
     CUSTOMER,
     Behaviour,
-    Heard,
+    ReceivedRequest,
     Wire,
     answer,
     close_after,
@@ -47,16 +47,16 @@ EDITED = answer({"message": "ok"})
 Method = Literal["POST", "PUT"]
 
 
-def reset(_heard: Heard, wire: Wire) -> None:
+def reset(_heard: ReceivedRequest, wire: Wire) -> None:
     wire.reset()
 
 
-def half(_heard: Heard, wire: Wire) -> None:
+def half(_heard: ReceivedRequest, wire: Wire) -> None:
     wire.send(EDITED[:-4])
     wire.writer.close()
 
 
-async def half_in_time(heard: Heard, wire: Wire) -> None:
+async def half_in_time(heard: ReceivedRequest, wire: Wire) -> None:
     wire.send(EDITED[:-4])
     await time_out(heard, wire)
 
@@ -275,7 +275,7 @@ async def test_a_read_that_fails_is_no_unknown_outcome(name: str) -> None:
 async def test_an_unknown_outcome_stays_unknown_when_a_later_attempt_is_not_sent() -> None:
     """A change that may have been made stays so when a later attempt cannot connect."""
 
-    def close_the_shop(_heard: Heard, wire: Wire) -> None:
+    def close_the_shop(_heard: ReceivedRequest, wire: Wire) -> None:
         server.listener.close()
         wire.writer.close()
 
@@ -303,7 +303,7 @@ async def test_a_cancelled_edit_stays_a_cancellation_with_a_note(reference: str 
     """A cancelled edit is a CancelledError, with a note that it may have been made."""
     arrived = asyncio.Event()
 
-    async def hold(heard: Heard, wire: Wire) -> None:
+    async def hold(heard: ReceivedRequest, wire: Wire) -> None:
         arrived.set()
         await silence(heard, wire)
 
@@ -366,7 +366,7 @@ async def test_a_get_that_must_not_be_repeated_is_a_change() -> None:
 async def test_a_timeout_around_an_edit_is_the_callers_own() -> None:
     """``asyncio.timeout`` around a call raises the caller's own TimeoutError."""
 
-    async def run_out(heard: Heard, wire: Wire) -> None:
+    async def run_out(heard: ReceivedRequest, wire: Wire) -> None:
         limit.reschedule(asyncio.get_running_loop().time())
         await silence(heard, wire)
 

@@ -26,7 +26,7 @@ from shopsdk import (
 )
 from shopsdk._api.customers import same_but_case
 from shopsdk.sandbox import Sandbox
-from tests.support.servers import Heard, Wire, answer, page_of, raw_server
+from tests.support.servers import ReceivedRequest, Wire, answer, page_of, raw_server
 
 ADA = Customer(id=7, email="ada@example.com", discord_id="8035", discord_username="ada", affiliate_code="ADA10")
 
@@ -223,7 +223,7 @@ async def test_the_newest_line_is_found_and_repeats_are_told(caplog: pytest.LogC
 async def test_every_page_of_the_ledger_is_searched_past_caches() -> None:
     """An edit on the second page is found, and each request is one that no cache has an answer to."""
 
-    def ledger(heard: Heard, wire: Wire) -> None:
+    def ledger(heard: ReceivedRequest, wire: Wire) -> None:
         number = int(parse_qs(urlsplit(heard.target).query).get("page", ["1"])[0])
         rows = [line(2, "1", "a")] if number == 1 else [line(1, "1", "[ref:r]")]
         wire.send(answer(page_of(rows, number, last=2, per_page=1, total=2)))

@@ -29,7 +29,7 @@ from shopsdk._http.request import make_request, plain_json
 from shopsdk._http.session import core_of
 from shopsdk.export._plan import Query
 from shopsdk.sandbox import Fault, Sandbox
-from tests.support.servers import CUSTOMER, Heard, Wire, answer, page_of, raw_server
+from tests.support.servers import CUSTOMER, ReceivedRequest, Wire, answer, page_of, raw_server
 
 Disguise = Callable[[Any], Any]
 
@@ -105,7 +105,7 @@ VALUES = st.builds(
 )
 
 
-def serve(heard: Heard, wire: Wire) -> None:
+def serve(heard: ReceivedRequest, wire: Wire) -> None:
     """Answer any operation in its shape; lists are empty and echo what was asked."""
     path = urlsplit(heard.target).path
     asked = dict(parse_qsl(urlsplit(heard.target).query)) | (json.loads(heard.body) if heard.body else {})
@@ -189,7 +189,7 @@ async def carry_out(made: Any) -> None:
 def on_the_wire(values: Values, v: Disguise) -> list[tuple[str, str, dict[str, str], bytes]]:
     """Return every request that is sent for these values, byte for byte, without its nonce."""
 
-    async def main() -> list[Heard]:
+    async def main() -> list[ReceivedRequest]:
         with tempfile.TemporaryDirectory() as folder:
             async with raw_server(serve) as server:
                 for mode in ("both", "body"):

@@ -26,7 +26,7 @@ from shopsdk import (
 )
 from shopsdk.sandbox import Fault, Sandbox
 from shopsdk.testing import InstantClock
-from tests.support.servers import Heard, Wire, answer, page_of, raw_server, silence
+from tests.support.servers import ReceivedRequest, Wire, answer, page_of, raw_server, silence
 
 Method = Literal["POST", "PUT"]
 EDITED = answer({"message": "ok"})
@@ -241,7 +241,7 @@ async def test_the_search_after_a_loss_has_fifteen_seconds() -> None:
     """The search after a loss ends within 15 seconds."""
     clock = InstantClock()
 
-    def slow(_heard: Heard, wire: Wire) -> None:
+    def slow(_heard: ReceivedRequest, wire: Wire) -> None:
         clock.time += 6
         wire.send(answer([]))
 
@@ -254,7 +254,7 @@ async def test_the_search_after_a_loss_has_fifteen_seconds() -> None:
 async def test_a_session_closed_while_searching_leaves_the_outcome_unknown() -> None:
     """A session that is closed during the search leaves the outcome unknown."""
 
-    async def close(_heard: Heard, wire: Wire) -> None:
+    async def close(_heard: ReceivedRequest, wire: Wire) -> None:
         closing.append(asyncio.ensure_future(session.close()))
         await asyncio.sleep(0)
         wire.writer.close()
@@ -289,7 +289,7 @@ async def test_what_was_surely_not_applied_is_not_looked_up() -> None:
 
 
 def ledger(pages: list[list[dict[str, object]]], *, claim: int | None = None) -> Any:
-    def behave(heard: Heard, wire: Wire) -> None:
+    def behave(heard: ReceivedRequest, wire: Wire) -> None:
         if heard.method != "GET":
             wire.send(EDITED)
             return
@@ -352,7 +352,7 @@ async def test_a_ledger_that_is_empty_at_first_is_read_on() -> None:
 async def test_a_ledger_that_only_claims_to_grow_is_given_up() -> None:
     """A ledger that counts one page more each time, without a new line, stops the edit."""
 
-    def behave(heard: Heard, wire: Wire) -> None:
+    def behave(heard: ReceivedRequest, wire: Wire) -> None:
         number = heard.json["page"] if heard.body else 1
         wire.send(answer(page_of([line(9, "1", "a")], number, last=number + 1)))
 
@@ -410,7 +410,7 @@ async def test_callers_of_different_references_do_not_wait_for_each_other() -> N
     arrived = asyncio.Event()
     count = 0
 
-    async def hold(_heard: Heard, wire: Wire) -> None:
+    async def hold(_heard: ReceivedRequest, wire: Wire) -> None:
         nonlocal count
         count += 1
         if count == 3:
@@ -427,7 +427,7 @@ async def test_one_reference_for_sixteen_customers_delays_none() -> None:
     """Edits of sixteen customers with one reference do not wait for each other."""
     all_there = {"GET": asyncio.Barrier(16), "POST": asyncio.Barrier(16)}
 
-    async def serve(heard: Heard, wire: Wire) -> None:
+    async def serve(heard: ReceivedRequest, wire: Wire) -> None:
         await all_there[heard.method].wait()  # for ever, where one customer waits for another
         wire.send(answer([]) if heard.method == "GET" else EDITED)
 
@@ -460,7 +460,7 @@ async def test_a_reference_is_waited_for_in_its_own_shop_alone() -> None:
     """Edits of customer 7 in two shops with one reference do not wait for each other."""
     met = asyncio.Barrier(2)
 
-    async def serve(heard: Heard, wire: Wire) -> None:
+    async def serve(heard: ReceivedRequest, wire: Wire) -> None:
         if heard.method == "GET":
             await met.wait()
         wire.send(answer([]) if heard.method == "GET" else EDITED)

@@ -10,7 +10,7 @@ import pytest
 from shopsdk.sandbox import Sandbox
 from tests.support.cli import COMMAND, Shell
 from tests.support.proxy import certificate_file, tls_server, tunnel
-from tests.support.servers import CUSTOMER, Behaviour, Heard, Wire, answer
+from tests.support.servers import CUSTOMER, Behaviour, ReceivedRequest, Wire, answer
 
 PASSWORD = "hunter2-hunter2-hunter2"
 KEY = "12345|abcdefghijklmnopqrstuvwxyz0123456789"
@@ -52,7 +52,7 @@ async def test_the_command_goes_through_the_proxy_of_the_environment(tmp_path: P
 async def test_a_proxy_that_wants_a_password_is_named(tmp_path: Path) -> None:
     """A 407 is the proxy's: the message names proxy and status, and not the key."""
 
-    def refuse(_heard: Heard, wire: Wire) -> None:
+    def refuse(_heard: ReceivedRequest, wire: Wire) -> None:
         wire.send(answer({}, 407, headers={"Proxy-Authenticate": "Basic"}))
 
     async with tunnel(refuse) as proxy:

@@ -21,7 +21,17 @@ from shopsdk import (
 )
 from shopsdk.sandbox import Sandbox
 from shopsdk.testing import InstantClock
-from tests.support.servers import CUSTOMER, Behaviour, Heard, Wire, answer, close_after, listening, raw_server, time_out
+from tests.support.servers import (
+    CUSTOMER,
+    Behaviour,
+    ReceivedRequest,
+    Wire,
+    answer,
+    close_after,
+    listening,
+    raw_server,
+    time_out,
+)
 
 TEXT = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 SECTION = TEXT.partition("## What is repeated")[2].partition("\n## ")[0]
@@ -36,7 +46,7 @@ assert ROWS, "the table has gone from the README"
 LONGER = answer({"id": 7}, headers={"Content-Length": "9999"})[:-2]
 
 
-async def stalled(heard: Heard, wire: Wire) -> None:
+async def stalled(heard: ReceivedRequest, wire: Wire) -> None:
     wire.send(LONGER)
     await time_out(heard, wire)
 

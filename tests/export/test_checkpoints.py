@@ -23,7 +23,7 @@ from shopsdk.sandbox import Sandbox
 from tests.export.test_shops import SHOPS, mall
 from tests.support.export import StopHereError, name_nothing, read_rows, stop_at
 from tests.support.programs import environment
-from tests.support.servers import Heard, RawServer, Wire, answer, page_of, raw_server
+from tests.support.servers import RawServer, ReceivedRequest, Wire, answer, page_of, raw_server
 
 KILLED = """
 import asyncio, os, signal, sys
@@ -75,7 +75,7 @@ async def test_the_checkpoint_is_on_the_disk_at_once(name: str, tmp_path: Path) 
 ROWS, PER_PAGE = 15, 2
 
 
-def list_of_customers(heard: Heard, wire: Wire) -> None:
+def list_of_customers(heard: ReceivedRequest, wire: Wire) -> None:
     """Answer a page of a list of fifteen customers."""
     page = heard.json["page"]
     rows = [{"id": number, "email": f"c{number}@example.com"} for number in range(1, ROWS + 1)]
@@ -317,7 +317,7 @@ async def test_the_files_of_finished_shops_are_kept(suffix: str, tmp_path: Path)
 async def test_an_empty_shop_is_finished_too(tmp_path: Path) -> None:
     """A shop without customers is not asked for again once it was finished."""
 
-    def empty_but_two(heard: Heard, wire: Wire) -> None:
+    def empty_but_two(heard: ReceivedRequest, wire: Wire) -> None:
         if "/22/" in heard.target:
             wire.send(answer({"message": "no such shop"}, 404))
         else:

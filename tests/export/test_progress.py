@@ -12,7 +12,7 @@ from shopsdk.export import ExportProgress, export_customers
 from shopsdk.sandbox import Sandbox
 from shopsdk.testing import InstantClock
 from tests.support.export import read_rows
-from tests.support.servers import CUSTOMER, Heard, Wire, answer, page_of, raw_server
+from tests.support.servers import CUSTOMER, ReceivedRequest, Wire, answer, page_of, raw_server
 
 
 async def test_progress_is_reported_page_by_page(session: AsyncSession, tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ async def test_a_wait_that_a_503_asks_for_is_no_rate_limit(tmp_path: Path) -> No
     """A wait that a 503 asks for is not reported as the rate limit's."""
     reports: list[ExportProgress] = []
 
-    def behave(heard: Heard, wire: Wire) -> None:
+    def behave(heard: ReceivedRequest, wire: Wire) -> None:
         if len(server.heard) == 1:
             wire.send(answer(None, 503, headers={"Retry-After": "30"}))
         else:

@@ -15,7 +15,7 @@ from shopsdk import AsyncSession, NotFoundError
 from shopsdk.export import CheckpointError, ExportProgress, export_customers, export_shops
 from shopsdk.export._part import PartFile, checkpoint_path, open_part, part_path
 from tests.support.export import StopHereError, read_rows
-from tests.support.servers import Heard, RawServer, Wire, answer, page_of, raw_server
+from tests.support.servers import RawServer, ReceivedRequest, Wire, answer, page_of, raw_server
 
 SHOPS = (11, 22, 33)
 
@@ -28,9 +28,9 @@ class Mall:
     closed: set[int] = attrs.Factory(set)
     busy: int = 0
     """A shop that refuses its first request for the rate limit, once all shops have been asked."""
-    held: list[tuple[Heard, Wire]] = attrs.Factory(list)
+    held: list[tuple[ReceivedRequest, Wire]] = attrs.Factory(list)
 
-    def answer(self, heard: Heard, wire: Wire) -> None:
+    def answer(self, heard: ReceivedRequest, wire: Wire) -> None:
         shop, page = int(heard.target.split("/")[3]), heard.json["page"]
         per_page = heard.json["perPage"]
         if shop in self.closed:

@@ -16,7 +16,7 @@ from shopsdk._http.session import core_of
 from shopsdk.sandbox import Sandbox
 from tests.support.needs import need
 from tests.support.proxy import certificate_file, client_tls, server_tls, socks_server, tls_server, tunnel
-from tests.support.servers import CUSTOMER, Heard, Wire, answer
+from tests.support.servers import CUSTOMER, ReceivedRequest, Wire, answer
 
 SHOP = "https://shop.example/v1"
 PASSWORD = "hunter2-hunter2-hunter2"
@@ -160,7 +160,7 @@ async def test_requests_go_through_the_proxy_of_the_environment(
 async def test_what_a_proxy_refuses_is_the_proxy_s(status: int, says: str) -> None:
     """A proxy's refusal names the proxy and its status, and neither the key nor the password."""
 
-    def refuse(_heard: Heard, wire: Wire) -> None:
+    def refuse(_heard: ReceivedRequest, wire: Wire) -> None:
         wire.send(answer({"message": "Unauthenticated."}, status, headers={"Proxy-Authenticate": "Basic"}))
 
     async with tunnel(refuse) as proxy:

@@ -28,7 +28,7 @@ from shopsdk import (
 )
 from shopsdk._http.session import core_of
 from shopsdk.sandbox import Sandbox
-from tests.support.servers import CUSTOMER, Heard, Wire, answer, page_of, raw_server, silence
+from tests.support.servers import CUSTOMER, ReceivedRequest, Wire, answer, page_of, raw_server, silence
 
 
 def test_a_session_can_be_made_where_no_loop_runs(shop: Sandbox) -> None:
@@ -241,7 +241,7 @@ async def test_close_ends_what_a_bare_break_left(shop: Sandbox) -> None:
         [row async for row in walks[0]]
 
 
-async def stuck_after_page_one(heard: Heard, wire: Wire) -> None:
+async def stuck_after_page_one(heard: ReceivedRequest, wire: Wire) -> None:
     if heard.json["page"] == 1:
         wire.send(answer(page_of([CUSTOMER], 1, last=9, per_page=1, total=9)))
     else:
@@ -303,7 +303,7 @@ async def test_close_ends_calls_that_come_to_wait_while_it_works() -> None:
     closing = asyncio.Event()
     calls: list[asyncio.Task[Any]] = []
 
-    async def behave(_heard: Heard, wire: Wire) -> None:
+    async def behave(_heard: ReceivedRequest, wire: Wire) -> None:
         await closing.wait()
         wire.send(answer(None, 503, headers={"Retry-After": "60"}))
 

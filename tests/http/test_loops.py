@@ -23,10 +23,10 @@ from shopsdk import (
 )
 from shopsdk._http.session import core_of
 from tests.support.proxy import certificate_file, client_tls, tls_server
-from tests.support.servers import CUSTOMER, Heard, Wire, answer, page_of, raw_server, silence
+from tests.support.servers import CUSTOMER, ReceivedRequest, Wire, answer, page_of, raw_server, silence
 
 
-def shop(heard: Heard, wire: Wire) -> None:
+def shop(heard: ReceivedRequest, wire: Wire) -> None:
     """Answer pages of a list of 20 customers, or one customer."""
     if not heard.target.partition("?")[0].endswith("/customers"):
         wire.send(answer(CUSTOMER))
@@ -232,7 +232,7 @@ async def test_a_tls_close_that_nobody_answers_is_cut_off() -> None:
     """A TLS connection whose server is silent is gone when the session is closed."""
     over = asyncio.Event()
 
-    async def fall_silent(_heard: Heard, wire: Wire) -> None:
+    async def fall_silent(_heard: ReceivedRequest, wire: Wire) -> None:
         wire.send(answer({}))
         wire.writer.transport.pause_reading()  # type: ignore[attr-defined]
         await over.wait()

@@ -29,7 +29,7 @@ from tests.support.needs import is_installed, need
 from tests.support.servers import (
     CUSTOMER,
     Behaviour,
-    Heard,
+    ReceivedRequest,
     Wire,
     answer,
     customer_named,
@@ -128,7 +128,7 @@ class Outcome:
 async def outcome_of(call: str, form: Form, pace: str = "at once") -> Outcome:
     """Make a call that is answered so, of two attempts at most, and then a read that must get its own answer."""
 
-    async def behave(heard: Heard, wire: Wire) -> None:
+    async def behave(heard: ReceivedRequest, wire: Wire) -> None:
         if heard.target.endswith("/9"):
             wire.send(customer_named(heard))
             return
@@ -414,7 +414,7 @@ HELD: dict[str, bytes] = {
 async def test_an_answer_without_an_end_ends_with_its_attempt(name: str, call: str, pace: str) -> None:
     """An answer that breaks off, on a connection that stays open, is lost when the attempt's time is over."""
 
-    async def behave(heard: Heard, wire: Wire) -> None:
+    async def behave(heard: ReceivedRequest, wire: Wire) -> None:
         await send(HELD[name], wire, pace)
         for _ in range(10):
             await asyncio.sleep(0)
@@ -477,7 +477,7 @@ ENDLESS: dict[str, tuple[bytes, bytes, type[ShopError], str]] = {
 def endless(head: bytes, piece: bytes) -> Behaviour:
     """Send it until the client leaves; after so many bytes the attempt's time is over."""
 
-    async def behave(_heard: Heard, wire: Wire) -> None:
+    async def behave(_heard: ReceivedRequest, wire: Wire) -> None:
         wire.send(head)
         left = SIZE
         while not wire.writer.transport.is_closing():
@@ -540,7 +540,7 @@ async def test_the_rest_behind_an_answer_is_nobodys(whole: str, rest: str, then:
     """What follows an answer in its packet is not the next answer; where it is no HTTP, a read asks again."""
     data, readable = RESTS[rest]
 
-    async def behave(heard: Heard, wire: Wire) -> None:
+    async def behave(heard: ReceivedRequest, wire: Wire) -> None:
         wire.send(http() if len(server.heard) > 1 else WHOLE[whole] + data)
 
     async with raw_server(behave) as server, server.session(clock=InstantClock()) as session:
@@ -559,7 +559,7 @@ async def test_the_rest_behind_an_answer_is_nobodys(whole: str, rest: str, then:
 async def test_a_rest_that_comes_late_is_in_no_edits_answer(rest: str, call: str) -> None:
     """What follows an answer in later packets reaches no edit, since an edit has a connection of its own."""
 
-    async def behave(heard: Heard, wire: Wire) -> None:
+    async def behave(heard: ReceivedRequest, wire: Wire) -> None:
         await send(http() + (RESTS[rest][0] if heard.method == "GET" else b""), wire, "in pieces")
 
     async with raw_server(behave) as server, server.session() as session:
@@ -613,7 +613,7 @@ async def test_a_status_without_a_body_has_none(status: int, body: str, call: st
 async def test_the_body_behind_a_head_is_nobodys(pace: str) -> None:
     """A body that follows the answer to a HEAD is in no other answer."""
 
-    async def behave(heard: Heard, wire: Wire) -> None:
+    async def behave(heard: ReceivedRequest, wire: Wire) -> None:
         await send(http() if heard.method == "HEAD" else customer_named(heard), wire, pace)
 
     async with raw_server(behave) as server, server.session(clock=InstantClock()) as session:
@@ -773,7 +773,7 @@ async def test_an_encoding_without_its_package_is_not_asked_for_and_is_an_error(
     """Without a package, an encoding is not asked for; an edit that is answered in it is in doubt and is sent once."""
     bodies = {"gzip": gzip.compress(BODY), "br": brotli(BODY), "zstd": zstd(BODY)}
 
-    def behave(heard: Heard, wire: Wire) -> None:
+    def behave(heard: ReceivedRequest, wire: Wire) -> None:
         encoding = heard.target.split("/")[1]
         wire.send(encoded(encoding, bodies[encoding]))
 
@@ -817,7 +817,7 @@ async def test_a_body_that_breaks_later_than_its_headers_ends_at_once(
 ) -> None:
     """A body that breaks once its headers were read ends the attempt with its reason, and waits for no timeout."""
 
-    async def behave(_heard: Heard, wire: Wire) -> None:
+    async def behave(_heard: ReceivedRequest, wire: Wire) -> None:
         wire.send(b"HTTP/1.1 200 OK\r\n%s\r\n" % headers)
         for _ in range(20):
             await asyncio.sleep(0)
@@ -850,7 +850,7 @@ async def test_a_304_is_no_redirect() -> None:
 async def test_a_connection_that_changed_its_protocol_is_not_kept() -> None:
     """An answer behind a 101 that nobody asked for is no other read's answer."""
 
-    async def behave(heard: Heard, wire: Wire) -> None:
+    async def behave(heard: ReceivedRequest, wire: Wire) -> None:
         if len(server.heard) > 1:
             wire.send(customer_named(heard))
             return

@@ -35,7 +35,7 @@ from shopsdk._config import Secret
 from shopsdk._http.request import make_request
 from shopsdk._http.session import core_of
 from shopsdk.testing import InstantClock
-from tests.support.servers import CUSTOMER, Heard, Wire, answer, page_of, raw_server, time_out
+from tests.support.servers import CUSTOMER, ReceivedRequest, Wire, answer, page_of, raw_server, time_out
 
 Call = Callable[[AsyncSession], Awaitable[Any]]
 ROWS = page_of([CUSTOMER])
@@ -176,7 +176,7 @@ async def test_a_401_to_a_key_of_digits_alone_names_the_shells_pipe(key: str, hi
 async def test_a_rejected_edit_has_no_unknown_outcome(status: int, reference: str | None) -> None:
     """The error of an edit that the shop rejected carries no note of an unknown outcome."""
 
-    def behave(heard: Heard, wire: Wire) -> None:
+    def behave(heard: ReceivedRequest, wire: Wire) -> None:
         wire.send(answer([]) if heard.method == "GET" else answer({"message": "no"}, status))
 
     async with raw_server(behave) as server, server.session() as session:
@@ -213,7 +213,7 @@ async def test_a_503_that_says_for_how_long_blocks_its_operation() -> None:
         await over.wait()
         moment = max(moment, until)
 
-    def behave(heard: Heard, wire: Wire) -> None:
+    def behave(heard: ReceivedRequest, wire: Wire) -> None:
         at.append(moment)
         wire.send(unavailable("30") if len(server.heard) == 1 else answer([] if "trans" in heard.target else CUSTOMER))
 
@@ -312,7 +312,7 @@ async def test_a_call_with_less_time_than_a_503_that_is_waited_out_fails_as_one(
 async def test_a_search_that_could_not_look_does_not_say_that_it_did(reads: bool) -> None:
     """The error of a lost edit says that its reference is not in the ledger only if the ledger was read."""
 
-    def behave(heard: Heard, wire: Wire) -> None:
+    def behave(heard: ReceivedRequest, wire: Wire) -> None:
         if heard.method == "POST":
             wire.writer.close()
         else:
@@ -331,7 +331,7 @@ async def test_looks_that_take_their_time_do_not_prolong_the_search(look: float)
     """A search begins no pause that would end after its fifteen seconds."""
     clock = InstantClock()
 
-    def behave(heard: Heard, wire: Wire) -> None:
+    def behave(heard: ReceivedRequest, wire: Wire) -> None:
         if heard.method == "POST":
             wire.writer.close()
             return
@@ -359,7 +359,7 @@ async def test_the_search_after_a_lost_answer_ends_within_its_time(ledger: str) 
     """The caller of a lost edit gets an answer within fifteen seconds, whatever the ledger does."""
     clock = InstantClock()
 
-    async def behave(heard: Heard, wire: Wire) -> None:
+    async def behave(heard: ReceivedRequest, wire: Wire) -> None:
         if heard.method == "POST":
             wire.writer.close()
         elif not any(earlier.method == "POST" for earlier in server.heard):

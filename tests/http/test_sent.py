@@ -32,7 +32,7 @@ from shopsdk.testing import InstantClock
 from tests.support.proxy import client_tls, server_tls, tls_server, tunnel
 from tests.support.servers import (
     CUSTOMER,
-    Heard,
+    ReceivedRequest,
     Wire,
     answer,
     close_after,
@@ -55,19 +55,19 @@ CALLS: dict[str, Call] = {
 }
 
 
-def shop_or_edit(heard: Heard, wire: Wire) -> None:
+def shop_or_edit(heard: ReceivedRequest, wire: Wire) -> None:
     wire.send(customer_named(heard) if "/customers/" in heard.target and heard.method == "GET" else EDITED)
 
 
 # --- before it is sent
 
 
-async def hang_up_in_the_handshake(_heard: Heard, wire: Wire) -> None:
+async def hang_up_in_the_handshake(_heard: ReceivedRequest, wire: Wire) -> None:
     wire.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
     await wire.writer.drain()
 
 
-REJECTIONS: dict[str, tuple[Callable[[Heard, Wire], object], str, int]] = {
+REJECTIONS: dict[str, tuple[Callable[[ReceivedRequest, Wire], object], str, int]] = {
     "hangs up": (lambda _heard, _wire: None, r"ServerDisconnectedError", 4),
     "resets": (lambda _heard, wire: wire.reset(), r"Connection reset by peer|ServerDisconnectedError", 4),
     "407": (lambda _heard, wire: wire.send(answer(None, 407)), r"the proxy answered 407 to CONNECT", 1),
@@ -109,7 +109,7 @@ async def test_time_that_ends_while_connecting_leaves_the_request_unsent(
 ) -> None:
     """An attempt that ends before it has a connection was not sent, whichever timer ends it."""
 
-    async def stay_silent(heard: Heard, wire: Wire) -> None:
+    async def stay_silent(heard: ReceivedRequest, wire: Wire) -> None:
         if silent == "the handshake":
             wire.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
         await silence(heard, wire)
@@ -282,7 +282,7 @@ async def test_a_hook_that_fails_over_a_cancellation_hides_it_from_nobody(call: 
     """A cancelled call stays cancelled though a hook fails, and has its note if its outcome is unknown."""
     arrived = asyncio.Event()
 
-    async def behave(heard: Heard, wire: Wire) -> None:
+    async def behave(heard: ReceivedRequest, wire: Wire) -> None:
         arrived.set()
         await silence(heard, wire)
 
@@ -325,7 +325,7 @@ async def test_a_cancel_while_a_rejection_comes_in_leaves_no_unknown_outcome() -
     """A rejected edit that is cancelled before its body was read carries no note of an unknown outcome."""
     arrived = asyncio.Event()
 
-    async def behave(heard: Heard, wire: Wire) -> None:
+    async def behave(heard: ReceivedRequest, wire: Wire) -> None:
         wire.send(answer({"message": "no"}, 422, headers={"Content-Length": "9999"}))
         await silence(heard, wire)
 
@@ -351,7 +351,7 @@ async def test_a_read_gets_past_many_connections_that_hold_stray_answers() -> No
     stray: list[Wire] = []
     together = asyncio.Barrier(8)
 
-    async def behave(heard: Heard, wire: Wire) -> None:
+    async def behave(heard: ReceivedRequest, wire: Wire) -> None:
         if heard.target.endswith("/8"):
             stray.append(wire)
             await together.wait()
@@ -396,7 +396,7 @@ async def test_a_connector_that_closes_under_a_waiting_request_leaves_it_unsent(
     """A request that waits for a connection when its connector is closed was not sent."""
     arrived = asyncio.Event()
 
-    async def behave(heard: Heard, wire: Wire) -> None:
+    async def behave(heard: ReceivedRequest, wire: Wire) -> None:
         arrived.set()
         await silence(heard, wire)
 
@@ -426,7 +426,7 @@ async def test_a_connector_that_closes_under_a_sent_request_is_reported(call: st
     """A sent edit whose connector is closed has an unknown outcome, and a read is not tried again."""
     arrived = asyncio.Event()
 
-    async def behave(heard: Heard, wire: Wire) -> None:
+    async def behave(heard: ReceivedRequest, wire: Wire) -> None:
         arrived.set()
         await silence(heard, wire)
 
@@ -448,7 +448,7 @@ async def test_a_session_that_closes_while_a_borrowed_connector_connects_sends_n
     asyncio.get_running_loop().set_exception_handler(lambda _, context: problems.append(context))
     arrived, go_on = asyncio.Event(), asyncio.Event()
 
-    async def hold(heard: Heard, wire: Wire) -> None:
+    async def hold(heard: ReceivedRequest, wire: Wire) -> None:
         arrived.set()
         await go_on.wait()
         await proxy.through(heard, wire)
@@ -482,7 +482,7 @@ async def test_a_cancelled_change_has_a_note_only_where_it_may_have_been_made(wh
     """A change that is cancelled has a note of an unknown outcome if it was written, and none otherwise."""
     arrived = asyncio.Event()
 
-    async def behave(heard: Heard, wire: Wire) -> None:
+    async def behave(heard: ReceivedRequest, wire: Wire) -> None:
         arrived.set()
         await silence(heard, wire)
 
@@ -507,7 +507,7 @@ async def test_a_change_that_is_cancelled_in_a_queue_has_no_note(reference: str 
     """A change that is cancelled before its turn has no note of an unknown outcome."""
     arrived = asyncio.Event()
 
-    async def behave(heard: Heard, wire: Wire) -> None:
+    async def behave(heard: ReceivedRequest, wire: Wire) -> None:
         arrived.set()
         await silence(heard, wire)
 
@@ -526,7 +526,7 @@ async def test_a_change_that_is_cancelled_in_a_queue_has_no_note(reference: str 
 # --- a connection of its own
 
 
-def and_hang_up(heard: Heard, wire: Wire) -> None:
+def and_hang_up(heard: ReceivedRequest, wire: Wire) -> None:
     """Answer, and close without announcing it."""
     shop_or_edit(heard, wire)
     wire.writer.close()
@@ -537,7 +537,7 @@ def and_hang_up(heard: Heard, wire: Wire) -> None:
 async def test_an_edit_takes_no_connection_that_is_about_to_die(reference: bool, borrowed: bool) -> None:
     """No edit is lost to a server that hangs up after each answer without announcing it."""
 
-    def behave(heard: Heard, wire: Wire) -> None:
+    def behave(heard: ReceivedRequest, wire: Wire) -> None:
         if "transactions" in heard.target:
             wire.send(answer([]))
         else:
@@ -559,7 +559,7 @@ async def test_an_edit_takes_no_connection_that_is_about_to_die(reference: bool,
 async def test_an_answer_that_nobody_asked_for_is_nobodys(call: str) -> None:
     """A stray answer on an idle connection is not taken for the answer to the next request."""
 
-    def behave(heard: Heard, wire: Wire) -> None:
+    def behave(heard: ReceivedRequest, wire: Wire) -> None:
         shop_or_edit(heard, wire)
         if heard.target.endswith("/8"):
             stray.append(wire)
@@ -731,7 +731,7 @@ async def test_a_failure_is_described_by_number_or_class(
 async def test_a_walk_survives_a_server_that_hangs_up_behind_each_page() -> None:
     """A walk repeats its reads against a server that hangs up after each page."""
 
-    def behave(heard: Heard, wire: Wire) -> None:
+    def behave(heard: ReceivedRequest, wire: Wire) -> None:
         page = heard.json["page"]
         rows = [{"id": 10 * page + n, "email": "a@b"} for n in range(2 if page <= 5 else 0)]
         wire.send(answer(page_of(rows, page, last=5, per_page=2, total=10)))

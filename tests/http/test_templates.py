@@ -31,7 +31,7 @@ from shopsdk import (
     paginate,
 )
 from shopsdk.testing import InstantClock
-from tests.support.servers import CUSTOMER, Heard, Wire, answer, page_of, raw_server
+from tests.support.servers import CUSTOMER, ReceivedRequest, Wire, answer, page_of, raw_server
 
 
 def paginate_customers(session: AsyncSession, **options: Any) -> AsyncGenerator[Any, None]:
@@ -109,7 +109,7 @@ def test_every_operation_is_looked_at() -> None:
     assert functions == named, "add it to OPERATIONS here, and its answer to busy_once"
 
 
-def busy_once(heard: Heard, wire: Wire) -> None:
+def busy_once(heard: ReceivedRequest, wire: Wire) -> None:
     """A shop of three customers whose first answer is a 429."""
     path, _, _ = heard.target.partition("?")
     if heard.connection == 1:

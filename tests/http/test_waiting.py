@@ -32,7 +32,7 @@ from shopsdk._http.limits import Deadline, Limiter, OperationLimiter
 from shopsdk._http.session import core_of
 from shopsdk.sandbox import Sandbox
 from shopsdk.testing import InstantClock
-from tests.support.servers import CUSTOMER, Heard, Wire, answer, pass_time, raw_server, silence
+from tests.support.servers import CUSTOMER, ReceivedRequest, Wire, answer, pass_time, raw_server, silence
 
 LIMITED = answer({"message": "Too Many Attempts."}, 429, headers={"Retry-After": "30"})
 
@@ -49,7 +49,7 @@ async def test_a_429_to_one_task_blocks_all_of_its_operation() -> None:
     clock = InstantClock()
     times: list[float] = []
 
-    def behave(heard: Heard, wire: Wire) -> None:
+    def behave(heard: ReceivedRequest, wire: Wire) -> None:
         times.append(clock.time)
         wire.send(LIMITED if len(times) == 1 else answer(CUSTOMER))
 
@@ -64,7 +64,7 @@ async def test_none_starts_once_a_429_was_read() -> None:
     release = asyncio.Event()
     started: list[int] = []
 
-    async def behave(heard: Heard, wire: Wire) -> None:
+    async def behave(heard: ReceivedRequest, wire: Wire) -> None:
         started.append(heard.connection)
         if len(started) == 1:
             wire.send(limited("30"))
@@ -89,7 +89,7 @@ async def test_a_429_blocks_before_its_body() -> None:
     """A 429 blocks its operation before its body is read."""
     seen = asyncio.Event()
 
-    async def behave(_heard: Heard, wire: Wire) -> None:
+    async def behave(_heard: ReceivedRequest, wire: Wire) -> None:
         wire.send(b"HTTP/1.1 429 X\r\nRetry-After: 30\r\nContent-Length: 2\r\n\r\n")
         await wire.writer.drain()
         await seen.wait()
@@ -112,7 +112,7 @@ async def test_a_429_blocks_before_its_body() -> None:
 async def test_another_operation_goes_on() -> None:
     """A block of one operation leaves the others free."""
 
-    def behave(heard: Heard, wire: Wire) -> None:
+    def behave(heard: ReceivedRequest, wire: Wire) -> None:
         wire.send(answer([]) if heard.target.endswith("transactions") else LIMITED)
 
     async with raw_server(behave) as server, server.session(max_in_flight=2) as session:
@@ -385,7 +385,7 @@ async def test_the_deadline_covers_the_waits() -> None:
 async def test_an_attempt_gets_what_is_left_of_the_deadline() -> None:
     """An attempt may take no longer than what remains of the deadline."""
 
-    async def wait_and_answer(_heard: Heard, wire: Wire) -> None:
+    async def wait_and_answer(_heard: ReceivedRequest, wire: Wire) -> None:
         pass_time(20)
         for _ in range(10):
             await asyncio.sleep(0)
@@ -424,7 +424,7 @@ async def test_the_queue_for_a_slot_counts_against_no_timeout() -> None:
     """The queue for a slot counts against no timeout."""
     clock = InstantClock()
 
-    def behave(_heard: Heard, wire: Wire) -> None:
+    def behave(_heard: ReceivedRequest, wire: Wire) -> None:
         clock.time += 10
         wire.send(answer(CUSTOMER))
 
@@ -450,7 +450,7 @@ async def test_no_more_are_in_flight_than_allowed() -> None:
     now = most = 0
     full = asyncio.Event()
 
-    async def behave(_heard: Heard, wire: Wire) -> None:
+    async def behave(_heard: ReceivedRequest, wire: Wire) -> None:
         nonlocal now, most
         now += 1
         most = max(most, now)
@@ -589,7 +589,7 @@ async def in_an_edit(session: AsyncSession) -> Any:
     return await edit_customer_balance(session, 7, 1)
 
 
-async def half_a_body(_heard: Heard, wire: Wire) -> None:
+async def half_a_body(_heard: ReceivedRequest, wire: Wire) -> None:
     wire.send(answer(CUSTOMER)[:-5])
     await wire.reader.read()
 

@@ -10,7 +10,7 @@ import pytest
 from shopsdk import AsyncSession, Page, ServerError, SessionStateError, iter_customers
 from shopsdk._pagination.walk import walk
 from tests.pagination.test_walk import Row, Shelf, ids_of
-from tests.support.servers import Heard, Wire, answer, page_of, raw_server
+from tests.support.servers import ReceivedRequest, Wire, answer, page_of, raw_server
 
 
 class StallingShelf(Shelf):
@@ -171,7 +171,7 @@ async def test_a_session_that_closes_behind_a_stalled_page_requests_nothing_more
     """Closing the session ends a walk of which a page stalls; no request is made in the place of those it cancels."""
     stalled = asyncio.Event()
 
-    async def serve(heard: Heard, wire: Wire) -> None:
+    async def serve(heard: ReceivedRequest, wire: Wire) -> None:
         page = heard.json["page"]
         if page == 3:
             stalled.set()

@@ -23,7 +23,7 @@ from shopsdk import (
 from shopsdk._pagination.walk import Walk, walk
 from shopsdk.sandbox import Fault, Sandbox
 from tests.pagination.test_walk import Row, ids_of, plan_of
-from tests.support.servers import CUSTOMER, Heard, RawServer, Wire, answer, page_of, raw_server
+from tests.support.servers import CUSTOMER, RawServer, ReceivedRequest, Wire, answer, page_of, raw_server
 
 Server = Callable[[int], Page[Row]]
 
@@ -203,8 +203,10 @@ async def test_the_default_page_size_does_not_excuse_a_dropped_body() -> None:
                 await get_customers(session, per_page=100)
 
 
-def in_pages(size: int, per_page: int, shape: Callable[[dict[str, Any]], object]) -> Callable[[Heard, Wire], None]:
-    def behave(heard: Heard, wire: Wire) -> None:
+def in_pages(
+    size: int, per_page: int, shape: Callable[[dict[str, Any]], object]
+) -> Callable[[ReceivedRequest, Wire], None]:
+    def behave(heard: ReceivedRequest, wire: Wire) -> None:
         number = heard.json["page"]
         rows = [{"id": i, "email": f"c{i}@example.com"} for i in range(1, size + 1)]
         mine = rows[(number - 1) * per_page : number * per_page]

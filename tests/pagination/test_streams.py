@@ -15,7 +15,7 @@ from shopsdk import (
     paginate,
 )
 from shopsdk._http.session import core_of
-from tests.support.servers import Heard, Wire, answer, page_of, raw_server
+from tests.support.servers import ReceivedRequest, Wire, answer, page_of, raw_server
 
 Stream = Callable[..., AsyncGenerator[Any, None]]
 
@@ -27,10 +27,10 @@ def paginate_customers(session: AsyncSession, **options: Any) -> AsyncGenerator[
 STREAMS: list[Stream] = [iter_customers, iter_customer_pages, paginate_customers]
 
 
-def list_of(shown: int, total: int, *, last: int, clamps: bool) -> Callable[[Heard, Wire], None]:
+def list_of(shown: int, total: int, *, last: int, clamps: bool) -> Callable[[ReceivedRequest, Wire], None]:
     """A list of pages of five that shows so many rows and counts others; past the end: nothing, or its last page."""
 
-    def behave(heard: Heard, wire: Wire) -> None:
+    def behave(heard: ReceivedRequest, wire: Wire) -> None:
         page = min(heard.json["page"], last) if clamps else heard.json["page"]
         ids = range(1, shown + 1)[(page - 1) * 5 : page * 5]
         rows = [{"id": number, "email": f"c{number}@example.com"} for number in ids]

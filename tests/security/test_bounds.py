@@ -40,7 +40,17 @@ from shopsdk import (
 from shopsdk._codec.json import decode, parse
 from shopsdk.testing import InstantClock
 from tests.support.bounds import BODIES, BOMB, CAP, OPERATIONS, Own
-from tests.support.servers import CUSTOMER, Behaviour, Heard, Wire, answer, page_of, pass_time, raw_server, silence
+from tests.support.servers import (
+    CUSTOMER,
+    Behaviour,
+    ReceivedRequest,
+    Wire,
+    answer,
+    page_of,
+    pass_time,
+    raw_server,
+    silence,
+)
 
 MULTIPLE = 64
 """Bytes of memory for each byte of an answer: lists within lists take 49 times their length as Python objects."""
@@ -280,7 +290,7 @@ async def test_the_answer_of_another_customer_is_refused(wrong: int) -> None:
 def endless_ledger(clock: InstantClock, seconds: float, lines: int = 1) -> Behaviour:
     """A ledger that has one page more each time; each takes so many seconds to come."""
 
-    def behave(heard: Heard, wire: Wire) -> None:
+    def behave(heard: ReceivedRequest, wire: Wire) -> None:
         if heard.method != "GET":
             wire.send(b"")
             wire.writer.close()
@@ -327,7 +337,7 @@ async def test_a_page_of_a_ledger_has_what_is_left_of_the_deadline(call: str) ->
     first = endless_ledger(clock, 3)
     assert callable(first)
 
-    def behave(heard: Heard, wire: Wire) -> None:
+    def behave(heard: ReceivedRequest, wire: Wire) -> None:
         if len(server.heard) == 1:
             first(heard, wire)
         else:
@@ -364,7 +374,7 @@ async def test_the_search_after_a_loss_ends_within_a_ledger() -> None:
     pages = endless_ledger(clock, 1)
     assert callable(pages)
 
-    def behave(heard: Heard, wire: Wire) -> None:
+    def behave(heard: ReceivedRequest, wire: Wire) -> None:
         if len(server.heard) == 1:
             wire.send(answer([]))
         else:
@@ -407,7 +417,7 @@ async def test_all_pages_of_a_search_have_one_deadline() -> None:
     """A list that always has one page more ends a search by the deadline of a call."""
     clock = InstantClock()
 
-    def behave(heard: Heard, wire: Wire) -> None:
+    def behave(heard: ReceivedRequest, wire: Wire) -> None:
         clock.time += 2
         number = heard.json["page"]
         rows = [CUSTOMER | {"id": number * 100 + n} for n in range(100)]
@@ -423,7 +433,7 @@ async def test_all_pages_of_a_search_have_one_deadline() -> None:
 async def test_a_search_that_finds_too_many_ends() -> None:
     """A search that finds nothing but twins ends at a hundred of them."""
 
-    def behave(heard: Heard, wire: Wire) -> None:
+    def behave(heard: ReceivedRequest, wire: Wire) -> None:
         number = heard.json["page"]
         rows = [CUSTOMER | {"id": number * 60 + n} for n in range(60)]
         wire.send(answer(page_of(rows, number, last=number + 1, per_page=100, total=10**6)))
@@ -461,7 +471,7 @@ def test_every_operation_is_among_them() -> None:
 async def test_whatever_is_answered_ends_in_bounded_memory(operation: str, statuses: list[int]) -> None:
     """Every call on every hostile body ends in a value or a ShopError, within 64 times max_response_bytes."""
 
-    def behave(heard: Heard, wire: Wire) -> None:
+    def behave(heard: ReceivedRequest, wire: Wire) -> None:
         _, status, case = heard.target.split("/")[:3]
         wire.send(answer(raw=BODIES[NAMES[int(case)]], status=int(status)))
 
@@ -515,7 +525,7 @@ async def test_what_drips_for_ever_ends_with_the_attempt(name: str, call: str) -
     """An answer that comes piece by piece, always in time for the next one, ends when its attempt does."""
     head, piece = DRIPS[name]
 
-    async def behave(heard: Heard, wire: Wire) -> None:
+    async def behave(heard: ReceivedRequest, wire: Wire) -> None:
         wire.send(head)
         for _ in range(60):  # past an attempt, not past a call
             wire.send(piece)
@@ -539,7 +549,7 @@ async def test_queues_for_a_slot_count_against_no_search(call: str) -> None:
     """The time for which the pages of a search queue for slots does not count against the search's deadline."""
     clock = InstantClock()
 
-    def behave(heard: Heard, wire: Wire) -> None:
+    def behave(heard: ReceivedRequest, wire: Wire) -> None:
         clock.time += 1
         if heard.method == "POST":
             wire.send(answer({"message": "done"}))
@@ -561,7 +571,7 @@ async def test_queues_for_a_slot_count_against_no_search(call: str) -> None:
 async def test_a_ledger_is_no_larger_than_four_answers() -> None:
     """The lines of a ledger, however large and many, are bounded all together."""
 
-    def behave(heard: Heard, wire: Wire) -> None:
+    def behave(heard: ReceivedRequest, wire: Wire) -> None:
         number = heard.json["page"] if heard.body else 1
         line = {"id": number, "amount": 1, "description": "x" * 90_000}
         wire.send(answer(page_of([line], number, last=number + 1, total=10**6)))

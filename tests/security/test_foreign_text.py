@@ -23,7 +23,7 @@ from shopsdk._config import Secret
 from shopsdk._http.request import make_request, redact_emails
 from shopsdk._http.response import Response, response_error, sanitize
 from shopsdk._http.retry import retry_after
-from tests.support.servers import Heard, Wire, answer, raw_server
+from tests.support.servers import ReceivedRequest, Wire, answer, raw_server
 
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 SANCTUM = "12345|" + "".join(reversed(LETTERS))[:48]
@@ -160,7 +160,7 @@ async def test_a_key_at_the_cut_of_a_body_is_not_shown(cut: int) -> None:
 async def test_the_message_of_a_success_is_cleaned_like_that_of_an_error(of: str) -> None:
     """The message of a success shows neither the key nor an address, nor does it control a terminal."""
 
-    def behave(heard: Heard, wire: Wire) -> None:
+    def behave(heard: ReceivedRequest, wire: Wire) -> None:
         wire.send(answer({"message": f"\x1b[2Jdone for {heard.headers['authorization']} of anna@example.com\u202e\n"}))
 
     async with raw_server(behave) as server, AsyncSession(SANCTUM, shop_id=38, base_url=server.base_url) as session:

@@ -34,7 +34,17 @@ from shopsdk import (
     paginate,
 )
 from shopsdk.testing import InstantClock
-from tests.support.servers import CUSTOMER, Behaviour, Heard, RawServer, Wire, answer, page_of, raw_server, time_out
+from tests.support.servers import (
+    CUSTOMER,
+    Behaviour,
+    RawServer,
+    ReceivedRequest,
+    Wire,
+    answer,
+    page_of,
+    raw_server,
+    time_out,
+)
 
 Call = Callable[[AsyncSession], Awaitable[object]]
 
@@ -92,7 +102,7 @@ class Counted:
         self._head, self._piece, self._most = head, piece, most
         self.sent = 0
 
-    async def __call__(self, heard: Heard, wire: Wire) -> None:
+    async def __call__(self, heard: ReceivedRequest, wire: Wire) -> None:
         wire.send(self._head)
         while self.sent < self._most:
             self.sent += 1
@@ -171,7 +181,7 @@ async def test_an_edit_with_a_large_answer_may_have_been_made(call: str) -> None
     """An edit whose answer is too large counts as maybe made, and is sent once."""
     large = answer(raw=b'"' + b"x" * 5000 + b'"')
 
-    def behave(heard: Heard, wire: Wire) -> None:
+    def behave(heard: ReceivedRequest, wire: Wire) -> None:
         wire.send(large if heard.target.endswith("/balance") else answer([]))
 
     async with raw_server(behave) as server, server.session(max_response_bytes=1000, clock=InstantClock()) as session:
@@ -209,7 +219,7 @@ HEADS: dict[str, bytes] = {
 async def test_endless_headers_end_in_a_typed_error(name: str, call: str) -> None:
     """Headers without an end, or of any size, end in an error of the tree."""
 
-    async def behave(heard: Heard, wire: Wire) -> None:
+    async def behave(heard: ReceivedRequest, wire: Wire) -> None:
         wire.send(HEADS[name])
         await wire.writer.drain()
         await time_out(heard, wire)
@@ -224,7 +234,7 @@ async def test_endless_headers_end_in_a_typed_error(name: str, call: str) -> Non
 async def test_a_slow_body_ends_in_a_typed_error(call: str) -> None:
     """An attempt's time counts to the last byte of the body, and a change then counts as maybe made."""
 
-    async def dribble(heard: Heard, wire: Wire) -> None:
+    async def dribble(heard: ReceivedRequest, wire: Wire) -> None:
         if "with a reference" in call and heard.method == "GET":
             wire.send(answer([]))
             return
@@ -250,7 +260,7 @@ async def test_a_slow_body_ends_in_a_typed_error(call: str) -> None:
 async def test_a_redirect_is_never_followed(status: int, call: str) -> None:
     """No redirect is followed: an edit is sent once, to one place, and then counts as maybe made."""
 
-    def behave(heard: Heard, wire: Wire) -> None:
+    def behave(heard: ReceivedRequest, wire: Wire) -> None:
         if "with a reference" in call and heard.method == "GET":
             wire.send(answer([]))
         else:
@@ -285,7 +295,7 @@ BARE = ["request", "PATCH", "DELETE"]
 async def test_an_empty_success_is_an_error_that_says_so(name: str, call: str) -> None:
     """A success without content is an error if an answer was promised."""
 
-    def behave(heard: Heard, wire: Wire) -> None:
+    def behave(heard: ReceivedRequest, wire: Wire) -> None:
         wire.send(answer([]) if "with a reference" in call and heard.method == "GET" else EMPTY[name])
 
     async with raw_server(behave) as server, server.session(clock=InstantClock()) as session:
@@ -310,7 +320,7 @@ async def test_a_page_of_html_is_no_success(call: str) -> None:
     """A login page or a proxy's greeting counts as no success; a change then counts as maybe made."""
     html = answer(raw=b"<!DOCTYPE html><title>Sign in</title>", headers={"Content-Type": "text/html"})
 
-    def behave(heard: Heard, wire: Wire) -> None:
+    def behave(heard: ReceivedRequest, wire: Wire) -> None:
         wire.send(answer([]) if "with a reference" in call and heard.method == "GET" else html)
 
     async with raw_server(behave) as server, server.session(clock=InstantClock()) as session:
@@ -421,7 +431,7 @@ def fuzzed(script: list[bytes]) -> list[Behaviour]:
     """Each answer once, then hang up for ever; every connection ends with its answer, so nothing waits for more."""
 
     def payload(data: bytes) -> Behaviour:
-        def behave(_heard: Heard, wire: Wire) -> None:
+        def behave(_heard: ReceivedRequest, wire: Wire) -> None:
             wire.send(data)
             wire.writer.close()
 
@@ -465,7 +475,7 @@ async def test_an_edit_is_made_at_most_once_whatever_is_answered(call: str, data
     """An edit is made at most once whatever is answered, and its error says so where it may have been made."""
     made: list[dict[str, Any]] = []
 
-    def shop(heard: Heard, wire: Wire) -> None:
+    def shop(heard: ReceivedRequest, wire: Wire) -> None:
         if heard.method == "GET":
             wire.send(answer(made))
             return

@@ -36,8 +36,8 @@ from shopsdk.testing import InstantClock
 from tests.support.servers import (
     CUSTOMER,
     Behaviour,
-    Heard,
     RawServer,
+    ReceivedRequest,
     Wire,
     answer,
     close_after,
@@ -75,16 +75,16 @@ CALLS: dict[str, Call] = {
 # --- the failures
 
 
-def reset(_heard: Heard, wire: Wire) -> None:
+def reset(_heard: ReceivedRequest, wire: Wire) -> None:
     wire.reset()
 
 
-async def endless_headers(heard: Heard, wire: Wire) -> None:
+async def endless_headers(heard: ReceivedRequest, wire: Wire) -> None:
     wire.send(b"HTTP/1.1 200 OK\r\n" + f"X-Echo: {KEY} {ADDRESS}\r\n".encode() * 2000)
     await time_out(heard, wire)
 
 
-async def slow_body(heard: Heard, wire: Wire) -> None:
+async def slow_body(heard: ReceivedRequest, wire: Wire) -> None:
     wire.send(answer(page_of([CUSTOMER]))[:-20])
     await time_out(heard, wire)
 
@@ -92,7 +92,7 @@ async def slow_body(heard: Heard, wire: Wire) -> None:
 def echo(status: int) -> Behaviour:
     """Send back all that was sent, in the headers and in the body, as it was and as JSON escapes it."""
 
-    def behave(heard: Heard, wire: Wire) -> None:
+    def behave(heard: ReceivedRequest, wire: Wire) -> None:
         sent = heard.headers["authorization"]
         body = {
             "message": f"not for {sent} of {ADDRESS}",
@@ -106,13 +106,13 @@ def echo(status: int) -> Behaviour:
     return behave
 
 
-def php_echo(heard: Heard, wire: Wire) -> None:
+def php_echo(heard: ReceivedRequest, wire: Wire) -> None:
     """Echo the key as PHP writes JSON: with its slashes escaped."""
     raw = b'{"message":"%s"}' % heard.headers["authorization"].replace("/", "\\/").encode()
     wire.send(answer(raw=raw, status=401))
 
 
-def echo_in_success(heard: Heard, wire: Wire) -> None:
+def echo_in_success(heard: ReceivedRequest, wire: Wire) -> None:
     whole = answer({"data": [{"id": heard.headers["authorization"], "email": ADDRESS}], "amount": ADDRESS})
     wire.send(whole if heard.method == "GET" else whole[:-1] + b"]")
 
@@ -376,7 +376,7 @@ async def test_a_failing_proxy_shows_neither_the_key_nor_its_password(
 
 
 def mid_request(arrived: asyncio.Event) -> Behaviour:
-    async def behave(heard: Heard, wire: Wire) -> None:
+    async def behave(heard: ReceivedRequest, wire: Wire) -> None:
         arrived.set()
         await silence(heard, wire)
 
@@ -384,7 +384,7 @@ def mid_request(arrived: asyncio.Event) -> Behaviour:
 
 
 def mid_body(arrived: asyncio.Event) -> Behaviour:
-    async def behave(heard: Heard, wire: Wire) -> None:
+    async def behave(heard: ReceivedRequest, wire: Wire) -> None:
         wire.send(answer(page_of([CUSTOMER]))[:-20])
         await wire.writer.drain()
         arrived.set()
@@ -510,7 +510,7 @@ def test_an_echo_of_the_key_is_redacted_however_it_is_written(write: Callable[[s
 async def test_the_keys_of_a_mapping_stay_out_of_messages() -> None:
     """The keys of a mapping in an answer, which may hold a key or an address, stand in no path of an error."""
 
-    def behave(heard: Heard, wire: Wire) -> None:
+    def behave(heard: ReceivedRequest, wire: Wire) -> None:
         wire.send(answer({heard.headers["authorization"]: "x", ADDRESS: "y"}))
 
     async with raw_server(behave) as server, session_on(server.base_url) as session:

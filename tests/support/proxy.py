@@ -10,7 +10,7 @@ from pathlib import Path
 import attrs
 import trustme
 
-from tests.support.servers import Heard, RawServer, Wire, listening, read_request, stop_accepting
+from tests.support.servers import RawServer, ReceivedRequest, Wire, listening, read_request, stop_accepting
 
 _AUTHORITY = trustme.CA()
 
@@ -55,8 +55,8 @@ async def tls_server(*behaviours: object) -> AsyncIterator[RawServer]:
 class Tunnel:
     """An HTTP proxy for CONNECT alone; ``refuse`` answers a request for a tunnel in its place."""
 
-    refuse: Callable[[Heard, Wire], object] | None = None
-    heard: list[Heard] = attrs.Factory(list)
+    refuse: Callable[[ReceivedRequest, Wire], object] | None = None
+    heard: list[ReceivedRequest] = attrs.Factory(list)
     url: str = ""
     _tasks: "set[asyncio.Task[None]]" = attrs.Factory(set)
 
@@ -81,7 +81,7 @@ class Tunnel:
             self._tasks.discard(task)
             writer.close()
 
-    async def through(self, heard: Heard, wire: Wire) -> None:
+    async def through(self, heard: ReceivedRequest, wire: Wire) -> None:
         """Open the tunnel, to this machine whatever host is named, and pass bytes both ways."""
         there_in, there_out = await asyncio.open_connection("127.0.0.1", int(heard.target.rpartition(":")[2]))
         wire.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
@@ -104,7 +104,7 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 @asynccontextmanager
-async def tunnel(refuse: Callable[[Heard, Wire], object] | None = None) -> AsyncIterator[Tunnel]:
+async def tunnel(refuse: Callable[[ReceivedRequest, Wire], object] | None = None) -> AsyncIterator[Tunnel]:
     """Serve a proxy on loopback."""
     proxy = Tunnel(refuse)
     async with listening(proxy.serve) as listener:

@@ -12,7 +12,7 @@ from shopsdk import AsyncSession
 
 
 @attrs.frozen
-class Heard:
+class ReceivedRequest:
     """One request, as the raw server read it."""
 
     method: str
@@ -41,7 +41,7 @@ class Wire:
         self.writer.transport.abort()
 
 
-Behaviour = bytes | Callable[[Heard, Wire], Awaitable[None] | None]
+Behaviour = bytes | Callable[[ReceivedRequest, Wire], Awaitable[None] | None]
 """The answer to one request: bytes as they are, or a function; ``b""`` closes the connection."""
 
 
@@ -60,7 +60,7 @@ class RawServer:
     """A raw TCP server. It answers request n with behaviour n, repeats the last one, and records the requests."""
 
     behaviours: Sequence[Behaviour]
-    heard: list[Heard] = attrs.Factory(list)
+    heard: list[ReceivedRequest] = attrs.Factory(list)
     port: int = 0
     connections: int = 0
     open_now: int = 0
@@ -112,7 +112,7 @@ class RawServer:
         await asyncio.gather(*(writer.wait_closed() for writer in self._writers), return_exceptions=True)
 
 
-async def read_request(reader: asyncio.StreamReader, connection: int) -> Heard | None:
+async def read_request(reader: asyncio.StreamReader, connection: int) -> ReceivedRequest | None:
     try:
         head = await reader.readuntil(b"\r\n\r\n")
     except asyncio.IncompleteReadError:
@@ -121,7 +121,7 @@ async def read_request(reader: asyncio.StreamReader, connection: int) -> Heard |
     method, target, _ = first.split(" ")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines if line)}
     body = await reader.readexactly(int(headers.get("content-length", "0")))
-    return Heard(method, target, headers, body, connection)
+    return ReceivedRequest(method, target, headers, body, connection)
 
 
 @asynccontextmanager
@@ -162,19 +162,19 @@ async def listening(
 def close_after(data: bytes) -> Behaviour:
     """Make a behaviour that sends the data, then closes the connection."""
 
-    def behave(_heard: Heard, wire: Wire) -> None:
+    def behave(_heard: ReceivedRequest, wire: Wire) -> None:
         wire.send(data)
         wire.writer.close()
 
     return behave
 
 
-async def silence(_heard: Heard, wire: Wire) -> None:
+async def silence(_heard: ReceivedRequest, wire: Wire) -> None:
     """Never answer; read until the client closes the connection."""
     await wire.reader.read()
 
 
-async def time_out(heard: Heard, wire: Wire) -> None:
+async def time_out(heard: ReceivedRequest, wire: Wire) -> None:
     """Never answer; let the attempt time out once the client has read what was sent."""
     for _ in range(10):
         await asyncio.sleep(0)
@@ -192,7 +192,7 @@ def pass_time(seconds: float) -> None:
 CUSTOMER = {"id": 7, "email": "seven@example.com", "balance": "1.50"}
 
 
-def customer_named(heard: Heard) -> bytes:
+def customer_named(heard: ReceivedRequest) -> bytes:
     """Make the answer to Get Customer, with the customer that was asked for."""
     return answer(CUSTOMER | {"id": int(heard.target.rsplit("/", 1)[1])})
 

@@ -153,9 +153,11 @@ async def test_a_walk_behind_an_accelerator_delivers_everybody(squid: Squid, con
 
 @pytest.mark.parametrize("mode", ["both", "body"])
 async def test_a_body_that_squid_refuses_is_told_by_its_status(squid: Squid, mode: str) -> None:
-    """A list whose GET squid refuses for its body raises squid's status; reads without a body and edits go through."""
+    """A list whose GET squid refuses for its body names squid's page and what to try; the rest goes through."""
     async with squid.accelerated(list_params=mode) as session:
-        with pytest.raises(ResponseError) as caught:
+        with pytest.raises(
+            ResponseError, match=r"titled \".*\"; .*try AsyncSession\(list_params=\"query\"\)"
+        ) as caught:
             await get_customers(session)
         assert 411 == caught.value.status
         with pytest.raises(ResponseError) as caught:
