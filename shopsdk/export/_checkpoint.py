@@ -30,7 +30,7 @@ _MAX_BYTES = 256 * 2**20
 """The most bytes of a checkpoint that is read: room for 100 million customers ordered by id (23 KB for 100 pages of
 100), or for 20 million in another order, which keeps all ids. A larger one would take gigabytes of memory."""
 _MAX_LINE = 2**20
-"""The most bytes of a line. A line of 100 ids has 2,500; the first line holds the filters, too."""
+"""The most bytes of a line. A line of 2,000 ids has 50,000; the first line holds the filters, too."""
 _BLOCK = 2**16
 _MAX_UNSYNCED = 2**31
 """The most bytes that are trusted by checksum: what is written between two syncs, which are two seconds apart."""
@@ -40,13 +40,13 @@ _Count = Annotated[int, msgspec.Meta(ge=0, le=2**50)]
 """A size or a count; its bound is above the bytes of any file and the customers of any shop."""
 _Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 """A number from the shop, in no narrower bounds than the walk takes."""
-_Ids = Annotated[list[_Int64], msgspec.Meta(max_length=100)]
+_Ids = Annotated[list[_Int64], msgspec.Meta(max_length=2_100)]
 _Parameter = None | bool | int | str | list[str] | dict[str, str]
 
 
 @attrs.frozen(kw_only=True)
 class Position:
-    """A place in the file where a page ends."""
+    """A place in the file where a write ends, and with it a page."""
 
     offset: _Count
     """Bytes of the file up to here."""
@@ -60,7 +60,8 @@ class Position:
     per_page: _Count = 0
     total: _Int64 = 0
     ids: _Ids = attrs.Factory(list[int])
-    """Ordered by id: the last id of the page. In any other order: all its ids, so that no row comes twice."""
+    """Ordered by id: the last id of the page. In any other order: all ids since the position before, so that no row
+    comes twice."""
     crc: _Count = 0
     """The checksum of the bytes since the position before."""
     synced: bool = False

@@ -22,7 +22,7 @@ IfExists = Literal["refuse", "same", "replace"]
 """What to do if the file, or an unfinished export beside it, exists; see ``export_customers``."""
 
 _SYNC_SECONDS = 2.0
-"""Seconds between two syncs: the work that a power loss may cost. A killed process loses one page at most."""
+"""Seconds between two syncs: the work that a power loss may cost. A killed process loses one write at most."""
 _MAX_SHOWN = 200
 """The most characters of a checkpoint's value that a message shows."""
 
@@ -53,7 +53,7 @@ def checkpoint_path(target: Path) -> Path:
 
 @attrs.define
 class PartFile:
-    """A file that is written page by page, and is at most one page ahead of its journal."""
+    """A file that is written in pieces that end with a page, and is at most one of them ahead of its journal."""
 
     target: Path
     """The name that the file will have; nothing is written there."""
@@ -80,7 +80,7 @@ class PartFile:
         return self._file
 
     def add(self, data: bytes, position: Position) -> None:
-        """Write one page, then its position; offset, checksum and ``synced`` are set here."""
+        """Write one or more pages, then the position behind them; offset, checksum and ``synced`` are set here."""
         try:
             write_all(self._file, data)
         except OSError as error:  # the error of a full disk names no file

@@ -73,9 +73,14 @@ class Encoder:
     prefix: bytes
     """What the file begins with."""
     encode: Callable[[Sequence[Customer]], bytes]
-    """Encode one page."""
+    """Encode customers, of one page or of several."""
     pack: Compressor = bytes
     """Compress an encoded page; slower than encoding it."""
+
+    @property
+    def compressed(self) -> bool:
+        """Whether pages are compressed, each by itself."""
+        return self.pack is not bytes
 
 
 def ndjson_encoder(columns: Sequence[str] | None, shop_id: int | None, compress: Compressor) -> Encoder:
@@ -130,7 +135,7 @@ def compressor(kind: Compression | None) -> Compressor:
         ExportError: neither this Python nor pyarrow has zstd.
     """
     if kind is None:
-        return lambda data: data
+        return bytes
     if kind == "gz":
         # A time stamp would make the bytes differ from run to run.
         return lambda data: gzip.compress(data, _GZIP_LEVEL, mtime=0)

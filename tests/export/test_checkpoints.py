@@ -25,10 +25,19 @@ from tests.support.export import StopHereError, name_nothing, read_rows, stop_at
 from tests.support.programs import environment
 from tests.support.servers import RawServer, ReceivedRequest, Wire, answer, page_of, raw_server
 
+
+@pytest.fixture(autouse=True)
+def _page_by_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write and journal page by page, as an export of large pages does."""
+    monkeypatch.setattr("shopsdk.export._file._ROWS_AT_ONCE", 1)
+
+
 KILLED = """
 import asyncio, os, signal, sys
 from shopsdk import AsyncSession
-from shopsdk.export import export_customers
+from shopsdk.export import _file, export_customers
+
+_file._ROWS_AT_ONCE = 1
 
 name, page = sys.argv[1], int(sys.argv[2])
 

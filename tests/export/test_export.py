@@ -112,6 +112,7 @@ async def test_a_missing_extra_is_named(
     """A missing extra is named, with the command that installs it."""
     for module in ("pyarrow", "pyarrow.parquet", "compression.zstd"):
         monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.delitem(sys.modules, "shopsdk.arrow", raising=False)
     with pytest.raises(ExportError, match=r"pip install 'shopsdk\[parquet\]'"):
         await export_customers(session, tmp_path / name)
     assert os.listdir(tmp_path) == []
