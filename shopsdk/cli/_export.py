@@ -236,8 +236,8 @@ def export(
 ) -> None:
     """Export every customer of one shop or of many into a file.
 
-    The file gets its name only when it is whole; until then it is OUT.part. If the export is interrupted, the same
-    command with --resume goes on where it stopped.
+    The file gets its name only when it is whole; until then it is .OUT.part, a hidden file beside it. If the export
+    is interrupted, the same command with --resume goes on where it stopped.
     """
     _check_sandbox(sandbox=sandbox, customers=sandbox_customers, file=shop_ids_file)
     shops = _shops(shop_ids, shop_ids_file)

@@ -8,8 +8,8 @@ from contextlib import ExitStack, aclosing
 from typing import BinaryIO, Unpack, cast
 
 from shopsdk import AsyncSession, CustomerFilters, OrderColumn, OrderDirection
-from shopsdk.export._checkpoint import Position, write_all
-from shopsdk.export._disk import state_of
+from shopsdk.export._checkpoint import Position
+from shopsdk.export._disk import state_of, write_all
 from shopsdk.export._file import Job, assemble, write_pages, write_part
 from shopsdk.export._part import IfExists, check_if_exists, check_target, put_in_place, remove_leftovers
 from shopsdk.export._plan import Layout, Query, make_layout, target_of
@@ -41,9 +41,9 @@ async def export_customers(
 ) -> ExportSummary:
     """Export every customer of a shop, once each, in flat memory.
 
-    A file is written beside its final name, as ``.part``, and gets that name only when it is whole. ``resume=True``
-    goes on with an export that was interrupted: it asks for no page again but the one that was being written, and the
-    file comes out the same.
+    A file gets its name only when it is whole. Until then ``.NAME.part`` and ``.NAME.part.checkpoint`` lie beside it;
+    the dot hides them from programs that read all files of a folder. ``resume=True`` goes on with an export that was
+    interrupted: it asks for no page again but the one that was being written, and the file comes out the same.
 
     **Files.** Working files are created with mode 0600 whatever the umask, and are never written through a link. A
     working file of an earlier run is used only if it is a regular file of this user, with one name, that nobody else
@@ -51,8 +51,9 @@ async def export_customers(
     follows the umask. A link at the final name, or on the way to it, is followed, unless it is another user's (root
     excepted) in a folder that others may write to.
 
-    **Limits.** File systems without hard links, locks or modes are accepted, and so are folders that cannot be synced.
-    On Windows, two exports to one name at once are not kept apart.
+    **Limits.** File systems without hard links, locks or modes are accepted, and so are those that cannot sync files or
+    folders. Where the file system has no locks, two exports to one name at once are not kept apart: the later one
+    takes over, and the earlier one ends in an error. On Windows they must not happen.
 
     ```python
     def show(progress: ExportProgress) -> None:

@@ -147,7 +147,7 @@ def test_an_outage_says_how_to_go_on(shell: Shell) -> None:
     assert ended.code == 1
     assert "customers are kept. To go on from there:\n  shopsdk export c.csv --per-page 50" in ended.err
     assert "--concurrency 1 --resume" in ended.err
-    assert sorted(os.listdir(shell.folder)) == ["c.csv.part", "c.csv.part.checkpoint"]
+    assert sorted(os.listdir(shell.folder)) == [".c.csv.part", ".c.csv.part.checkpoint"]
 
 
 def test_two_shops_of_which_one_is_unknown(shell: Shell, shop: Sandbox) -> None:
