@@ -188,8 +188,8 @@ def export(
         typer.Argument(
             metavar="OUT",
             help="The file, ending in .ndjson, .csv or .parquet (the first two also with .gz or .zst behind), or - for"
-            " stdout. With {shop_id} in its name, each shop has its own file; without, all shops share one, with a"
-            " column shop_id.",
+            " stdout (Parquet too, by --format). With {shop_id} in its name, each shop has its own file; without, all"
+            " shops share one, with a column shop_id.",
         ),
     ],
     format: Annotated[
@@ -261,6 +261,8 @@ def export(
     }
     if out == STDOUT and (resume or len(shops) > 1):
         usage("stdout takes one shop, from its beginning: --resume and several shops need a file")
+    if out == STDOUT and format == "parquet" and sys.stdout.isatty():
+        usage("a terminal cannot show Parquet: send it to a file or another program")
     # The sandbox's customers are made up, but those in a file may be real: it must hold the same bytes, or stays.
     if_exists: IfExists = "replace" if force else "same" if sandbox else "refuse"
     files = {} if out == STDOUT else {"resume": resume, "if_exists": if_exists}

@@ -76,6 +76,8 @@ class Encoder:
     """Encode one page."""
     pack: Compressor = bytes
     """Compress an encoded page; slower than encoding it."""
+    end: Callable[[], bytes] = bytes
+    """Make what the file ends with."""
 
 
 def ndjson_encoder(columns: Sequence[str] | None, shop_id: int | None, compress: Compressor) -> Encoder:

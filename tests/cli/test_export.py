@@ -96,7 +96,6 @@ def test_options_reach_the_export(shell: Shell, shop: Sandbox) -> None:
         (("c.csv", "--columns", "nope"), 2, "'nope' is not a column"),
         (("c.csv", "--rate-limit", "often"), 2, "requests per seconds"),
         (("-", "--resume"), 2, "need a file"),
-        (("-", "--format", "parquet"), 2, "cannot be streamed"),
         (("no/c.csv",), 1, "there is no such folder"),
         ((".", "--format", "csv"), 1, "it is a folder"),
         (("c.csv", "--shop-id", "39"), 3, "404"),
