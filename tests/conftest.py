@@ -81,3 +81,9 @@ async def readers_shop(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Sandbox
         monkeypatch.setenv("SHOPSDK_SHOP_ID", str(shop.shop_id))
         monkeypatch.setenv("SHOPSDK_BASE_URL", shop.base_url)
         yield shop
+
+
+@pytest.fixture
+def page_by_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have exports write and journal page by page, as they do where a page has 2,000 rows."""
+    monkeypatch.setattr("shopsdk.export._file._ROWS_AT_ONCE", 1)

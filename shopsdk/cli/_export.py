@@ -188,8 +188,8 @@ def export(
         typer.Argument(
             metavar="OUT",
             help="The file, ending in .ndjson, .csv or .parquet (the first two also with .gz or .zst behind), or - for"
-            " stdout. With {shop_id} in its name, each shop has its own file; without, all shops share one, with a"
-            " column shop_id.",
+            " stdout (Parquet too, by --format). With {shop_id} in its name, each shop has its own file; without, all"
+            " shops share one, with a column shop_id.",
         ),
     ],
     format: Annotated[
@@ -236,8 +236,8 @@ def export(
 ) -> None:
     """Export every customer of one shop or of many into a file.
 
-    The file gets its name only when it is whole; until then it is OUT.part. If the export is interrupted, the same
-    command with --resume goes on where it stopped.
+    The file gets its name only when it is whole; until then it is .OUT.part, a hidden file beside it. If the export
+    is interrupted, the same command with --resume goes on where it stopped.
     """
     _check_sandbox(sandbox=sandbox, customers=sandbox_customers, file=shop_ids_file)
     shops = _shops(shop_ids, shop_ids_file)
@@ -261,6 +261,8 @@ def export(
     }
     if out == STDOUT and (resume or len(shops) > 1):
         usage("stdout takes one shop, from its beginning: --resume and several shops need a file")
+    if out == STDOUT and format == "parquet" and sys.stdout.isatty():
+        usage("a terminal cannot show Parquet: send it to a file or another program")
     # The sandbox's customers are made up, but those in a file may be real: it must hold the same bytes, or stays.
     if_exists: IfExists = "replace" if force else "same" if sandbox else "refuse"
     files = {} if out == STDOUT else {"resume": resume, "if_exists": if_exists}

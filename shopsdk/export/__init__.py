@@ -1,4 +1,4 @@
-"""Export every customer of a shop to NDJSON, CSV or Parquet, or to a sink of your own.
+"""Export every customer of a shop to NDJSON, CSV or Parquet, in a file or a stream, or to a sink of your own.
 
 ```python
 from shopsdk.export import export_customers

@@ -4,6 +4,8 @@ A Parquet file cannot be continued, because its index stands at its end. An Arro
 messages, and may be cut behind any of them. So the unfinished file is an Arrow stream. When it is finished, its batches
 are put into row groups, in bounded memory. Row groups are counted by rows alone, so an interrupted export gives the
 same file as one that ran through.
+
+To a stream, the batches are put into row groups at once, and so the bytes are the same.
 """
 
 import io
@@ -43,6 +45,35 @@ def arrow_encoder(columns: Sequence[str], shop_id: int | None) -> Encoder:
     return Encoder(schema.serialize().to_pybytes(), batch)
 
 
+def parquet_encoder(columns: Sequence[str], shop_id: int | None) -> Encoder:
+    """Make the encoder of a Parquet file in one pass: ``pack`` returns the row groups that a page has filled.
+
+    Raises:
+        ExportError: pyarrow is not installed.
+    """
+    pages = arrow_encoder(columns, shop_id)
+    pa = arrow("Parquet")
+    made = io.BytesIO()
+    groups = _RowGroups(made, columns)
+
+    def taken() -> bytes:
+        data = made.getvalue()
+        made.seek(0)
+        made.truncate()
+        return data
+
+    def pack(page: bytes) -> bytes:
+        groups.add(pa.ipc.read_record_batch(pa.py_buffer(page), groups.schema))
+        return taken()
+
+    def end() -> bytes:
+        groups.end()
+        groups.writer.close()
+        return taken()
+
+    return Encoder(taken(), pages.encode, pack, end)
+
+
 def assemble_parquet(parts: Iterable[PartFile], file: IO[bytes], columns: Sequence[str]) -> None:
     """Write one Parquet file from the Arrow streams of its parts, in order.
 
@@ -51,29 +82,44 @@ def assemble_parquet(parts: Iterable[PartFile], file: IO[bytes], columns: Sequen
         CheckpointError: a part is not an Arrow stream of these columns, though its checkpoint says so.
         OSError: a part cannot be read, or the file cannot be written.
     """
-    pq = arrow("Parquet", "pyarrow.parquet")
     pa = arrow("Parquet")
-    schema = arrow("Parquet", "shopsdk.arrow").customers_schema(columns)
-    dictionary = [name for name in columns if name in _DICTIONARY]
-    with pq.ParquetWriter(file, schema, compression="zstd", use_dictionary=dictionary) as writer:
-        for table in _row_groups(pa, schema, parts):
-            writer.write_table(table, row_group_size=_ROW_GROUP)
+    groups = _RowGroups(file, columns)
+    with groups.writer:
+        for part in parts:
+            for batch in _batches(pa, groups.schema, part):
+                groups.add(batch)
+        groups.end()
 
 
-def _row_groups(pa: Any, schema: Any, parts: Iterable[PartFile]) -> Iterator[Any]:
-    held: list[Any] = []
-    rows = 0
-    for part in parts:
-        for batch in _batches(pa, schema, part):
-            held.append(batch)
-            rows += batch.num_rows
-            while rows >= _ROW_GROUP:
-                table = pa.Table.from_batches(held, schema)
-                yield table.slice(0, _ROW_GROUP)
-                held = table.slice(_ROW_GROUP).to_batches()
-                rows -= _ROW_GROUP
-    if rows:
-        yield pa.Table.from_batches(held, schema)
+class _RowGroups:
+    """Writes batches to a Parquet file, as row groups of a fixed size."""
+
+    def __init__(self, file: IO[bytes], columns: Sequence[str]) -> None:
+        pq = arrow("Parquet", "pyarrow.parquet")
+        self._pa = arrow("Parquet")
+        self.schema = arrow("Parquet", "shopsdk.arrow").customers_schema(columns)
+        dictionary = [name for name in columns if name in _DICTIONARY]
+        self.writer: Any = pq.ParquetWriter(file, self.schema, compression="zstd", use_dictionary=dictionary)
+        self._held: list[Any] = []
+        self._rows = 0
+
+    def add(self, batch: Any) -> None:
+        """Add a batch of any size, and write the groups that it fills."""
+        self._held.append(batch)
+        self._rows += batch.num_rows
+        while self._rows >= _ROW_GROUP:
+            table = self._pa.Table.from_batches(self._held, self.schema)
+            self._write(table.slice(0, _ROW_GROUP).combine_chunks())
+            self._held = table.slice(_ROW_GROUP).to_batches()
+            self._rows -= _ROW_GROUP
+
+    def end(self) -> None:
+        """Write the rows that fill no group; ``writer`` is closed after it."""
+        if self._rows:
+            self._write(self._pa.Table.from_batches(self._held, self.schema).combine_chunks())
+
+    def _write(self, table: Any) -> None:
+        self.writer.write_table(table, row_group_size=_ROW_GROUP)
 
 
 def _batches(pa: Any, schema: Any, part: PartFile) -> Iterator[Any]:

@@ -22,7 +22,18 @@ import attrs
 import msgspec
 
 from shopsdk import Customer, Page
-from shopsdk.export._disk import BLOCK, open_existing, path_of, release, remove, unlock
+from shopsdk.export._disk import (
+    BLOCK,
+    has_locks,
+    open_existing,
+    path_of,
+    release,
+    remove,
+    sync,
+    take_over,
+    unlock,
+    write_all,
+)
 from shopsdk.export._summary import CheckpointError
 
 _VERSION = 1
@@ -230,11 +241,19 @@ class Journal:
         """Write a line, and sync it if it says that the file is synced."""
         write_all(self._file, msgspec.json.encode(position) + b"\n")
         if position.synced:
-            os.fsync(self._file.fileno())
+            sync(self._file)
 
     def remove(self) -> None:
         """Remove it from the disk."""
         remove(self._file)
+
+    def is_locked(self) -> bool:
+        """Whether no other export can be at work on it; a file system without locks cannot tell."""
+        return has_locks(self._file)
+
+    def take_over(self) -> None:
+        """Go on in a copy of it, which takes its name."""
+        self._file = take_over(self._file)
 
     def unlock(self) -> None:
         """Unlock it, to look at it without keeping an export waiting."""
@@ -243,13 +262,6 @@ class Journal:
     def close(self) -> None:
         """Unlock and close it; it stays on the disk."""
         release(self._file)
-
-
-def write_all(file: IO[bytes], data: bytes) -> None:
-    """Write all of the data to a file without a buffer, which may take it in pieces."""
-    view = memoryview(data)
-    while view:
-        view = view[file.write(view) :]
 
 
 def _checksum(part: IO[bytes], length: int) -> int | None:

@@ -13,6 +13,11 @@ replaced is given by a call that cannot replace.
 time; they can end an export, but neither read nor write it. On file systems that show all files as one user's (FAT,
 SMB, NFS with squashed root), that user's files count as ours.
 
+**What a file system may refuse.** Syncing and locking are done without where the file system says by its error number
+that it cannot do them. Any other error ends the export: a full or failing disk must not pass for a synced one. Without
+locks, two exports to one name can run at once. Then the later one takes over: it goes on in copies of the working
+files (``take_over``), and the earlier one, whose files have lost their names, ends in an error.
+
 **Platforms.** Calls and flags that a platform may lack are looked up when they are needed. Windows has no
 ``O_NOFOLLOW``, no user ids and no ``flock``, and it cannot rename or remove an open file. So on Windows a file is
 closed first, names are checked by ``lstat`` alone, and two exports to one name are not kept apart.
@@ -25,10 +30,10 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Container, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from shopsdk.export._summary import CheckpointError
 
@@ -40,8 +45,14 @@ _MAX_RACES = 10
 """How often another process may take the name first before it counts as at work on it."""
 _LOOK_SECONDS = 0.01
 """Seconds between two attempts to lock a file."""
-_UNSUPPORTED = frozenset({errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
-_REFUSED = _UNSUPPORTED | {errno.EACCES, errno.EPERM, errno.EBADF}
+_NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
+"""From ``flock``: some NFS has no locks."""
+_NO_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP})
+"""From ``fsync``: the file system has nothing to sync."""
+_NO_FOLDER_SYNC = _NO_SYNC | {errno.EACCES}
+"""From ``open`` and ``fsync`` of a folder: SMB and some FUSE, a folder that may not be read, and Windows."""
+_NO_MODES = _NO_LOCKS | {errno.EINVAL, errno.EACCES, errno.EPERM, errno.EBADF}
+"""From ``fchmod`` and ``fchown``."""
 _SAFELY = ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY")
 BLOCK = 2**20
 """The most bytes to read or write at once."""
@@ -135,6 +146,38 @@ def unlock(file: io.FileIO) -> None:
             flock(file.fileno(), _find("LOCK_UN", "fcntl"))
 
 
+def has_locks(file: io.FileIO) -> bool:
+    """Whether the file system of a file that is open and, if it can be, locked has locks.
+
+    Windows counts as if it had: open files cannot be replaced there, so nothing can be taken over.
+    """
+    flock = _find("flock", "fcntl")
+    return flock is None or _flock(flock, file)
+
+
+def take_over(file: io.FileIO) -> io.FileIO:
+    """Put a copy in the place of a working file, and return it, open. Who has the old one open reaches it no more.
+
+    Raises:
+        CheckpointError: somebody else put something in its place.
+        OSError: it cannot be copied; the old one stays.
+    """
+    path = path_of(file)
+    temporary = _random_path(path.parent)
+    with _create(temporary) as copy:
+        try:
+            file.seek(0)
+            while block := file.read(BLOCK):
+                write_all(copy, block)
+            sync(copy)  # its journal may say that it is
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    release(file)
+    return reopen(path)
+
+
 def path_of(file: io.FileIO) -> Path:
     """Return the path by which a file was opened."""
     return Path(str(file.name))
@@ -146,6 +189,16 @@ def is_named(file: io.FileIO, path: Path | None = None) -> bool:
         return True  # Windows may tell different states by path and by descriptor
     there = state_of(path or path_of(file))
     return there is not None and os.path.samestat(os.fstat(file.fileno()), there)
+
+
+def check_named(file: io.FileIO) -> None:
+    """Check that an open file still has the path by which it was opened.
+
+    Raises:
+        FileNotFoundError: it lost it.
+    """
+    if not is_named(file):
+        raise FileNotFoundError(errno.ENOENT, "it was removed or replaced while the export ran", str(path_of(file)))
 
 
 def state_of(path: Path) -> os.stat_result | None:
@@ -180,8 +233,7 @@ def place(file: io.FileIO, target: Path, *, replace: bool) -> None:
         OSError: the name cannot be given.
     """
     source = path_of(file)
-    if not is_named(file):
-        raise FileNotFoundError(errno.ENOENT, "it was removed or replaced while the export ran", str(source))
+    check_named(file)
     mode = _final_mode(file, target, replace=replace)
     # Readers may read at once. Writing by others comes after the name: a part that others may write to is not resumed.
     _set_mode(file, mode & ~_OTHERS_WRITE)
@@ -215,9 +267,30 @@ def holds_same(file: io.FileIO, path: Path) -> bool:
     return True
 
 
+def write_all(file: IO[bytes], data: bytes) -> None:
+    """Write all of the data to a file without a buffer, which may take it in pieces."""
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) :]
+
+
+def sync(file: io.FileIO) -> None:
+    """Sync a file to the disk, if its file system can.
+
+    Raises:
+        OSError: the disk failed, or is full.
+    """
+    with _unless(_NO_SYNC):
+        os.fsync(file.fileno())
+
+
 def sync_folder(folder: Path) -> None:
-    """Sync the names in a folder to the disk, if its file system can."""
-    with _unless_refused():
+    """Sync the names in a folder to the disk, if its file system can.
+
+    Raises:
+        OSError: the disk failed, or is full.
+    """
+    with _unless(_NO_FOLDER_SYNC):
         handle = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(handle)
@@ -278,12 +351,12 @@ def _find(name: str, module: str = "os") -> Any:
 
 
 @contextmanager
-def _unless_refused() -> Generator[None]:
+def _unless(refused: Container[int | None]) -> Generator[None]:
     """Ignore errors that say that the platform or the file system refuses a call."""
     try:
         yield
     except OSError as error:
-        if error.errno not in _REFUSED:
+        if error.errno not in refused:
             raise
 
 
@@ -309,7 +382,7 @@ def _create(path: Path) -> io.FileIO:
 def _set_mode(file: io.FileIO, mode: int) -> None:
     fchmod = _find("fchmod")
     if fchmod is not None and not file.closed:
-        with _unless_refused():
+        with _unless(_NO_MODES):
             fchmod(file.fileno(), mode)
 
 
@@ -341,13 +414,17 @@ def _why_not_ours(state: os.stat_result, folder: Path) -> str | None:
 
 def _sample(folder: Path, mode: int | None = None) -> os.stat_result:
     """Return the state of a new, empty file; the umask and the folder's ACL apply to ``mode``."""
-    path = folder / f".shopsdk-{secrets.token_hex(8)}"
+    path = _random_path(folder)
     file = _create(path) if mode is None else _open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)
     try:
         return os.fstat(file.fileno())
     finally:
         file.close()
         path.unlink(missing_ok=True)
+
+
+def _random_path(folder: Path) -> Path:
+    return folder / f".shopsdk-{secrets.token_hex(8)}"
 
 
 def _clear(path: Path) -> None:
@@ -379,18 +456,31 @@ def _lock(file: io.FileIO) -> None:
         return
     for attempt in range(_MAX_RACES):
         try:
-            flock(file.fileno(), _find("LOCK_EX", "fcntl") | _find("LOCK_NB", "fcntl"))
+            _flock(flock, file)
         except BlockingIOError:
             time.sleep(_LOOK_SECONDS * (attempt < _MAX_RACES - 1))
-        except OSError as error:
-            if error.errno not in _UNSUPPORTED:
-                file.close()
-                raise
-            return
+        except OSError:
+            file.close()
+            raise
         else:
             return
     file.close()
     raise _at_work(path_of(file))
+
+
+def _flock(flock: Callable[[int, int], object], file: io.FileIO) -> bool:
+    """Lock a file, and return whether its file system has locks.
+
+    Raises:
+        BlockingIOError: it is locked.
+    """
+    try:
+        flock(file.fileno(), _find("LOCK_EX", "fcntl") | _find("LOCK_NB", "fcntl"))
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        return False
+    return True
 
 
 def _euid() -> int | None:
@@ -431,7 +521,7 @@ def _final_mode(file: io.FileIO, target: Path, *, replace: bool) -> int:
         return mode & _sample(target.parent, 0o666).st_mode
     fchown = _find("fchown")
     if old.st_gid != os.fstat(file.fileno()).st_gid and fchown is not None:
-        with _unless_refused():
+        with _unless(_NO_MODES):
             fchown(file.fileno(), -1, old.st_gid)
     if old.st_gid != os.fstat(file.fileno()).st_gid:
         mode &= ~0o070 | (mode & 0o007) << 3  # another group gets no more rights than everybody

@@ -1,14 +1,11 @@
 """``export_customers``: one shop's customers into a file, a stream or a sink."""
 
-import inspect
-import io
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack, aclosing
-from typing import BinaryIO, Unpack, cast
+from typing import Unpack, cast
 
 from shopsdk import AsyncSession, CustomerFilters, OrderColumn, OrderDirection
-from shopsdk.export._checkpoint import write_all
 from shopsdk.export._disk import state_of
 from shopsdk.export._file import Job, assemble, write_part
 from shopsdk.export._pages import write_pages
@@ -16,11 +13,12 @@ from shopsdk.export._part import IfExists, check_if_exists, check_target, put_in
 from shopsdk.export._plan import Layout, Query, make_layout, target_of
 from shopsdk.export._report import Counters, Report, counting
 from shopsdk.export._rows import Format, customer_rows, plain_value
+from shopsdk.export._stream import BinaryWriter, Stream, is_sink
 from shopsdk.export._summary import CustomerSink, ExportSummary, OnProgress
 from shopsdk.export._worker import Worker
 
-Destination = str | os.PathLike[str] | BinaryIO | CustomerSink
-"""The type of ``destination``: a file's name, an open binary file, or a ``CustomerSink``."""
+Destination = str | os.PathLike[str] | BinaryWriter | CustomerSink
+"""The type of ``destination``: a file's name, anything with a ``write`` for bytes, or a ``CustomerSink``."""
 
 
 async def export_customers(
@@ -42,9 +40,10 @@ async def export_customers(
 ) -> ExportSummary:
     """Export every customer of a shop, once each, in flat memory.
 
-    A file is written beside its final name, as ``.part``, and gets that name only when it is whole. ``resume=True``
-    goes on with an export that was interrupted, and the file comes out the same. It asks again for the last page alone;
-    after a kill -9, also for what the last quarter of a second, or the last 2,000 rows, had brought.
+    A file gets its name only when it is whole. Until then ``.NAME.part`` and ``.NAME.part.checkpoint`` lie beside it;
+    the dot hides them from programs that read all files of a folder. ``resume=True`` goes on with an export that was
+    interrupted, and the file comes out the same. It asks again for the last page alone; after a kill -9, also for what
+    the last quarter of a second, or the last 2,000 rows, had brought.
 
     **Files.** Working files are created with mode 0600 whatever the umask, and are never written through a link. A
     working file of an earlier run is used only if it is a regular file of this user, with one name, that nobody else
@@ -52,8 +51,16 @@ async def export_customers(
     follows the umask. A link at the final name, or on the way to it, is followed, unless it is another user's (root
     excepted) in a folder that others may write to.
 
-    **Limits.** File systems without hard links, locks or modes are accepted, and so are folders that cannot be synced.
-    On Windows, two exports to one name at once are not kept apart.
+    **Streams.** A thread calls ``write`` with bytes, and ``flush`` after each page if there is one; nothing else is
+    called, so a stream need neither seek nor tell, and is the caller's to close. ``write`` may take a part: a number
+    from 1 to the length that it returns is what it took, and it gets the rest. Anything else that it returns counts as
+    all. Parquet is written in row groups of 16,384 rows as they fill, with the same bytes as in a file. An exception
+    of ``write`` is raised as it is. After any failure the stream stays as it is, with whole pages or row groups, and
+    Parquet without its index. A cancelled export does not wait for a ``write`` that is under way, and begins no other.
+
+    **Limits.** File systems without hard links, locks or modes are accepted, and so are those that cannot sync files or
+    folders. Where the file system has no locks, two exports to one name at once are not kept apart: the later one
+    takes over, and the earlier one ends in an error. On Windows they must not happen.
 
     ```python
     def show(progress: ExportProgress) -> None:
@@ -66,8 +73,9 @@ async def export_customers(
 
     Args:
         session: the session to ask through.
-        destination: a file's name, in which ``{shop_id}`` stands for the shop; or an open binary file, such as
-            ``sys.stdout.buffer``; or a ``CustomerSink``.
+        destination: a file's name, in which ``{shop_id}`` stands for the shop; or a ``CustomerSink``, whose ``write``
+            is an ``async def``; or anything else with a ``write`` for bytes, such as ``sys.stdout.buffer``, a
+            ``NamedTemporaryFile``, a socket's file or an upload.
         format: "ndjson", "csv" or "parquet" (extra ``parquet``); default: by the ending of the name, which for the text
             formats may be followed by ``.gz`` or ``.zst`` (compression); "ndjson" for a stream.
         shop_id: the shop's id, at least 1; default: the session's.
@@ -94,8 +102,8 @@ async def export_customers(
         ValueError: an argument out of its bounds; nothing was sent.
         TypeError: an argument of the wrong type; nothing was sent.
     """
-    if isinstance(destination, io.TextIOBase):
-        raise TypeError("destination must be open in binary mode, as by open(name, 'wb'): an export is bytes, not text")
+    name = destination if isinstance(destination, str | os.PathLike) else None
+    stream = Stream(destination) if name is None and not is_sink(destination) else None
     query = await Query(
         session=session,
         shop_id=shop_id,
@@ -107,11 +115,11 @@ async def export_customers(
     ).checked()
     report = Report(query.shop_id, on_progress)
     with Worker() as worker, counting(session, report.wait) as counters:
-        if isinstance(destination, str | os.PathLike):
-            layout = make_layout(plain_value(os.fspath(destination)), format, columns, bom=bom)
+        if name is not None:
+            layout = make_layout(plain_value(os.fspath(name)), format, columns, bom=bom)
             return await to_file(
                 query,
-                destination,
+                name,
                 layout,
                 worker=worker,
                 report=report,
@@ -121,14 +129,12 @@ async def export_customers(
             )
         if resume:
             raise ValueError("resume is for files: what went to a stream or a sink cannot be taken back")
-        if isinstance(destination, io.IOBase | BinaryIO):
+        if stream is not None:
             layout = make_layout(None, format, columns, bom=bom)
-            return await _to_stream(
-                query, cast(BinaryIO, destination), layout, worker=worker, report=report, counters=counters
-            )
+            return await _to_stream(query, stream, layout, worker=worker, report=report, counters=counters)
         if format is not None or columns is not None or bom:
             raise ValueError("format, columns and bom are for files and streams: a sink takes whole customers")
-        return await _to_sink(query, destination, report=report, counters=counters)
+        return await _to_sink(query, cast(CustomerSink, destination), report=report, counters=counters)
 
 
 async def to_file(
@@ -179,27 +185,24 @@ async def to_file(
 
 
 async def _to_stream(
-    query: Query, stream: BinaryIO, layout: Layout, *, worker: Worker, report: Report, counters: Counters
+    query: Query, stream: Stream, layout: Layout, *, worker: Worker, report: Report, counters: Counters
 ) -> ExportSummary:
-    encoder = layout.encoder(query.shop_id)  # of text
-    size = 0
+    encoder = await worker.run(layout.stream_encoder, query.shop_id)  # may import pyarrow, which takes its time
 
-    def put(data: bytes) -> None:
-        nonlocal size
-        write_all(stream, data)
-        stream.flush()
-        size += len(data)
-
-    await worker.start(put, encoder.prefix)
-    await write_pages(query, encoder, lambda data, _: put(data), worker=worker, report=report)
+    try:
+        await worker.start(stream.put, encoder.prefix)
+        await write_pages(query, encoder, lambda data, _: stream.put(data), worker=worker, report=report)
+        await worker.start(lambda: stream.put(encoder.end()))
+    except Exception:
+        await worker.start(stream.leave)  # after the page that is being written
+        raise
+    finally:
+        stream.leave()  # when cancelled, nobody waits: the stream may be a pipe that nobody reads
     report.tell("done")
-    return report.summary(counters, path=None, format=layout.format, size=size)
+    return report.summary(counters, path=None, format=layout.format, size=stream.size)
 
 
 async def _to_sink(query: Query, sink: CustomerSink, *, report: Report, counters: Counters) -> ExportSummary:
-    if not inspect.iscoroutinefunction(getattr(sink, "write", None)):
-        kind = type(sink).__name__
-        raise TypeError(f"destination must be a file's name, a binary file or a CustomerSink, not {kind}")
     async with aclosing(query.pages()) as pages:
         async for page in pages:
             await sink.write(customer_rows(page.data))

@@ -2,7 +2,6 @@
 
 import asyncio
 import io
-import os
 import shutil
 from collections.abc import Generator, Iterable
 from contextlib import ExitStack, contextmanager, suppress
@@ -12,9 +11,9 @@ from typing import IO
 import attrs
 
 from shopsdk.export._arrow import assemble_parquet
-from shopsdk.export._disk import BLOCK, create, path_of, remove
+from shopsdk.export._disk import BLOCK, create, path_of, remove, sync
 from shopsdk.export._pages import write_pages
-from shopsdk.export._part import PartFile, open_part, part_path
+from shopsdk.export._part import PartFile, open_part, part_path, whole_path
 from shopsdk.export._plan import Layout, Query
 from shopsdk.export._report import Report
 from shopsdk.export._text import Encoder
@@ -94,7 +93,7 @@ def assemble(
         opened: closes the file at its end.
     """
     if layout.format == "parquet":
-        with _new(target.with_name(f"{target.name}.whole.part")) as (file, buffer):
+        with _new(whole_path(target)) as (file, buffer):
             assemble_parquet(parts, buffer, layout.columns or ())
         return _close_at_end(opened, file)
     if prefix is None:
@@ -122,7 +121,7 @@ def _new(path: Path) -> Generator[tuple[io.FileIO, IO[bytes]]]:
     try:
         yield file, buffer
         buffer.flush()
-        os.fsync(file.fileno())
+        sync(file)
     except BaseException as error:
         remove(file)
         with suppress(OSError, ValueError):  # it writes what it holds, to a full disk or a closed file

@@ -1,4 +1,7 @@
-"""The unfinished file (``customers.csv.part`` beside ``customers.csv``), with its checkpoint beside it."""
+"""The unfinished file (``.customers.csv.part`` beside ``customers.csv``), with its checkpoint beside it.
+
+Their names begin with a dot, so that who reads all files of the folder (pyarrow, Spark) does not read these.
+"""
 
 import errno
 import io
@@ -13,8 +16,22 @@ from typing import Literal, get_args
 
 import attrs
 
-from shopsdk.export._checkpoint import Journal, Position, write_all
-from shopsdk.export._disk import create, holds_same, open_locked, path_of, place, remove, reopen, state_of, sync_folder
+from shopsdk.export._checkpoint import Journal, Position
+from shopsdk.export._disk import (
+    check_named,
+    create,
+    holds_same,
+    open_locked,
+    path_of,
+    place,
+    remove,
+    reopen,
+    state_of,
+    sync,
+    sync_folder,
+    take_over,
+    write_all,
+)
 from shopsdk.export._rows import plain_value
 from shopsdk.export._summary import CheckpointError
 
@@ -43,12 +60,17 @@ def check_if_exists(value: object) -> IfExists:
 
 def part_path(target: Path) -> Path:
     """Return the path of the unfinished file."""
-    return target.with_name(f"{target.name}.part")
+    return target.with_name(f".{target.name}.part")
 
 
 def checkpoint_path(target: Path) -> Path:
     """Return the path of its checkpoint."""
-    return target.with_name(f"{target.name}.part.checkpoint")
+    return target.with_name(f".{target.name}.part.checkpoint")
+
+
+def whole_path(target: Path) -> Path:
+    """Return the path at which a Parquet file is assembled."""
+    return target.with_name(f".{target.name}.whole.part")
 
 
 @attrs.define
@@ -126,7 +148,8 @@ class PartFile:
         self._journal.close()
 
     def _sync(self) -> None:
-        os.fsync(self._file.fileno())
+        check_named(self._file)  # or it would only be noticed at the end
+        sync(self._file)
         sync_folder(self.target.parent)
         self._synced_at = time.monotonic()
 
@@ -151,7 +174,7 @@ def open_part(target: Path, parameters: dict[str, object], prefix: bytes, *, res
     """
     journal = Journal(open_locked(checkpoint_path(target), anew=not resume))
     try:
-        if resume and (part := _reopen(target, journal, parameters)) is not None:
+        if resume and (part := _reopen(target, journal, parameters, to_write=True)) is not None:
             return part
         file = create(part_path(target))
         try:
@@ -188,7 +211,9 @@ def open_finished(target: Path, parameters: Mapping[str, object]) -> PartFile:
     raise CheckpointError(f"{str(part_path(target))!r} was changed by another export")
 
 
-def _reopen(target: Path, journal: Journal, parameters: Mapping[str, object]) -> PartFile | None:
+def _reopen(
+    target: Path, journal: Journal, parameters: Mapping[str, object], *, to_write: bool = False
+) -> PartFile | None:
     earlier = journal.parameters()
     if earlier is None or next(journal.positions(), None) is None:
         return None
@@ -198,6 +223,10 @@ def _reopen(target: Path, journal: Journal, parameters: Mapping[str, object]) ->
     except FileNotFoundError:
         return None
     try:
+        if to_write and not journal.is_locked():
+            # Another export may be at work on both. The journal goes first, since its lines come after their pages.
+            journal.take_over()
+            file = take_over(file)
         good = journal.last_good(file)
         if good is None:
             file.close()
@@ -278,6 +307,7 @@ def _check_kind(target: Path) -> os.stat_result | None:
     if not target.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "there is no such folder", str(target.parent))
     there = state_of(target)
+    state_of(checkpoint_path(target))  # the longest name: the file system may find it too long
     if there is not None and stat.S_ISDIR(there.st_mode):
         raise IsADirectoryError(errno.EISDIR, "it is a folder", str(target))
     if there is not None and not stat.S_ISREG(there.st_mode):

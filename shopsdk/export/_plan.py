@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import attrs
 
 from shopsdk import AsyncSession, Customer, CustomerFilters, OrderColumn, OrderDirection, Page, iter_customer_pages
-from shopsdk.export._arrow import arrow_encoder
+from shopsdk.export._arrow import arrow_encoder, parquet_encoder
 from shopsdk.export._disk import resolve
 from shopsdk.export._rows import FORMATS, Format, check_columns, plain_value
 from shopsdk.export._text import Compression, Encoder, compressor, csv_encoder, ndjson_encoder
@@ -103,6 +103,14 @@ class Layout:
             return csv_encoder(columns, shop_id, compress, bom=self.bom)
         return arrow_encoder(columns, shop_id)
 
+    def stream_encoder(self, shop_id: int | None) -> Encoder:
+        """Make the encoder of pages that go to a stream, where Parquet is written in one pass.
+
+        Raises:
+            ExportError: the extra that it needs is not installed.
+        """
+        return parquet_encoder(self.columns or (), shop_id) if self.format == "parquet" else self.encoder(shop_id)
+
     def parameters(self) -> dict[str, object]:
         """Return the parameters on which the bytes of a row depend, for the checkpoint."""
         return {
@@ -132,8 +140,6 @@ def make_layout(
         )
     if format not in FORMATS:
         raise ValueError(f"format must be one of {', '.join(FORMATS)}, not {format!r}")
-    if format == "parquet" and name is None:
-        raise ValueError("a Parquet file cannot be streamed: its index is written last, so it needs a file")
     if format == "parquet" and compression is not None:
         raise ValueError(f"a Parquet file is compressed inside: leave out .{compression}")
     if bom and format != "csv":

@@ -76,6 +76,8 @@ class Encoder:
     """Encode customers, of one page or of several."""
     pack: Compressor = bytes
     """Compress an encoded page; slower than encoding it."""
+    end: Callable[[], bytes] = bytes
+    """Make what the file ends with."""
 
     @property
     def compressed(self) -> bool:

@@ -47,6 +47,17 @@ def test_a_reader_that_goes_away_ends_it_quietly(tmp_path: Path) -> None:
                 assert (process.stderr.read(), process.wait()) == (b"", 141)
 
 
+def test_parquet_goes_down_a_pipe(tmp_path: Path) -> None:
+    """Parquet on stdout is the file that a name would have got."""
+    with Sandbox() as shop:
+        there = environment(shop)
+        words = [*COMMAND, "export", "-", "--format", "parquet"]
+        piped = subprocess.run(words, env=there, cwd=tmp_path, stdout=subprocess.PIPE, check=True)
+        subprocess.run([*COMMAND, "export", "c.parquet"], env=there, cwd=tmp_path, check=True)
+        assert piped.stdout == (tmp_path / "c.parquet").read_bytes()
+        assert read_rows(tmp_path / "c.parquet") == shop.customers()
+
+
 def test_ctrl_c_works_while_nobody_reads(tmp_path: Path) -> None:
     """Ctrl-C ends a command whose output waits for a reader."""
     with Sandbox(20_000) as shop:

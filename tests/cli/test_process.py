@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from shopsdk import __version__
 from shopsdk.export import export_customers
-from shopsdk.export._part import part_path
+from shopsdk.export._part import checkpoint_path, part_path
 from shopsdk.sandbox import Fault, Sandbox
 from tests.support.cli import COMMAND, environment, run, running
 from tests.support.export import read_rows
@@ -88,7 +88,7 @@ def test_killed_at_any_point_it_goes_on_to_the_same_bytes(
 
 def rows_of_journal(target: Path) -> int:
     """Count the rows that a journal records."""
-    journal = part_path(target).with_name(f"{target.name}.part.checkpoint")
+    journal = checkpoint_path(target)
     if not journal.exists():
         return 0
     rows = re.findall(rb'"rows":(\d+)[^\n]*\n', journal.read_bytes())
@@ -156,7 +156,7 @@ def test_a_full_disk_is_a_sentence_and_keeps_the_checkpoint(tmp_path: Path) -> N
             preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY)),
         )
         assert done.returncode == 1
-        assert b"c.csv.part: File too large" in done.stderr
+        assert b"/.c.csv.part: File too large" in done.stderr
         assert b"Traceback" not in done.stderr
         assert b"--resume" in done.stderr
         assert not (tmp_path / "c.csv").exists()

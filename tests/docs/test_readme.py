@@ -131,6 +131,7 @@ async def test_shell_blocks_run(two_shops: None, tmp_path: Path, monkeypatch: py
     for shop, size in ((38, 250), (39, 30)):
         assert size == len(gzip.decompress((tmp_path / f"customers-{shop}.ndjson.gz").read_bytes()).splitlines())
     assert (tmp_path / "customers.parquet").stat().st_size > 0
+    assert (tmp_path / "customers-today.parquet").read_bytes() == (tmp_path / "customers.parquet").read_bytes()
     lines = (tmp_path / "everybody.csv").read_text(encoding="utf-8").splitlines()
     assert ["38"] * 250 + ["39"] * 30 == [line.partition(",")[0] for line in lines[1:]]
 

@@ -26,11 +26,7 @@ from tests.support.programs import environment
 from tests.support.servers import RawServer, ReceivedRequest, Wire, answer, page_of, raw_server
 
 
-@pytest.fixture(autouse=True)
-def _page_by_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Write and journal page by page, as an export of large pages does."""
-    monkeypatch.setattr("shopsdk.export._file._ROWS_AT_ONCE", 1)
-
+pytestmark = pytest.mark.usefixtures("page_by_page")
 
 KILLED = """
 import asyncio, os, signal, sys
@@ -310,7 +306,7 @@ async def test_the_files_of_finished_shops_are_kept(suffix: str, tmp_path: Path)
     async with mall() as shops, shops.session() as session:
         shops.closed.add(22)
         await export_shops(session, names, SHOPS, **options)
-        kept = {f"c-{shop}.{suffix}{end}" for shop in (11, 33) for end in ("", ".part.checkpoint")}
+        kept = {name for shop in (11, 33) for name in (f"c-{shop}.{suffix}", f".c-{shop}.{suffix}.part.checkpoint")}
         assert kept == set(os.listdir(tmp_path))
         with pytest.raises(CheckpointError, match="columns"):
             await export_shops(session, names, SHOPS, columns=["id"], **options)

@@ -191,13 +191,13 @@ def set_trap(kind: str, path: Path, opened: ExitStack) -> Trap:
 @pytest.mark.parametrize(
     ("name", "trapped"),
     [
-        ("c.csv", "c.csv.part"),
-        ("c.parquet", "c.parquet.part"),
-        ("c.parquet", "c.parquet.whole.part"),
-        ("all.csv", "all.csv.part"),
-        ("all.csv", "all.csv.38.part"),
-        ("c.csv", "c.csv.part.checkpoint"),
-        ("all.csv", "all.csv.38.part.checkpoint"),
+        ("c.csv", ".c.csv.part"),
+        ("c.parquet", ".c.parquet.part"),
+        ("c.parquet", ".c.parquet.whole.part"),
+        ("all.csv", ".all.csv.part"),
+        ("all.csv", ".all.csv.38.part"),
+        ("c.csv", ".c.csv.part.checkpoint"),
+        ("all.csv", ".all.csv.38.part.checkpoint"),
     ],
 )
 async def test_nothing_is_written_through_what_lies_at_the_name_of_a_working_file(
@@ -512,7 +512,7 @@ async def test_what_appears_at_the_very_last_moment_is_not_replaced(
         kinds = {"file": stat.S_IFREG, "link": stat.S_IFLNK, "fifo": stat.S_IFIFO}
         assert stat.S_IFMT(target.lstat().st_mode) == kinds[put]
         assert put != "file" or target.read_text() == "precious"
-        assert sorted(os.listdir(tmp_path)) == [name, f"{name}.part", f"{name}.part.checkpoint"]
+        assert sorted(os.listdir(tmp_path)) == [f".{name}.part", f".{name}.part.checkpoint", name]
         assert part_path(target).stat().st_mode & 0o777 == 0o600
         target.unlink()
     async with nowhere() as session:
@@ -588,7 +588,7 @@ async def test_a_piece_that_another_export_took_is_not_put_in(taken: str, small:
                 begun.pop().close()
 
     async with small.session() as session:
-        with pytest.raises(CheckpointError, match=r"at work on 'c\.csv\.38|c\.csv\.38\.part' was changed"):
+        with pytest.raises(CheckpointError, match=r"at work on '\.c\.csv\.38|c\.csv\.38\.part' was changed"):
             await export_shops(session, tmp_path / "c.csv", [38], on_progress=take)
     for part in begun:
         part.close()
@@ -1085,7 +1085,7 @@ async def test_a_part_that_is_no_arrow_stream_is_damage(
         with pytest.raises(CheckpointError, match=r"c\.parquet\.part' does not hold what its checkpoint says"):
             await export_customers(session, target, resume=True)
     assert not target.exists()
-    assert not (tmp_path / "c.parquet.whole.part").exists()
+    assert not (tmp_path / ".c.parquet.whole.part").exists()
 
 
 async def test_zstd_is_nobody_elses(small: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,8 +36,8 @@ async def test_what_was_read_outlives_a_full_disk_at_the_end(
     """A disk that is full at the end keeps the pages and not the whole file, and is an error that names the file."""
     with full_from("assembling", 2000) as write_part, pytest.raises(OSError, match="too large") as caught:
         await export_customers(session, tmp_path / "c.parquet", on_progress=write_part)
-    assert caught.value.filename == str(tmp_path / "c.parquet.whole.part")
-    assert sorted(os.listdir(tmp_path)) == ["c.parquet.part", "c.parquet.part.checkpoint"]
+    assert caught.value.filename == str(tmp_path / ".c.parquet.whole.part")
+    assert sorted(os.listdir(tmp_path)) == [".c.parquet.part", ".c.parquet.part.checkpoint"]
     shop.requests.clear()
     await export_customers(session, tmp_path / "c.parquet", resume=True)
     assert (read_rows(tmp_path / "c.parquet"), shop.requests) == (shop.customers(), [])
@@ -48,8 +48,8 @@ async def test_the_pieces_outlive_a_full_disk_at_the_end(shop: Sandbox, session:
     options: dict[str, Any] = {"columns": ["id", "email"]}
     with full_from("done", 2000) as write_part, pytest.raises(OSError, match="too large") as caught:
         await export_shops(session, tmp_path / "c.csv", [38], on_progress=write_part, **options)
-    assert caught.value.filename == str(tmp_path / "c.csv.part")
-    assert sorted(os.listdir(tmp_path)) == ["c.csv.38.part", "c.csv.38.part.checkpoint"]
+    assert caught.value.filename == str(tmp_path / ".c.csv.part")
+    assert sorted(os.listdir(tmp_path)) == [".c.csv.38.part", ".c.csv.38.part.checkpoint"]
     shop.requests.clear()
     await export_shops(session, tmp_path / "c.csv", [38], resume=True, **options)
     assert ((tmp_path / "c.csv").read_bytes().count(b"\r\n"), shop.requests) == (251, [])

@@ -215,8 +215,8 @@ async def test_clearing_up_leaves_what_another_export_has_begun_since(tmp_path: 
         )
     assert (made.failed, len(begun)) == ({}, 1)
     assert sorted(os.listdir(tmp_path)) == [
-        *("c-11.csv", "c-11.csv.part", "c-11.csv.part.checkpoint"),
-        *("c-22.csv", "c-33.csv"),
+        *(".c-11.csv.part", ".c-11.csv.part.checkpoint"),
+        *("c-11.csv", "c-22.csv", "c-33.csv"),
     ]
     assert part_path(tmp_path / "c-11.csv").read_bytes().startswith(b"another's")
     begun[0].close()

@@ -102,7 +102,7 @@ async def test_what_appears_meanwhile_is_not_replaced_unasked(
     with pytest.raises(FileExistsError, match="it appeared while the export ran"):
         await export_customers(session, target, on_progress=put)
     assert target.read_text() == "precious"
-    assert sorted(os.listdir(tmp_path)) == [name, f"{name}.part", f"{name}.part.checkpoint"]
+    assert sorted(os.listdir(tmp_path)) == [f".{name}.part", f".{name}.part.checkpoint", name]
     shop.requests.clear()
     await export_customers(session, target, resume=True)
     assert (read_rows(target), shop.requests) == (shop.customers(), [])
