@@ -6,6 +6,7 @@ import re
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import lru_cache
 from ipaddress import ip_address
 from itertools import groupby, repeat
 from operator import itemgetter
@@ -171,7 +172,8 @@ def check_base_url(url: Secret) -> str:
 
 def check_proxy(proxy: Secret, base_url: str) -> Secret:
     """Check a proxy's URL, which may hold a password; refuse a proxy that would see the key."""
-    checked = _http_proxy("proxy", _text("proxy", proxy.reveal))
+    socks = "for SOCKS give connector=aiohttp_socks.ProxyConnector.from_url(...)"
+    checked = _http_proxy("proxy", _text("proxy", proxy.reveal), socks)
     if base_url.lower().startswith("http:"):
         raise ValueError("proxy goes with an https base_url: over plain http the proxy would see the key")
     return checked
@@ -184,26 +186,45 @@ def proxy_from_environment(base_url: str) -> Secret | None:
         ValueError: the variable holds no URL of an HTTP proxy.
     """
     url = URL(base_url, encoded=True)
-    if _is_loopback((url.raw_host or "").lower()) or proxy_bypass(url.raw_authority):
+    if _is_loopback((url.raw_host or "").lower()):
         return None
-    kind = next((kind for kind in ("https", "all") if kind in getproxies_environment()), None)
-    if kind is None:
-        return None
-    given = Secret(getproxies_environment()[kind].strip())
+    try:
+        if proxy_bypass(url.raw_authority):
+            return None
+        kind = next((kind for kind in ("https", "all") if kind in getproxies_environment()), None)
+        if kind is None:
+            return None
+        given = Secret(getproxies_environment()[kind].strip())
+    except BaseException as error:  # noqa: BLE001 - a signal handler's; the inner frames hold the whole environment
+        raise error.with_traceback(None) from None
     named = given if "://" in given.reveal() else Secret(f"http://{given.reveal()}")  # as curl reads it
-    return _http_proxy(f"{kind.upper()}_PROXY", named)
+    return _http_proxy(f"{kind.upper()}_PROXY", named, "set HTTPS_PROXY to one, or name the host in NO_PROXY")
 
 
-def _http_proxy(name: str, proxy: Secret) -> Secret:
-    """Check the URL of an HTTP proxy."""
+def _http_proxy(name: str, proxy: Secret, socks: str) -> Secret:
+    """Check the URL of an HTTP proxy; ``socks`` says what to do with one that is for SOCKS."""
     if proxy.reveal().lower().startswith("socks"):
-        raise ValueError(
-            f"{name} must be an HTTP proxy: for SOCKS give connector=aiohttp_socks.ProxyConnector.from_url(...)"
-        )
-    if "\\" in proxy.reveal() or ":" in (_parsed(name, proxy, "http://proxy.example:3128").user or ""):
+        raise ValueError(f"{name} must be an HTTP proxy: {socks}")
+    if not proxy.reveal().isprintable() or "\\" in proxy.reveal():
+        raise ValueError(f"{name} must hold no backslash and no control character")
+    if ":" in (_parsed(name, proxy, "http://proxy.example:3128").user or ""):
         # aiohttp would refuse it too, but at each call.
-        raise ValueError(f"{name} must hold no backslash, and no colon in the user's name")
+        raise ValueError(f"{name} must hold no colon in the user's name")
+    if not _is_origin(proxy):
+        raise ValueError(f"{name} must end with the port: percent-encode / ? # and what is not ASCII in a password")
     return proxy
+
+
+def _is_origin(proxy: Secret) -> bool:
+    """Whether a URL has nothing behind its port, and a user and password that a header can carry."""
+    try:
+        url = URL(proxy.reveal())
+        f"{url.user}:{url.password}".encode("latin-1")
+    except UnicodeEncodeError:
+        return False
+    except BaseException as error:  # noqa: BLE001 - a signal handler's; this frame holds the password
+        raise error.with_traceback(None) from None
+    return url.path in {"", "/"} and not url.raw_query_string and not url.raw_fragment
 
 
 def check_tls(context: object, *, borrowed: bool) -> ssl.SSLContext:
@@ -216,9 +237,18 @@ def check_tls(context: object, *, borrowed: bool) -> ssl.SSLContext:
     checked = check_instance("ssl", context, ssl.SSLContext)
     if borrowed:
         raise ValueError("ssl goes without connector: give the context to the connector")
-    if not checked.check_hostname:  # which Python switches off before it takes any certificate
-        raise ValueError("ssl must verify the certificate and the host's name: else anyone could take the key")
+    if not verifies(checked):
+        raise ValueError(
+            "ssl must be a client's context that verifies the certificate and the host's name, by ciphers that have"
+            " one: else anyone could take the key"
+        )
     return checked
+
+
+def verifies(context: ssl.SSLContext) -> bool:
+    """Whether a context verifies the server. Python switches host names off before it takes any certificate."""
+    anonymous = any(cipher.get("auth") == "auth-null" for cipher in context.get_ciphers())
+    return context.check_hostname and context.protocol != ssl.PROTOCOL_TLS_SERVER and not anonymous
 
 
 def tls_from_environment() -> ssl.SSLContext | None:
@@ -229,21 +259,28 @@ def tls_from_environment() -> ssl.SSLContext | None:
     Raises:
         ValueError: SSL_CERT_FILE cannot be read, which OpenSSL would pass over.
     """
-    file = os.environ.get("SSL_CERT_FILE")
-    if not file and not os.environ.get("SSL_CERT_DIR"):
+    file, folder = os.environ.get("SSL_CERT_FILE", ""), os.environ.get("SSL_CERT_DIR", "")
+    if not file and not folder:
         return None
-    context = ssl.create_default_context()
-    context.set_alpn_protocols(["http/1.1"])  # as aiohttp's
     try:
-        if file:
-            context.load_verify_locations(file)
-    except ssl.SSLError:
-        reason = "it holds none"
+        state = os.stat(file) if file else None
+        return _default_tls(file, folder, state and (state.st_mtime_ns, state.st_size))
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else "it cannot be read"
-    else:
-        return context
+        reason = os.strerror(error.errno) if error.errno else "it holds none"
     raise ValueError(f"SSL_CERT_FILE must name a file of certificates (PEM): {reason}")
+
+
+@lru_cache(maxsize=8)
+def _default_tls(file: str, _folder: str, _state: object) -> ssl.SSLContext:
+    """Make Python's context for what the variables hold; to read a usual file takes 40 ms."""
+    if file:
+        with open(file, "rb"):  # OpenSSL would pass over one that cannot be read
+            pass
+    context = ssl.create_default_context()
+    if file and not context.cert_store_stats()["x509"]:
+        raise OSError("it holds none")
+    context.set_alpn_protocols(["http/1.1"])  # as aiohttp's
+    return context
 
 
 def _text(name: str, reveal: Callable[[], object]) -> Secret:
@@ -271,7 +308,9 @@ def _http_url(text: Secret, *, encoded: bool) -> URL | None:
             host.encode("idna")  # as the resolver does, which refuses an empty label or one of 64 letters
             return url
     except ValueError:
-        pass
+        return None
+    except BaseException as error:  # noqa: BLE001 - a signal handler's; this frame holds the password
+        raise error.with_traceback(None) from None
     return None
 
 

@@ -51,6 +51,8 @@ class Call:
     deadline: Deadline
     attempts: int = 0
     last_error: ShopError | None = None
+    began: float = 0.0
+    """When the newest attempt began."""
     maybe_applied: bool = False
     """Whether an earlier attempt may have been carried out; no later failure can undo that."""
 
@@ -172,7 +174,7 @@ class Caller:
             outcome = await self._try_once(call)
         except ShopError as error:
             outcome = error
-            logger.debug("%s: no answer after %.3f s", call.request.operation, call.deadline.elapsed)
+            logger.debug("%s: no answer after %.3f s", call.request.operation, self.clock.now() - call.began)
         finally:
             self.limiter.release()
         return outcome if isinstance(outcome, Response) else call.with_context(outcome)
@@ -207,7 +209,7 @@ class Caller:
         remaining = call.deadline.remaining
         if remaining <= 0:
             raise call.last_error or NotSentError("not sent: the deadline passed before its turn came")
-        call.attempts += 1
+        call.attempts, call.began = call.attempts + 1, self.clock.now()
         if self.hooks:
             operation = call.request.operation
             limiter = self.limiter.of(operation)
@@ -220,7 +222,7 @@ class Caller:
     def _on_response_headers(self, call: Call, status: int, headers: Mapping[str, str]) -> None:
         """Block the operation, if the answer asks for it, before the body is read."""
         if logger.isEnabledFor(logging.DEBUG):
-            logger.debug("%s: %d after %.3f s", call.request.operation, status, call.deadline.elapsed)
+            logger.debug("%s: %d after %.3f s", call.request.operation, status, self.clock.now() - call.began)
         asked = retry_after(headers) if status in {429, 503} else None
         if blocks_operation(status, asked, self.retry):
             minimum = min(self.retry.wait_initial, self.retry.retry_after_max)

@@ -23,7 +23,7 @@ from shopsdk._events import Hook
 from shopsdk._http.call import Caller
 from shopsdk._http.limits import Deadline, Limiter
 from shopsdk._http.request import Request, make_list_request, make_list_requests
-from shopsdk._http.response import Response
+from shopsdk._http.response import Response, foreign_error
 from shopsdk._http.transport import Transport
 
 T = TypeVar("T")
@@ -206,6 +206,8 @@ class Core:
         """Send a request and decode its answer. A wrong type is refused before anything is sent."""
         check_type(as_type)
         response = await self.runtime().send(request)
+        if foreign := foreign_error(request, response, self.options.key.redact):
+            raise foreign
         return decode(response.body, as_type, label=request.label, changes=request.changes, max_rows=max_rows)
 
     def start(self, request: Request, *, within: Deadline | None = None) -> Task[Response]:

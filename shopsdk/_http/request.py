@@ -60,6 +60,8 @@ class Request:
     """Whether it may be sent again though an earlier attempt may have been carried out."""
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str], repr=False)
     """Headers in addition to those of every request."""
+    params_in_body: bool = False
+    """Whether the body holds the parameters of a list, which ``list_params`` can put elsewhere."""
 
     @property
     def changes(self) -> bool:
@@ -118,7 +120,8 @@ def make_list_request(
     if list_params == "query":
         return make_request("GET", path, params=params, route=route)
     in_query = {name: value for name, value in params.items() if list_params == "both" and fits_query(value)}
-    return make_request("GET", path, json=params or None, params=in_query, route=route)
+    request = make_request("GET", path, json=params or None, params=in_query, route=route)
+    return attrs.evolve(request, params_in_body=request.json is not None)
 
 
 def make_list_requests(
@@ -136,6 +139,7 @@ def make_list_requests(
             query=f"page={page}&{shared.query}" if shared.query else "",
             json=None if body is None else {"page": page, **body},
             idempotent=shared.idempotent,
+            params_in_body=shared.params_in_body,
         )
 
     return request_of

@@ -36,6 +36,7 @@ _PAGE_BYTES = 2**16
 """Bytes of a page in which its title is looked for."""
 _ENCODINGS = frozenset({"", "identity", "gzip", "deflate", "br", "zstd"})
 """The content encodings that aiohttp undoes, or fails to undo; it takes a body in any other as it is."""
+_ABOUT_THE_REQUEST = frozenset({407, 411, 413, 414, 415, 417, 421, 426, 429, 431})
 _REFUSES_BODIES = frozenset({400, 403, 405, 411, 413, 415, 501})
 """The statuses by which proxies refuse a GET with a body."""
 _FIELDS = 50
@@ -82,8 +83,8 @@ def foreign_error(request: Request, response: Response, redact: Callable[[str], 
     """Make the error of a success that is not the API's: a page of a proxy or a login, or an unknown encoding."""
     encoding = response.headers.get("content-encoding", "").strip().lower()
     if _is_page(response.body):
-        reason = f"it is not JSON, but {_describe_page(response, redact)}"
-    elif encoding not in _ENCODINGS:
+        reason = f"it is not JSON, but {_describe_page(response, redact)}: of a proxy, or of the network's login?"
+    elif encoding not in _ENCODINGS and response.body.lstrip()[:1] not in {b"{", b"["}:
         reason = f"its encoding was not asked for: {sanitize(encoding, redact)[:_TITLE_CHARS]}"
     else:
         return None
@@ -102,8 +103,15 @@ def _describe_page(response: Response, redact: Callable[[str], str]) -> str:
     found = _TITLE.search(response.body[:_PAGE_BYTES].decode("utf-8", "replace"))
     title = sanitize(html.unescape(found[1]), redact)[:_TITLE_CHARS] if found else ""
     titled = f', titled "{title}"' if title else ""
-    ray = sanitize(response.headers.get("cf-ray") or "", redact)
-    return f"a page of a CDN{titled} (cf-ray {ray})" if ray else f"a page of a proxy, a firewall or a login{titled}"
+    ray = _ray(response, redact)
+    if not ray:
+        return f"a web page{titled}"
+    challenge = " of a CDN, maybe a challenge" if response.status in {403, 503} else ""
+    return f"a web page{challenge}{titled} (cf-ray {ray})"
+
+
+def _ray(response: Response, redact: Callable[[str], str]) -> str:
+    return sanitize(response.headers.get("cf-ray") or "", redact)
 
 
 def response_error(
@@ -143,7 +151,7 @@ def response_error(
         attempts=attempts,
         body=redact(response.body[: _READ_FACTOR * _BODY_CHARS].decode("utf-8", "replace"))[:_BODY_CHARS],
         retry_after=retry_after(response.headers),
-        maybe_applied=request.changes and maybe_applied(status),
+        maybe_applied=request.changes and maybe_applied(status, response.body),
     )
     if isinstance(error, RateLimitedError):
         error.limit = _count(response.headers.get("x-ratelimit-limit"))
@@ -163,8 +171,10 @@ def _hint(request: Request, response: Response, redact: Callable[[str], str]) ->
     if body[:1] == b"{" or request.method == "HEAD":
         return ""
     hint = f", with {_describe_page(response, redact)}" if _is_page(body) else ""
-    if status in _REFUSES_BODIES and request.method == "GET" and request.json is not None:
-        hint = hint or ", and not as the API does"
+    if not hint and body:
+        ray = _ray(response, redact)
+        hint = f", without the API's JSON (cf-ray {ray})" if ray else ", without the API's JSON"
+    if status in _REFUSES_BODIES and request.params_in_body:
         hint += '; a proxy may refuse a GET with a body: try AsyncSession(list_params="query")'
     return hint
 
@@ -199,6 +209,12 @@ def _texts(value: object) -> Iterator[str]:
             yield str(one) if whole or isinstance(one, Decimal) else kind_of(one)
 
 
-def maybe_applied(status: int) -> bool:
-    """Whether a request with this answer may have been carried out: not after a 4xx, save a 408, as of a proxy."""
-    return not 400 <= status < 500 or status == 408
+def maybe_applied(status: int, body: bytes = b"") -> bool:
+    """Whether a request with this answer may have been carried out.
+
+    A 4xx of the API's says that it was not. One without the API's JSON may come from a box that forwarded the request
+    and refused the answer to it, unless the status is about the request itself.
+    """
+    if not 400 <= status < 500 or status == 408:
+        return True
+    return status not in _ABOUT_THE_REQUEST and body.lstrip()[:1] != b"{"

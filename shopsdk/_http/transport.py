@@ -21,7 +21,7 @@ from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.connector import Connection
 from yarl import URL
 
-from shopsdk._config import Options, Timeout
+from shopsdk._config import Options, Timeout, verifies
 from shopsdk._errors import DecodeError, NotSentError, SessionStateError, ShopError, TransportError, UnknownOutcomeError
 from shopsdk._http.request import Request
 from shopsdk._http.response import Response, maybe_applied
@@ -274,6 +274,8 @@ class Attempt:
         transport, request = self._transport, self._request
         if transport.connector.closed:
             raise _SessionClosedError
+        if transport.options.tls is not None and not verifies(transport.options.tls):
+            raise _UnverifiedError("the context that was given as ssl no longer verifies the server")
         token = _traced.set(self) if transport.options.trace_configs else None
         query = f"?{request.query}" if request.query else ""
         transport.under_way += 1
@@ -288,7 +290,7 @@ class Attempt:
                 proxy=None if transport.options.proxy is None else transport.options.proxy.reveal(),
                 middlewares=(self,),
             ) as answer:
-                self._rejected = not maybe_applied(answer.status)
+                self._rejected = not maybe_applied(answer.status)  # else the body tells
                 on_headers(answer.status, answer.headers)
                 if answer.status == 101 and self._observed is not None and self._observed.protocol is not None:
                     self._observed.protocol.close()  # unasked, and aiohttp would keep the connection
@@ -314,22 +316,19 @@ class Attempt:
             return SessionStateError(f"{label} was not sent: the {what} is closed")
         if sent is False or (sent is None and isinstance(error, _NOT_SENT)):
             return self._not_sent(error)
+        reason = "the session was closed meanwhile" if self._transport.closing else _reason(error)
         if self._request.changes:
-            return UnknownOutcomeError(f"{label} may or may not have been carried out: {_reason(error)}")
-        return TransportError(f"{label} got no whole answer: {_reason(error)}")
+            return UnknownOutcomeError(f"{label} may or may not have been carried out: {reason}")
+        return TransportError(f"{label} got no whole answer: {reason}")
 
     def _not_sent(self, error: BaseException) -> NotSentError:
-        way = "" if self._transport.options.proxy is None else " (by way of the proxy)"
-        refused = isinstance(error, aiohttp.ClientHttpProxyError) and error.status == 407
+        of_proxy = isinstance(error, aiohttp.ClientHttpProxyError | aiohttp.ClientProxyConnectionError)
+        way = "" if of_proxy or self._transport.options.proxy is None else " (by way of the proxy)"
+        refused = isinstance(error, aiohttp.ClientHttpProxyError) and error.status in {401, 403, 407}
         return NotSentError(
             f"{self._request.label} was not sent: {_reason(error)}{way}",
             repeatable=not refused and not isinstance(error, _BAD_CERTIFICATE),
         )
-
-
-_NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
-"""Errors that say that no connection came about, for an attempt of which nothing was observed."""
-_BAD_CERTIFICATE = (aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch)
 
 
 def _strip(error: BaseException) -> BaseException:
@@ -342,8 +341,22 @@ class _TooLargeError(Exception):
     """The body is larger than ``max_response_bytes``."""
 
 
+class _UnverifiedError(Exception):
+    """The TLS context no longer verifies the server."""
+
+
 class _SessionClosedError(Exception):
     """The session or its connector was closed, for which aiohttp raises a bare RuntimeError."""
+
+
+_NOT_SENT = (
+    _UnverifiedError,
+    aiohttp.ClientConnectorError,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.ClientHttpProxyError,
+)
+"""Errors that say that no connection came about, for an attempt of which nothing was observed."""
+_BAD_CERTIFICATE = (_UnverifiedError, aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch)
 
 
 @contextmanager
@@ -422,18 +435,17 @@ def _reason(error: BaseException) -> str:
     """Describe an error by its class or number. aiohttp's messages, which quote URLs and bytes, are not quoted."""
     reason = type(error).__name__
     match error:
-        case _ConnectionLostError():
+        case _ConnectionLostError() | _UnverifiedError():
             reason = str(error)
         case aiohttp.ClientConnectorCertificateError():
             words = getattr(error.certificate_error, "verify_message", "") or type(error.certificate_error).__name__
             reason = f"certificate verification failed: {words.rstrip('.')}"
         case aiohttp.ClientConnectorDNSError():
             reason = "the host's name could not be resolved (DNS)"
+        case aiohttp.ClientHttpProxyError() | aiohttp.ClientProxyConnectionError():
+            reason = _refused_by_proxy(error)
         case aiohttp.ClientConnectorError():
             reason += _system_words(error.os_error)
-        case aiohttp.ClientHttpProxyError():
-            wants = ": it wants a user name and a password" if error.status == 407 else ""
-            reason = f"the proxy answered {error.status} to CONNECT{wants}"
         case TimeoutError():
             reason = "timed out"
         case OSError():
@@ -445,6 +457,13 @@ def _reason(error: BaseException) -> str:
         case _:
             pass
     return reason
+
+
+def _refused_by_proxy(error: aiohttp.ClientHttpProxyError | aiohttp.ClientProxyConnectionError) -> str:
+    if isinstance(error, aiohttp.ClientProxyConnectionError):
+        return f"cannot connect to the proxy{_system_words(error.os_error)}"
+    wants = ": it wants a user name and a password, or refuses these" if error.status == 407 else ""
+    return f"the proxy answered {error.status} to CONNECT{wants}"
 
 
 def _unreadable(error: BaseException, reason: str) -> str:

@@ -139,4 +139,6 @@ class Prefetcher(Generic[T]):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if self._in_flight:  # since Python 3.12, gather returns before the callbacks of tasks that were done
+            await asyncio.sleep(0)
         self._failed = False

@@ -278,7 +278,7 @@ def format_error(error: BaseException) -> str:
     # The shop's own words are not replaced.
     said = str(error) if isinstance(error, ResponseError) else _with_options(str(error))
     said = said or type(error).__name__
-    if isinstance(error, AuthenticationError) and error.body.startswith("{"):  # else it is not the shop's
+    if isinstance(error, AuthenticationError) and error.body.lstrip().startswith("{"):  # else it is not the shop's
         said = f"{said.removesuffix('.')}; is SHOPSDK_API_KEY the key of this shop?"
     if isinstance(error, MultipleCustomersError):
         said = f"{said}, with the ids {', '.join(map(str, error.customer_ids))}"

@@ -64,6 +64,9 @@ HAPPENS: dict[str, list[Behaviour]] = {
     ],
     "a success of another shape": [answer(raw=b'"' + b"x" * 5000 + b'"')],
     "400, 401, 403, 404, 422": [answer({"message": "no"}, status) for status in (400, 401, 403, 404, 422)],
+    "the same with anything else": [
+        answer(raw=body, status=status) for status in (400, 401, 403, 404, 422) for body in (b"<html>", b"no", b"")
+    ],
 }
 
 Call = Callable[[AsyncSession], Awaitable[Any]]

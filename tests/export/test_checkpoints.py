@@ -25,7 +25,6 @@ from tests.support.export import StopHereError, name_nothing, read_rows, stop_at
 from tests.support.programs import environment
 from tests.support.servers import RawServer, ReceivedRequest, Wire, answer, page_of, raw_server
 
-
 pytestmark = pytest.mark.usefixtures("page_by_page")
 
 KILLED = """

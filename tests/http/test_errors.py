@@ -308,7 +308,7 @@ async def test_a_body_of_any_kind_leaves_the_error_what_it_is(name: str, status:
         with pytest.raises(NotFoundError if status == 404 else ServerError) as caught:
             await get_customer(session, 7)
     assert (expected, "", {}) == (caught.value.body, caught.value.message, caught.value.errors)
-    page = ", with a page of a proxy, a firewall or a login" if name == "HTML" else ""
+    page = ", with a web page" if name == "HTML" else ", without the API's JSON" if sent[:1] not in b"{" else ""
     assert f"GET /shops/38/customers/7 answered {status}{page}" == str(caught.value)
 
 

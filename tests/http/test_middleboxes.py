@@ -29,7 +29,7 @@ from shopsdk.testing import InstantClock
 from tests.support.servers import answer, raw_server
 
 PAGE = b"<!DOCTYPE html>\n<html><head><title>Access\n denied &amp; logged</title></head><body>no</body></html>"
-WHOSE = 'a page of a proxy, a firewall or a login, titled "Access denied & logged"'
+WHOSE = 'a web page, titled "Access denied & logged"'
 TRY = 'try AsyncSession(list_params="query")'
 
 Call = Callable[[AsyncSession], Awaitable[Any]]
@@ -110,7 +110,9 @@ async def test_a_challenge_of_a_cdn_is_named_with_its_ray(status: int) -> None:
         lambda s: get_customer(s, 7), answer(raw=page, status=status, headers={"cf-ray": "8f1a2b3c4d5e6f70-FRA"})
     )
     assert isinstance(error, ResponseError)
-    assert 'a page of a CDN, titled "Just a moment..." (cf-ray 8f1a2b3c4d5e6f70-FRA)' in str(error)
+    assert 'a web page of a CDN, maybe a challenge, titled "Just a moment..." (cf-ray 8f1a2b3c4d5e6f70-FRA)' in str(
+        error
+    )
     assert error.request_id == "8f1a2b3c4d5e6f70-FRA"
 
 
@@ -174,3 +176,52 @@ def test_any_page_makes_a_short_message(text: str, times: int) -> None:
     assert error is not None
     assert len(str(error)) < 220
     assert str(error).isprintable()
+
+
+LINE = {"id": 1, "amount": "1.00", "description": "[ref:r-1]", "created_at": None}
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 422, 451])
+async def test_an_answer_that_a_box_refused_is_looked_up(status: int) -> None:
+    """An edit whose 4xx is not the API's may have been made: with a reference it is found in the ledger."""
+    page = answer(raw=PAGE, status=status)
+    async with raw_server(answer([]), page, answer([LINE])) as server, server.session(clock=InstantClock()) as session:
+        edit = await edit_customer_balance(session, 7, "1.00", reference="r-1")
+    assert edit.transaction is not None
+    assert [heard.method for heard in server.heard] == ["GET", "POST", "GET"]
+    error = await error_of(lambda session: edit_customer_balance(session, 7, 1), page)
+    assert error.maybe_applied
+
+
+@pytest.mark.parametrize("status", [407, 411, 413, 414, 415, 417, 426, 431])
+async def test_a_refusal_of_the_request_itself_is_certain(status: int) -> None:
+    """A status that is about the request says that an edit was not made, whoever answers it."""
+    error = await error_of(lambda session: edit_customer_balance(session, 7, 1), answer(raw=PAGE, status=status))
+    assert not error.maybe_applied
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 422])
+async def test_a_refusal_of_the_api_s_is_certain(status: int) -> None:
+    """A 4xx with the API's JSON says that an edit was not made; the ledger is not asked."""
+    error = await error_of(lambda session: edit_customer_balance(session, 7, 1), answer({"message": "no"}, status))
+    assert not error.maybe_applied
+
+
+async def test_a_text_of_a_cdn_is_not_the_api_s() -> None:
+    """An error without JSON says so, with its cf-ray."""
+    sent = answer(raw=b"error code: 1020", status=403, headers={"cf-ray": "8f1a-FRA"})
+    error = await error_of(lambda session: get_customer(session, 7), sent)
+    assert str(error) == "GET /shops/38/customers/7 answered 403, without the API's JSON (cf-ray 8f1a-FRA)"
+
+
+async def test_an_odd_encoding_of_json_is_read() -> None:
+    """JSON under a Content-Encoding that is none is read: the body is what it is."""
+    sent = answer({"message": "ok"}, headers={"Content-Encoding": "utf-8"})
+    async with raw_server(sent) as server, server.session() as session:
+        assert (await edit_customer_balance(session, 7, 1)).message == "ok"
+
+
+async def test_a_body_of_the_caller_s_suggests_no_other_list() -> None:
+    """A GET with a body that the caller gave does not speak of list_params, which would not move it."""
+    error = await error_of(lambda s: s.request("GET", ["x"], json={"a": 1}), answer(raw=PAGE, status=403))
+    assert "list_params" not in str(error)

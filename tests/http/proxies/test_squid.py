@@ -108,7 +108,7 @@ async def test_a_walk_through_tunnels_delivers_everybody(squid: Squid, concurren
 
 
 REFUSALS = {
-    "forbidden": ("ann", "forbidden", "403", 4),
+    "forbidden": ("ann", "forbidden", "403", 1),
     "nobody there": ("ann", "dead", "503", 4),
     "no password": ("nobody", "tls", "407", 1),
     "wrong password": ("a stranger", "tls", "407", 1),
