@@ -204,8 +204,8 @@ def export(
         bool,
         typer.Option(
             "--raw",
-            help="Leave the text of CSV alone. Without it, an apostrophe goes in wherever a spreadsheet would begin a"
-            " formula.",
+            help="Leave the text of CSV alone. Without this, an apostrophe goes in wherever a spreadsheet would begin a"
+            " formula, and Python's shopsdk.export.unescape_formula takes it out again.",
         ),
     ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an export that was interrupted.")] = False,

@@ -7,11 +7,11 @@ them.
 **Formulas.** A spreadsheet takes a cell for a formula that starts with ``=``, ``+``, ``-``, ``@``, a tab or a carriage
 return. Where lists are written with ``;``, it splits lines by that; quotes within a field are text then, and a ``;``,
 tab, CR or LF of any text may begin a cell. So CSV puts an apostrophe behind each of these, and at the start of a text,
-wherever a formula would begin. There may be quotes before the formula, since readers drop those that begin a cell.
-There may be apostrophes: text that looks escaped gets one more, so that ``unescape_formula`` always returns the
-original. A comma needs none: text with a comma is quoted, and readers that split by commas know that. Numbers are left
-alone. If the first column is a number below 0, a reader that splits by ``;`` takes its minus for the start of the
-whole row.
+wherever a formula would begin. There may be quotes and NULs before the formula, since readers drop the quotes that
+begin a cell, and LibreOffice drops NULs. There may be apostrophes: text that looks escaped gets one more, so that
+``unescape_formula`` always returns the original. A comma needs none: text with a comma is quoted, and readers that
+split by commas know that. Numbers are left alone. If the first column is a number below 0, a reader that splits by
+``;`` takes its minus for the start of the whole row.
 
 **Ends of lines** are CRLF, as in RFC 4180. Text with a lone CR or LF is quoted: readers would take it for the end of
 the row.
@@ -39,7 +39,7 @@ _GZIP_LEVEL = 6
 _ZSTD_LEVEL = 3
 _BOM = b"\xef\xbb\xbf"
 _START = r"(?<![^;\t\r\n])"
-_FORMULA = r"""(?=['"]*[=+\-@\t\r])"""
+_FORMULA = r"""(?=['"\0]*[=+\-@\t\r])"""
 _UNESCAPED = re.compile(_START + _FORMULA)
 _ESCAPED = re.compile(_START + "'" + _FORMULA)
 _FORMULA_IN_LIST = re.compile(r",'*[=+\-@]")
@@ -52,8 +52,8 @@ def escape_formula(text: str) -> str:
     """Escape text that a spreadsheet would take for a formula, as the CSV export does.
 
     An apostrophe goes in at the start, and behind each ``;``, tab, CR and LF, wherever ``=``, ``+``, ``-``, ``@``, a
-    tab or a CR follows, be it behind quotes or apostrophes. So no cell is a formula, whether a spreadsheet splits the
-    file by commas, ``;`` or tabs.
+    tab or a CR follows, be it behind quotes, apostrophes or NULs. So no cell is a formula, whether a spreadsheet
+    splits the file by commas, ``;`` or tabs.
 
     Args:
         text: the content of one cell.
@@ -142,7 +142,7 @@ def _text_cells(column: Sequence[str | None], finish: Callable[[str], str]) -> l
     together = ",".join(["", *texts])
     plain = (
         together.count(",") == len(texts)
-        and not any(mark in together for mark in '"\r\n;\t')
+        and not any(mark in together for mark in '"\r\n;\t\0')
         and not _FORMULA_IN_LIST.search(together)
     )
     return texts if plain else [finish(text) for text in texts]
