@@ -200,6 +200,14 @@ def export(
         str | None, typer.Option(help="The columns, in this order, separated by commas.", metavar="A,B,...")
     ] = None,
     bom: Annotated[bool, typer.Option("--bom", help="Begin CSV with a byte order mark, for Excel.")] = False,
+    raw: Annotated[
+        bool,
+        typer.Option(
+            "--raw",
+            help="Leave the text of CSV alone. Without this, an apostrophe goes in wherever a spreadsheet would begin a"
+            " formula, and Python's shopsdk.export.unescape_formula takes it out again.",
+        ),
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an export that was interrupted.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a file or an unfinished export.")] = False,
     concurrency: Annotated[int, typer.Option(min=1, help="The most pages of a shop in flight.")] = 4,
@@ -245,6 +253,7 @@ def export(
         "format": format,
         "columns": None if columns is None else [name.strip() for name in columns.split(",")],
         "bom": bom,
+        "escape_formulas": not raw,
         "concurrency": concurrency,
         "per_page": per_page,
         "order_column": order_column,

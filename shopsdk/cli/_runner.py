@@ -38,6 +38,7 @@ _OPTIONS = {
     "affiliate_code": "CODE",
     "api_key": "SHOPSDK_API_KEY",
     "base_url": "SHOPSDK_BASE_URL",
+    "escape_formulas": "--raw",
 }
 """The arguments that are no options of the same name."""
 _WORDS = (("if_exists='replace'", "--force"), ("resume=True", "--resume"))

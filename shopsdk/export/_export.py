@@ -33,6 +33,7 @@ async def export_customers(
     if_exists: IfExists = "refuse",
     columns: Sequence[str] | None = None,
     bom: bool = False,
+    escape_formulas: bool = True,
     per_page: int = 100,
     order_column: OrderColumn = "id",
     order_direction: OrderDirection = "asc",
@@ -86,6 +87,8 @@ async def export_customers(
             replaces it; "same" raises unless the file holds the same bytes as the new one.
         columns: the columns, in this order; default: all. ``shop_id`` may be among them.
         bom: begin a CSV file with a byte order mark, for Excel.
+        escape_formulas: put an apostrophe into the text of a CSV file wherever a spreadsheet would begin a formula;
+            ``unescape_formula`` takes it out again. False leaves text alone, for readers that are no spreadsheets.
         per_page: rows to a request, 1 to 100.
         order_column: the column to order by; see ``iter_customers`` for what other columns than "id" cost.
         order_direction: "asc" or "desc".
@@ -116,7 +119,9 @@ async def export_customers(
     report = Report(query.shop_id, on_progress)
     with Worker() as worker, counting(session, report.wait) as counters:
         if name is not None:
-            layout = make_layout(plain_value(os.fspath(name)), format, columns, bom=bom)
+            layout = make_layout(
+                plain_value(os.fspath(name)), format, columns, bom=bom, escape_formulas=escape_formulas
+            )
             return await to_file(
                 query,
                 name,
@@ -130,10 +135,12 @@ async def export_customers(
         if resume:
             raise ValueError("resume is for files: what went to a stream or a sink cannot be taken back")
         if stream is not None:
-            layout = make_layout(None, format, columns, bom=bom)
+            layout = make_layout(None, format, columns, bom=bom, escape_formulas=escape_formulas)
             return await _to_stream(query, stream, layout, worker=worker, report=report, counters=counters)
-        if format is not None or columns is not None or bom:
-            raise ValueError("format, columns and bom are for files and streams: a sink takes whole customers")
+        if format is not None or columns is not None or bom or not escape_formulas:
+            raise ValueError(
+                "format, columns, bom and escape_formulas are for files and streams: a sink takes whole customers"
+            )
         return await _to_sink(query, cast(CustomerSink, destination), report=report, counters=counters)
 
 

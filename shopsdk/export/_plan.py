@@ -88,6 +88,7 @@ class Layout:
     """None: each customer as an object, referrer included (NDJSON)."""
     compression: Compression | None
     bom: bool
+    escape_formulas: bool
 
     def encoder(self, shop_id: int | None) -> Encoder:
         """Make the encoder of pages.
@@ -100,7 +101,7 @@ class Layout:
             return ndjson_encoder(self.columns, shop_id, compress)
         columns = self.columns or ()
         if self.format == "csv":
-            return csv_encoder(columns, shop_id, compress, bom=self.bom)
+            return csv_encoder(columns, shop_id, compress, bom=self.bom, escape_formulas=self.escape_formulas)
         return arrow_encoder(columns, shop_id)
 
     def stream_encoder(self, shop_id: int | None) -> Encoder:
@@ -118,11 +119,18 @@ class Layout:
             "columns": None if self.columns is None else list(self.columns),
             "compression": self.compression,
             "bom": self.bom,
+            "escape_formulas": self.escape_formulas,
         }
 
 
 def make_layout(
-    name: str | None, format: Format | None, columns: Sequence[str] | None, *, bom: bool, with_shop: bool = False
+    name: str | None,
+    format: Format | None,
+    columns: Sequence[str] | None,
+    *,
+    bom: bool,
+    escape_formulas: bool,
+    with_shop: bool = False,
 ) -> Layout:
     """Make a layout from a file's name (None: a stream) and the arguments.
 
@@ -144,10 +152,18 @@ def make_layout(
         raise ValueError(f"a Parquet file is compressed inside: leave out .{compression}")
     if bom and format != "csv":
         raise ValueError("bom is for csv alone")
+    if not escape_formulas and format != "csv":
+        raise ValueError("escape_formulas is for csv alone: the other formats hold every text as it is")
     with_shop = with_shop and columns is None
     chosen = check_columns(columns, format, with_shop=with_shop)
     as_it_is = format == "ndjson" and columns is None and not with_shop
-    return Layout(format=format, columns=None if as_it_is else chosen, compression=compression, bom=bom)
+    return Layout(
+        format=format,
+        columns=None if as_it_is else chosen,
+        compression=compression,
+        bom=bom,
+        escape_formulas=escape_formulas,
+    )
 
 
 def target_of(destination: str | os.PathLike[str], shop_id: int | None) -> Path:

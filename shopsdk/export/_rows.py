@@ -3,10 +3,10 @@
 Plain data is what JSON can hold: money as exact text, times as ISO 8601 text with a Z, the rest unchanged.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from decimal import Decimal
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from typing import Any, Literal, TypeVar, cast, get_args
 
 import attrs
@@ -46,21 +46,19 @@ def time_text(value: datetime | None) -> str | None:
     return None if value is None else value.isoformat()[:-6] + "Z"
 
 
-def _converter(*, times: bool) -> cattrs.Converter:
+def _converter() -> cattrs.Converter:
     converter = cattrs.Converter()
-    for kind in (str | None, int | None) if times else (str | None, int | None, datetime | None):
+    for kind in (str | None, int | None):
         converter.register_unstructure_hook(kind, identity)  # cattrs generates no call for identity
     converter.register_unstructure_hook(Decimal | None, money_text)
     converter.register_unstructure_hook(Decimal, money_text)
-    if times:
-        converter.register_unstructure_hook(datetime | None, time_text)
-        converter.register_unstructure_hook(datetime, time_text)
+    converter.register_unstructure_hook(datetime | None, time_text)
+    converter.register_unstructure_hook(datetime, time_text)
     return converter
 
 
-_plain = _converter(times=True)
+_plain = _converter()
 _plain_customer: Callable[[Any], Row] = _plain.get_unstructure_hook(Customer)
-_json_customer: Callable[[Any], Row] = _converter(times=False).get_unstructure_hook(Customer)
 
 
 def to_plain(value: object) -> Any:
@@ -75,11 +73,6 @@ def to_plain(value: object) -> Any:
 def customer_rows(customers: Sequence[Customer]) -> list[Row]:
     """Turn customers into plain dicts, the referrer as a dict within."""
     return [_plain_customer(customer) for customer in customers]
-
-
-def json_rows(customers: Sequence[Customer]) -> list[Row]:
-    """Turn customers into dicts for the JSON encoder, which writes times in the same form, but faster."""
-    return [_json_customer(customer) for customer in customers]
 
 
 def plain_value(value: V) -> V:
@@ -114,22 +107,6 @@ def check_columns(columns: Sequence[str] | None, format: Format, *, with_shop: b
     return tuple(columns)
 
 
-def picker(columns: Sequence[str], shop_id: int | None) -> Callable[[Row], tuple[Any, ...]]:
-    """Make a function that reads these columns from a plain row. It may add keys to the row."""
-    get = itemgetter(*columns)
-    with_referrer, with_shop, alone = _FLAT in columns, SHOP_ID in columns, len(columns) == 1
-
-    def pick(row: Row) -> tuple[Any, ...]:
-        if with_referrer:
-            nested: Mapping[str, Any] | None = row[_NESTED]
-            row[_FLAT] = None if nested is None else nested["email"]
-        if with_shop:
-            row[SHOP_ID] = shop_id
-        return (get(row),) if alone else get(row)
-
-    return pick
-
-
 def column_reader(name: str, shop_id: int | None) -> Callable[[Sequence[Customer]], list[Any]]:
     """Make a function that reads one column from models, as Python values."""
     if name == SHOP_ID:
@@ -137,4 +114,4 @@ def column_reader(name: str, shop_id: int | None) -> Callable[[Sequence[Customer
     if name == _FLAT:
         return lambda customers: [None if (r := c.affiliate_referrer) is None else r.email for c in customers]
     get = attrgetter(name)
-    return lambda customers: [get(customer) for customer in customers]
+    return lambda customers: list(map(get, customers))

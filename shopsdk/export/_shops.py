@@ -83,6 +83,7 @@ async def export_shops(
     if_exists: IfExists = "refuse",
     columns: Sequence[str] | None = None,
     bom: bool = False,
+    escape_formulas: bool = True,
     per_page: int = 100,
     order_column: OrderColumn = "id",
     order_direction: OrderDirection = "asc",
@@ -106,6 +107,7 @@ async def export_shops(
         if_exists: as in ``export_customers``; all names are checked before anything is sent.
         columns: as in ``export_customers``.
         bom: as in ``export_customers``.
+        escape_formulas: as in ``export_customers``.
         per_page: as in ``export_customers``.
         order_column: as in ``export_customers``.
         order_direction: as in ``export_customers``.
@@ -138,7 +140,7 @@ async def export_shops(
     queries = {query.shop_id: query for query in checked if query.shop_id is not None}
     name = plain_value(os.fspath(destination))
     each = "{shop_id}" in name
-    layout = make_layout(name, format, columns, bom=bom, with_shop=not each)
+    layout = make_layout(name, format, columns, bom=bom, escape_formulas=escape_formulas, with_shop=not each)
     many = _Many(
         name=name,
         layout=layout,

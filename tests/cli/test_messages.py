@@ -45,6 +45,7 @@ def test_the_expressions_that_are_replaced_exist() -> None:
         (("export", "c.txt"), "or give the format"),
         (("export", "/dev/null", "--format", "csv"), "it is no regular file; it can only be written as a stream"),
         (("export", "c.ndjson", "--bom"), "Error: Invalid value for --bom: it is for csv alone"),
+        (("export", "c.ndjson", "--raw"), "Error: Invalid value for --raw: it is for csv alone"),
         (("export", "c.csv", "--columns", "x"), "Error: Invalid value for --columns: 'x' is not a column"),
         (("export", "c.csv", "--columns", "id,id"), "Error: Invalid value for --columns: it must name"),
         (("balance", "1001", "2000", "--yes"), "Error: Invalid value for AMOUNT: it must be"),

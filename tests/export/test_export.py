@@ -80,6 +80,8 @@ async def test_an_unknown_shop_leaves_nothing_behind(shop: Sandbox, session: Asy
         ({"destination": "c.txt", "format": "xml"}, "format must be one of"),
         ({"destination": "c.parquet.gz"}, "compressed inside"),
         ({"destination": "c.parquet", "bom": True}, "bom is for csv"),
+        ({"destination": "c.parquet", "escape_formulas": False}, "escape_formulas is for csv alone"),
+        ({"destination": io.BytesIO(), "escape_formulas": False}, "escape_formulas is for csv alone"),
         ({"destination": "c.csv", "columns": ["nope"]}, "'nope' is not a column of csv"),
         ({"destination": "c.csv", "columns": ["affiliate_referrer"]}, "not a column of csv"),
         ({"destination": "c.csv", "columns": []}, "at least one column"),
@@ -89,6 +91,7 @@ async def test_an_unknown_shop_leaves_nothing_behind(shop: Sandbox, session: Asy
         ({"destination": "c.csv", "email": ""}, "email"),
         ({"destination": io.BytesIO(), "resume": True}, "resume is for files"),
         ({"destination": Collector(), "format": "csv"}, "a sink takes whole customers"),
+        ({"destination": Collector(), "escape_formulas": False}, "a sink takes whole customers"),
         ({"destination": 7}, "destination must be"),
     ],
 )

@@ -1,7 +1,6 @@
 """The formats of the export: the contents of the files, read back by common tools."""
 
 import csv
-import io
 import json
 import os
 import threading
@@ -13,19 +12,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
 
 from shopsdk import AsyncSession, Customer
-from shopsdk.export import (
-    COLUMNS,
-    ExportError,
-    escape_formula,
-    export_customers,
-    export_shops,
-    to_plain,
-    unescape_formula,
-)
+from shopsdk.export import COLUMNS, ExportError, export_customers, export_shops, to_plain
 from shopsdk.export._arrow import arrow_encoder
 from shopsdk.export._text import Encoder
 from shopsdk.sandbox import Sandbox
@@ -118,37 +107,6 @@ async def test_an_empty_shop_is_a_whole_file(tmp_path: Path) -> None:
     assert (tmp_path / "c.ndjson").read_bytes() == b""
     assert (tmp_path / "c.csv").read_text() == ",".join(COLUMNS) + "\n"
     assert pq.read_table(tmp_path / "c.parquet").num_rows == 0
-
-
-nasty = st.text(st.sampled_from("=+-@\t\r\n'\",;a\N{SNOWMAN}\x00") | st.characters(codec="utf-8"), max_size=12)
-
-
-@given(nasty)
-def test_escaped_text_is_no_formula_and_comes_back(text: str) -> None:
-    """Escaped text is no formula to a spreadsheet, and unescapes to the original."""
-    cell = escape_formula(text)
-    assert cell[:1] not in {*"=+-@\t\r"} or not cell
-    assert unescape_formula(cell) == text
-    assert cell == text or text.lstrip("'")[:1] in {*"=+-@\t\r"}
-
-
-@given(st.lists(nasty, min_size=1, max_size=8))
-@example(["'=x", "''-", "'plain", "'", "=1", "\r", "a\rb"])
-async def test_csv_reads_back_cell_for_cell(texts: list[str]) -> None:
-    """CSV reads back cell for cell, with quotes, line breaks and lone CRs; a negative balance stays a number."""
-    made = [
-        Customer(id=n, email=text, discord_username=text, affiliate_code=text or None, balance=Decimal("-5.00"))
-        for n, text in enumerate(texts, 1)
-    ]
-    from shopsdk.export._text import compressor, csv_encoder
-
-    encoder = csv_encoder(COLUMNS, None, compressor(None), bom=False)
-    data = (encoder.prefix + encoder.encode(made)).decode()
-    rows = list(csv.DictReader(io.StringIO(data, newline="")))
-    assert [unescape_formula(row["email"]) for row in rows] == texts
-    assert [unescape_formula(row["discord_username"]) for row in rows] == texts
-    assert [unescape_formula(row["affiliate_code"]) for row in rows] == texts
-    assert {row["balance"] for row in rows} == {"-5.00"}
 
 
 async def test_bom_is_for_excel_and_only_on_request(session: AsyncSession, tmp_path: Path) -> None:

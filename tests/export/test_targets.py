@@ -18,6 +18,7 @@ from tests.support.export import StopHereError, read_rows, stop_at
     [
         ({"columns": ["id"]}, "columns"),
         ({"bom": True}, "bom"),
+        ({"escape_formulas": False}, "escape_formulas"),
         ({"per_page": 20}, "per_page"),
         ({"order_direction": "desc"}, "order_direction"),
         ({"email": "example.com"}, "filters"),
