@@ -50,6 +50,19 @@ async def test_fragments_run(number: int, tmp_path: Path, monkeypatch: pytest.Mo
     assert all(request.status == 200 for request in shop.requests)
 
 
+async def test_a_missing_key_leaves_the_other_shop_whole(
+    shop: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the example with a key for each shop, a shop whose key is missing is named, and the other one is exported."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MAIN_SHOP_KEY", shop.api_key)
+    monkeypatch.setenv("SHOPSDK_BASE_URL", shop.base_url)
+    (block,) = [block for block in PYTHON if "MAIN_SHOP_KEY" in block]
+    await run_fragment(block, "README", {})
+    assert "shop 39: KeyError('OTHER_SHOP_KEY')\n" == capsys.readouterr().out
+    assert 251 == len((tmp_path / "customers-38.csv").read_text(encoding="utf-8").splitlines())
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", FOR_PYTEST)
 def test_a_first_test_passes(number: int, tmp_path: Path) -> None:
