@@ -132,6 +132,9 @@ async def test_the_way_through_a_proxy_is_as_it_says(tmp_path: Path, monkeypatch
 async def test_shell_blocks_run(two_shops: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each command of the README succeeds, and leaves what the text beside it says."""
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+    for shop in (38, 39):
+        there = f"SHOPSDK_API_KEY='{os.environ['SHOPSDK_API_KEY']}'\nSHOPSDK_SHOP_ID={shop}\n"
+        (tmp_path / f"shop-{shop}.env").write_text(there, encoding="utf-8")
     process = await asyncio.create_subprocess_exec(
         "bash", "-uc", EXPORTS, cwd=tmp_path, stdout=PIPE, stderr=PIPE, stdin=DEVNULL
     )
@@ -146,6 +149,8 @@ async def test_shell_blocks_run(two_shops: None, tmp_path: Path, monkeypatch: py
     assert (tmp_path / "customers.parquet").stat().st_size > 0
     lines = (tmp_path / "everybody.csv").read_text(encoding="utf-8").splitlines()
     assert ["38"] * 250 + ["39"] * 30 == [line.partition(",")[0] for line in lines[1:]]
+    assert lines == (tmp_path / "own.csv").read_text(encoding="utf-8").splitlines()
+    assert 31 == len((tmp_path / "own-39.csv").read_text(encoding="utf-8").splitlines())
 
 
 def test_links_lead_somewhere() -> None:
