@@ -1,7 +1,7 @@
 """The command ``shopsdk``, made of the same public functions that a user has.
 
-Data goes to stdout, everything else to stderr. The key comes from the environment, never from an argument, which every
-user of the machine could read. ``shopsdk --help`` lists the exit codes.
+Data goes to stdout, everything else to stderr. The key comes from the environment or a file, never from an argument,
+which every user of the machine could read. ``shopsdk --help`` lists the exit codes.
 """
 
 import sys
@@ -29,9 +29,9 @@ def _command() -> None:
         from shopsdk.cli._app import app  # noqa: PLC0415 - it needs an extra
         from shopsdk.cli._runner import NO_READER, exit_with_code  # noqa: PLC0415
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in {"typer", "rich", "click"}:
+        if (error.name or "").partition(".")[0] not in {"typer", "rich", "click", "dotenv"}:
             raise
-        say("shopsdk: the command needs typer and rich: pip install 'shopsdk[cli]'")
+        say("shopsdk: the command needs typer, rich and python-dotenv: pip install 'shopsdk[cli]'")
         sys.exit(1)
     try:
         with exit_with_code(debug=False):  # for --help, for instance: each command has its own

@@ -15,7 +15,9 @@ from shopsdk.cli._write import affiliate, balance
 
 _EPILOG = """\b
 The key comes from the environment: SHOPSDK_API_KEY, with SHOPSDK_SHOP_ID and, if need be,
-SHOPSDK_BASE_URL. Without an account, try --sandbox:
+SHOPSDK_BASE_URL. Or a file has them, written as a .env:
+    shopsdk customers --env-file shop.env
+Without an account, try --sandbox:
     shopsdk export --sandbox customers.csv
 
 \b
@@ -64,6 +66,7 @@ _add(
     export,
     "shopsdk export customers.csv",
     "shopsdk export --shop-id 38 --shop-id 39 'customers-{shop_id}.parquet'",
+    "shopsdk export --env-file 38.env --env-file 39.env 'customers-{shop_id}.csv'",
     "shopsdk export - --subscribed --columns id,email | head",
 )
 _add(

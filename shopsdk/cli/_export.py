@@ -3,7 +3,7 @@
 import asyncio
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,8 +14,9 @@ import typer
 
 from shopsdk import AsyncSession
 from shopsdk.cli import _options as given
+from shopsdk.cli._env_file import read_env_files
 from shopsdk.cli._progress import view
-from shopsdk.cli._runner import Quit, Runner, Work, exit_code, exit_with_code, format_error, shell_line, usage
+from shopsdk.cli._runner import Quit, Runner, exit_code, exit_with_code, format_error, shell_line, usage
 from shopsdk.cli._signals import signals
 from shopsdk.cli._stdio import data_output, put, say
 from shopsdk.export import ExportProgress, ExportSummary, IfExists, ShopsSummary, export_customers, export_shops
@@ -57,21 +58,19 @@ class ExportRun:
             where = "stdout" if made.path is None else str(made.path)
             say(f"{_count(made)} in {_effort(made)}: {where} ({_size(made.bytes)})")
 
-    def export_many(self, shops_at_once: int) -> Work[ShopsSummary]:
-        """Make the work that exports many shops."""
+    async def export_many(
+        self, session_or_connect: AsyncSession | Callable[[int], AsyncSession], shops_at_once: int
+    ) -> ShopsSummary:
+        """Export many shops."""
+        with view(quiet=self.quiet) as shown, self._resumable():
 
-        async def work(session: AsyncSession, _: int) -> ShopsSummary:
-            with view(quiet=self.quiet) as shown, self._resumable():
+            def show(progress: ExportProgress) -> None:
+                self._written[progress.shop_id] = progress.rows
+                shown.show(progress)
 
-                def show(progress: ExportProgress) -> None:
-                    self._written[progress.shop_id] = progress.rows
-                    shown.show(progress)
-
-                return await export_shops(
-                    session, self.out, self.shops, shops_at_once=shops_at_once, on_progress=show, **self.options
-                )
-
-        return work
+            return await export_shops(
+                session_or_connect, self.out, self.shops, shops_at_once=shops_at_once, on_progress=show, **self.options
+            )
 
     def print_many(self, made: ShopsSummary) -> None:
         """Print the summary of many shops.
@@ -219,6 +218,7 @@ def export(
     shop_ids_file: Annotated[
         Path | None, typer.Option(help="A file of shop ids, one per line.", exists=True, dir_okay=False)
     ] = None,
+    env_file: given.EnvFiles = None,
     shops_at_once: Annotated[int, typer.Option(min=1, help="The most shops under way at a time.")] = 4,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
     json_summary: Annotated[
@@ -247,7 +247,9 @@ def export(
     The file gets its name only when it is whole; until then it is .OUT.part, a hidden file beside it. If the export
     is interrupted, the same command with --resume goes on where it stopped.
     """
+    env_paths = env_file or []
     _check_sandbox(sandbox=sandbox, customers=sandbox_customers, file=shop_ids_file)
+    given.check_env_files(env_paths, sandbox=sandbox)
     shops = _shops(shop_ids, shop_ids_file)
     options: dict[str, Any] = {
         "format": format,
@@ -268,29 +270,37 @@ def export(
             affiliate_referrer_email=affiliate_referrer_email,
         ),
     }
-    if out == STDOUT and (resume or len(shops) > 1):
-        usage("stdout takes one shop, from its beginning: --resume and several shops need a file")
     if out == STDOUT and format == "parquet" and sys.stdout.isatty():
         usage("a terminal cannot show Parquet: send it to a file or another program")
     # The sandbox's customers are made up, but those in a file may be real: it must hold the same bytes, or stays.
     if_exists: IfExists = "replace" if force else "same" if sandbox else "refuse"
     files = {} if out == STDOUT else {"resume": resume, "if_exists": if_exists}
-    # A list of shops in a file gives the same kind of export and summary, even if it names one shop.
-    many = len(shops) > 1 or (shop_ids_file is not None and out != STDOUT)
-    run = ExportRun(out=out, shops=shops, quiet=quiet, json_summary=json_summary, debug=debug, options=options | files)
-    runner = Runner(
-        shop_id=shops[0] if shops else None,
-        sandbox=sandbox,
-        sandbox_customers=sandbox_customers,
-        list_params=list_params,
-        rate_limit=given.rate_limit_of(rate_limit),
-        max_in_flight=max(16, concurrency * min(len(shops) or 1, shops_at_once)),
-    )
     with exit_with_code(debug=debug, verbose=verbose):
-        if many:
-            run.print_many(runner.run(run.export_many(shops_at_once)))
-        else:
+        env_files = read_env_files(env_paths, shops, quiet=quiet)
+        own = [shop_id for shop_id in env_files if shop_id is not None]
+        shops = own or shops
+        if out == STDOUT and (resume or len(shops) > 1):
+            usage("stdout takes one shop, from its beginning: --resume and several shops need a file")
+        # A list of shops in a file gives the same kind of export and summary, even if it names one shop.
+        many = len(shops) > 1 or (shop_ids_file is not None and out != STDOUT)
+        run = ExportRun(
+            out=out, shops=shops, quiet=quiet, json_summary=json_summary, debug=debug, options=options | files
+        )
+        runner = Runner(
+            shop_id=shops[0] if shops else None,
+            sandbox=sandbox,
+            env_files=env_files,
+            sandbox_customers=sandbox_customers,
+            list_params=list_params,
+            rate_limit=given.rate_limit_of(rate_limit),
+            max_in_flight=max(16, concurrency * min(len(shops) or 1, shops_at_once)),
+        )
+        if not many:
             run.print_one(runner.run(run.export_one))
+        elif own:
+            run.print_many(signals.run(run.export_many(runner.session, shops_at_once)))
+        else:
+            run.print_many(runner.run(lambda session, _: run.export_many(session, shops_at_once)))
 
 
 def _check_sandbox(*, sandbox: bool, customers: int | None, file: Path | None) -> None:

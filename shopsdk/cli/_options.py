@@ -1,15 +1,36 @@
 """The options that commands share."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, cast
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from shopsdk import CustomerFilters, OrderColumn, OrderDirection, RateLimit
-from shopsdk.cli._runner import usage
+from shopsdk.cli._env_file import read_env_files
+from shopsdk.cli._runner import Runner, usage
 
 ShopId = Annotated[
     int | None, typer.Option("--shop-id", min=1, help="The shop; default: SHOPSDK_SHOP_ID.", show_default=False)
+]
+EnvFile = Annotated[
+    str | None,
+    typer.Option(
+        "--env-file",
+        metavar="FILE",
+        help="Take SHOPSDK_API_KEY, and SHOPSDK_SHOP_ID and SHOPSDK_BASE_URL if it has them, from this file, written as"
+        " a .env. It wins over the environment, and --shop-id wins over it.",
+    ),
+]
+EnvFiles = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--env-file",
+        metavar="FILE",
+        help="Take SHOPSDK_API_KEY, and SHOPSDK_SHOP_ID and SHOPSDK_BASE_URL if it has them, from this file, written as"
+        " a .env. It wins over the environment, and --shop-id wins over it. If each shop has a key of its own, repeat"
+        " --env-file, and name the shop in each file; or write {shop_id} in FILE, and give each --shop-id.",
+    ),
 ]
 InSandbox = Annotated[
     bool, typer.Option("--sandbox", help="Use an embedded shop with made-up customers; no key is needed.")
@@ -32,7 +53,7 @@ Limit = Annotated[
     typer.Option(
         "--rate-limit",
         metavar="N[/SECONDS]",
-        help="Send at most N requests per SECONDS; default: per second.",
+        help="Send at most N requests per SECONDS, by each key; default: per second.",
     ),
 ]
 OrderBy = Annotated[OrderColumn, typer.Option("--order-column", help="The column to order by.")]
@@ -74,6 +95,24 @@ def rate_limit_of(text: str | None) -> RateLimit | None:
         raise typer.BadParameter(why, param_hint="--rate-limit") from None
 
 
+def runner_of(shop_id: int | None, env_file: str | None, *, sandbox: bool, list_params: ListParams = "both") -> Runner:
+    """Make the runner of a command that is for one shop.
+
+    Raises:
+        ValueError: the file cannot be used.
+    """
+    paths = [] if env_file is None else [env_file]
+    check_env_files(paths, sandbox=sandbox)
+    env_files = read_env_files(paths, [] if shop_id is None else [shop_id])
+    return Runner(shop_id=shop_id, sandbox=sandbox, env_files=env_files, list_params=list_params)
+
+
+def check_env_files(paths: Sequence[str], *, sandbox: bool) -> None:
+    """Refuse a file with a key beside a sandbox."""
+    if paths and sandbox:
+        usage("--env-file is for real shops: the sandbox has a key of its own")
+
+
 class Group(TyperGroup):
     """The command itself; it takes no secret as an argument."""
 
@@ -81,8 +120,8 @@ class Group(TyperGroup):
         """Refuse a key on the command line, without repeating it."""
         if any(arg.partition("=")[0] in _SECRETS for arg in args):
             usage(
-                "the key is taken only from the environment variable SHOPSDK_API_KEY: every user of this machine can"
-                " read a command line"
+                "the key is taken only from the environment variable SHOPSDK_API_KEY, or from --env-file: every user of"
+                " this machine can read a command line"
             )
         return super().parse_args(ctx, args)
 

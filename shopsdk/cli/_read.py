@@ -15,7 +15,7 @@ from shopsdk import (
     get_customers,
 )
 from shopsdk.cli import _options as given
-from shopsdk.cli._runner import REFUSED, Quit, Runner, exit_with_code, usage
+from shopsdk.cli._runner import REFUSED, Quit, exit_with_code, usage
 from shopsdk.cli._show import show_json, show_record, show_table
 from shopsdk.cli._stdio import say
 
@@ -40,6 +40,7 @@ def customers(
     affiliate_code: given.ByCode = None,
     affiliate_referrer_email: given.ByReferrer = None,
     shop_id: given.ShopId = None,
+    env_file: given.EnvFile = None,
     list_params: given.ListParams = "both",
     sandbox: given.InSandbox = False,
     as_json: given.AsJson = False,
@@ -69,7 +70,7 @@ def customers(
         )
 
     with exit_with_code(debug=debug, verbose=verbose):
-        found = Runner(shop_id=shop_id, sandbox=sandbox, list_params=list_params).run(read)
+        found = given.runner_of(shop_id, env_file, sandbox=sandbox, list_params=list_params).run(read)
         last = max(found.last_page, 1)
         past_the_end = f"there is no page {page}: the last is page {last}, {found.total:,} customers in all"
         if as_json:
@@ -88,6 +89,7 @@ def customer(
     *,
     who: Annotated[str, typer.Argument(metavar="ID_OR_EMAIL", help="The customer's id, or the whole e-mail address.")],
     shop_id: given.ShopId = None,
+    env_file: given.EnvFile = None,
     sandbox: given.InSandbox = False,
     as_json: given.AsJson = False,
     verbose: given.Verbose = False,
@@ -104,7 +106,7 @@ def customer(
         return await get_customer(session, int(who), shop_id=shop)
 
     with exit_with_code(debug=debug, verbose=verbose):
-        found = Runner(shop_id=shop_id, sandbox=sandbox).run(read)
+        found = given.runner_of(shop_id, env_file, sandbox=sandbox).run(read)
         if found is None:
             say(f"shopsdk: no customer has the e-mail address {who}")
             raise Quit(REFUSED)
@@ -119,6 +121,7 @@ def transactions(
     *,
     customer_id: CustomerId,
     shop_id: given.ShopId = None,
+    env_file: given.EnvFile = None,
     sandbox: given.InSandbox = False,
     as_json: given.AsJson = False,
     verbose: given.Verbose = False,
@@ -130,7 +133,7 @@ def transactions(
         return await get_customer_balance_transactions(session, customer_id, shop_id=shop)
 
     with exit_with_code(debug=debug, verbose=verbose):
-        lines = Runner(shop_id=shop_id, sandbox=sandbox).run(read)
+        lines = given.runner_of(shop_id, env_file, sandbox=sandbox).run(read)
         if as_json:
             show_json(lines)
             return

@@ -23,6 +23,7 @@ from shopsdk import (
     ResponseError,
     ShopError,
 )
+from shopsdk.cli._env_file import EnvFiles
 from shopsdk.cli._signals import signals
 from shopsdk.cli._stdio import one_line, printable, say
 
@@ -85,6 +86,7 @@ class Runner:
 
     shop_id: int | None
     sandbox: bool
+    env_files: EnvFiles
     sandbox_customers: int | None = None
     list_params: Literal["both", "body", "query"] = "both"
     rate_limit: RateLimit | None = None
@@ -96,11 +98,7 @@ class Runner:
         Print data after the work, not in it: a signal ends a write that waits for a reader only outside the event loop.
         """
         if not self.sandbox:
-            key = os.environ.get("SHOPSDK_API_KEY")
-            if key is None or not key.strip():
-                state = "missing" if key is None else "empty"
-                raise ValueError(f"SHOPSDK_API_KEY is {state}: set it to the key of your account, or try --sandbox")
-            session = AsyncSession(shop_id=self.shop_id, **self._settings())
+            session = self.session(self.shop_id)
             if session.shop_id is None:
                 raise ValueError("the shop is missing: give --shop-id, or set SHOPSDK_SHOP_ID")
             return signals.run(_with(session, session.shop_id, work))
@@ -112,6 +110,22 @@ class Runner:
         with Sandbox(customers, api_key=secrets.token_urlsafe()) as shop:  # others on this machine can reach it
             say("This is a sandbox, an embedded shop with made-up customers: nothing in it is real.")
             return signals.run(_with(shop.session(**self._settings()), shop.shop_id, work))
+
+    def session(self, shop_id: int | None) -> AsyncSession:
+        """Make a session for a shop (None: the default one), with the key of its file or of the environment.
+
+        Raises:
+            ValueError: there is no key, or one of the settings is refused.
+        """
+        env_file = self.env_files.get(shop_id) or self.env_files.get(None)
+        if env_file is not None:
+            return env_file.session(shop_id, **self._settings())
+        if not os.environ.get("SHOPSDK_API_KEY", "").strip():
+            state = "empty" if "SHOPSDK_API_KEY" in os.environ else "missing"
+            raise ValueError(
+                f"SHOPSDK_API_KEY is {state}: set it to the key of your account, give --env-file, or try --sandbox"
+            )
+        return AsyncSession(shop_id=shop_id, **self._settings())
 
     def change(self, change: Change) -> NoReturn:
         """Make a change, print its outcome, and end the command.
@@ -226,8 +240,7 @@ def exit_with_code(*, debug: bool, verbose: bool = False) -> Generator[None]:
         if debug:
             traceback.print_exc()
         elif isinstance(error, ValueError | TypeError) and (found := _ARGUMENT.match(str(error))):
-            option = _OPTIONS.get(found["name"], f"--{found['name'].replace('_', '-')}")
-            raise WrongCommandError(found["why"] or f"it {found['what']}", param_hint=option) from None
+            raise WrongCommandError(found["why"] or f"it {found['what']}", param_hint=_option(found)) from None
         else:
             say(f"shopsdk: {format_error(error)}")
         for note in getattr(error, "__notes__", ()):
@@ -278,6 +291,8 @@ def format_error(error: BaseException) -> str:
     page = getattr(error, "page", None)
     # The shop's own words are not replaced.
     said = str(error) if isinstance(error, ResponseError) else _with_options(str(error))
+    if isinstance(error, ValueError | TypeError) and (found := _ARGUMENT.match(said)):
+        said = f"{_option(found)}: {found['why']}" if found["why"] else f"{_option(found)} {found['what']}"
     said = said or type(error).__name__
     if isinstance(error, AuthenticationError) and error.body.lstrip().startswith("{"):  # else it is not the shop's
         said = f"{said.removesuffix('.')}; is SHOPSDK_API_KEY the key of this shop?"
@@ -293,6 +308,11 @@ def usage(message: str) -> NoReturn:
         WrongCommandError: always.
     """
     raise WrongCommandError(message)
+
+
+def _option(found: re.Match[str]) -> str:
+    """Return the option of the argument that the library refuses."""
+    return _OPTIONS.get(found["name"], f"--{found['name'].replace('_', '-')}")
 
 
 def _with_options(text: str) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from decimal import Decimal
 from typing import Annotated
@@ -21,7 +22,7 @@ from shopsdk import (
 )
 from shopsdk.cli import _options as given
 from shopsdk.cli._read import CustomerId
-from shopsdk.cli._runner import FAILED, Quit, Runner, exit_with_code, shell_line, usage
+from shopsdk.cli._runner import FAILED, Quit, exit_with_code, shell_line, usage
 from shopsdk.cli._show import show_json
 from shopsdk.cli._signals import signals
 from shopsdk.cli._stdio import printable, put, say
@@ -38,7 +39,7 @@ class _BalanceChange:
     amount: str
     description: str | None
     reference: str | None
-    shop_id: int | None
+    shop_options: Sequence[str]
     as_json: bool
     made: str = ""
     _edit: BalanceEdit | None = None
@@ -120,7 +121,7 @@ class _BalanceChange:
                 f"It is not known {change}.\nIts reference is {self.reference}. After a while, run this again; if the"
                 f" ledger has the reference by then, nothing is sent:\n  {self._command()}"
             )
-        look = shell_line("shopsdk", "transactions", str(self.customer_id), *_shop_option(self.shop_id))
+        look = shell_line("shopsdk", "transactions", str(self.customer_id), *self.shop_options)
         return (
             f"It is not known {change}.\nIt had no --reference, so look for it in the ledger first:\n  {look}\nOnly if"
             f" it is not there after a while, run this again:\n  {self._command()}"
@@ -131,11 +132,13 @@ class _BalanceChange:
         words = ["shopsdk", "balance", str(self.customer_id), self.amount]
         for name, value in (("--description", self.description), ("--reference", self.reference)):
             words += [] if value is None else [name, value]
-        return shell_line(*words, *_shop_option(self.shop_id), "--yes")
+        return shell_line(*words, *self.shop_options, "--yes")
 
 
-def _shop_option(shop_id: int | None) -> list[str]:
-    return [] if shop_id is None else ["--shop-id", str(shop_id)]
+def _shop_options(shop_id: int | None, env_file: str | None) -> list[str]:
+    """Return the options that lead to the same shop."""
+    shop = [] if shop_id is None else ["--shop-id", str(shop_id)]
+    return shop if env_file is None else [*shop, "--env-file", env_file]
 
 
 def _text(money: Decimal | None) -> str | None:
@@ -168,6 +171,7 @@ def balance(
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Make the edit without asking.")] = False,
     shop_id: given.ShopId = None,
+    env_file: given.EnvFile = None,
     sandbox: given.InSandbox = False,
     as_json: given.AsJson = False,
     verbose: given.Verbose = False,
@@ -186,11 +190,11 @@ def balance(
         amount=amount,
         description=description,
         reference=reference,
-        shop_id=shop_id,
+        shop_options=_shop_options(shop_id, env_file),
         as_json=as_json,
     )
-    runner = Runner(shop_id=shop_id, sandbox=sandbox)
     with exit_with_code(debug=debug, verbose=verbose):
+        runner = given.runner_of(shop_id, env_file, sandbox=sandbox)
         if asks:
             ask(runner.run(change.question))
         runner.change(change)
@@ -210,7 +214,7 @@ class _CodeChange:
 
     customer_id: int
     code: str | None
-    shop_id: int | None
+    shop_options: Sequence[str]
     as_json: bool
     made: str = ""
     _edit: AffiliateCodeEdit | None = None
@@ -232,7 +236,7 @@ class _CodeChange:
         words = ["shopsdk", "affiliate", str(self.customer_id), *(["--clear"] if self.code is None else [self.code])]
         return (
             f"It is not known whether the affiliate code of customer {self.customer_id} was {self._now()}.\n"
-            f"It sets a value, so running it again is safe:\n  {shell_line(*words, *_shop_option(self.shop_id))}"
+            f"It sets a value, so running it again is safe:\n  {shell_line(*words, *self.shop_options)}"
         )
 
     def _now(self) -> str:
@@ -245,6 +249,7 @@ def affiliate(
     code: Annotated[str | None, typer.Argument(metavar="CODE", help="The new code, at most 50 characters.")] = None,
     clear: Annotated[bool, typer.Option("--clear", help="Clear the code.")] = False,
     shop_id: given.ShopId = None,
+    env_file: given.EnvFile = None,
     sandbox: given.InSandbox = False,
     as_json: given.AsJson = False,
     verbose: given.Verbose = False,
@@ -255,9 +260,10 @@ def affiliate(
         usage("give either a CODE or --clear" + (", not both" if clear else ""))
     if code is not None and not code.strip():
         usage("CODE must not be empty: --clear clears it")
-    change = _CodeChange(customer_id=customer_id, code=code, shop_id=shop_id, as_json=as_json)
+    where = _shop_options(shop_id, env_file)
+    change = _CodeChange(customer_id=customer_id, code=code, shop_options=where, as_json=as_json)
     with exit_with_code(debug=debug, verbose=verbose):
-        Runner(shop_id=shop_id, sandbox=sandbox).change(change)
+        given.runner_of(shop_id, env_file, sandbox=sandbox).change(change)
 
 
 def ask(question: str) -> None:

@@ -1,4 +1,4 @@
-"""``export_shops``: many shops at once, through one session, into a file each or into one file."""
+"""``export_shops``: many shops at once, through one session or one for each, into a file each or into one file."""
 
 import asyncio
 import io
@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, TypeVar, Unpack
+from weakref import WeakKeyDictionary
 
 import attrs
 
@@ -46,7 +47,7 @@ class ShopsSummary:
     shops: Mapping[int, ExportSummary]
     """The summaries of the shops that were exported whole."""
     failed: Mapping[int, Exception]
-    """The errors of the other shops: ``ShopError`` or ``OSError``."""
+    """The errors of the other shops: ``ShopError``, ``OSError``, or whatever ``connect`` raised."""
 
     @property
     def rows(self) -> int:
@@ -68,10 +69,12 @@ class _Many:
     if_exists: IfExists
     on_progress: OnProgress | None
     at_once: int
+    connect: Callable[[int], AsyncSession] | None
+    """Makes the session of a shop; None if they share one."""
 
 
 async def export_shops(
-    session: AsyncSession,
+    session_or_connect: AsyncSession | Callable[[int], AsyncSession],
     destination: str | os.PathLike[str],
     shop_ids: Sequence[int],
     *,
@@ -95,10 +98,26 @@ async def export_shops(
     given, with the column ``shop_id`` in front. It gets its name only when every shop was read; until then, what was
     read of each is kept for ``resume=True``. Files, modes and links are treated as in ``export_customers``.
 
+    Where each shop has a key of its own, give a function that makes the session of a shop. It is called once for each
+    shop, when its turn comes. Whatever it raises is the error of that shop alone. The export closes what it returns.
+
+    ```python
+    import os
+
+    def connect(shop_id: int) -> AsyncSession:
+        return AsyncSession(os.environ[f"SHOP_KEY_{shop_id}"])
+
+    summary = await export_shops(connect, "customers-{shop_id}.csv", [38, 39])
+    for shop_id, error in summary.failed.items():
+        print(shop_id, repr(error))
+    ```
+
     Args:
-        session: the session to ask through; its limits hold for all shops together.
+        session_or_connect: the session to ask through, whose limits hold for all shops together, and which stays open;
+            or a function that takes a shop's id and returns a session for that shop alone. A default shop of that
+            session does not count. A session that several shops share is passed as the session.
         destination: a file's name, as in ``export_customers``.
-        shop_ids: the shops; one that is named twice is read once.
+        shop_ids: the shops, at least one; one that is named twice is read once.
         format: as in ``export_customers``.
         concurrency: the most pages of one shop in flight, at least 1.
         shops_at_once: the most shops under way at a time, at least 1.
@@ -125,6 +144,17 @@ async def export_shops(
         raise ValueError("shop_ids must name at least one shop")
     if shops_at_once < 1:
         raise ValueError(f"shops_at_once must be at least 1, not {shops_at_once!r}")
+    connect: Callable[[int], AsyncSession] | None = None
+    if isinstance(session_or_connect, AsyncSession):
+        session = session_or_connect
+    elif callable(session_or_connect):
+        connect, session = session_or_connect, _unused_session()
+        if None in shop_ids:  # would be the default shop of a session
+            raise TypeError("shop_ids must be whole numbers: connect takes the id of a shop")
+    else:
+        kind = type(session_or_connect).__name__
+        del session_or_connect  # it may be the key, by mistake, which a traceback could show
+        raise TypeError(f"session_or_connect must be an AsyncSession, or a function that makes one, not {kind}")
     checked = [
         await Query(
             session=session,
@@ -148,6 +178,7 @@ async def export_shops(
         if_exists=check_if_exists(if_exists),
         on_progress=on_progress,
         at_once=shops_at_once,
+        connect=connect,
     )
     return await (_a_file_each if each else _one_file)(queries, many)
 
@@ -171,7 +202,7 @@ async def _a_file_each(queries: Mapping[int, Query], many: _Many) -> ShopsSummar
                 keep_checkpoint=True,
             )
 
-    made, failed = await _all(queries, export, many.at_once)
+    made, failed = await _all(queries, export, many)
     if not failed:
         # The checkpoints told a later run which shops were finished; now all are.
         with Worker() as worker:
@@ -185,6 +216,8 @@ async def _one_file(queries: Mapping[int, Query], many: _Many) -> ShopsSummary:
     target = target_of(many.name, None)
     taken = state_of(target) is not None
     pieces = {shop_id: target.with_name(f"{target.name}.{shop_id}") for shop_id in queries}
+    finished: dict[Path, dict[str, object]] = {}
+    """The parameters of the pieces that were read to their end."""
     with Worker() as worker:
         await worker.run(_check_one, target, queries, pieces, many)
         prefix = (await worker.run(many.layout.encoder, None)).prefix
@@ -193,12 +226,15 @@ async def _one_file(queries: Mapping[int, Query], many: _Many) -> ShopsSummary:
         report = Report(query.shop_id, many.on_progress)
         with Worker() as worker, counting(query.session, report.wait) as counters:
             encoder = await worker.run(many.layout.encoder, query.shop_id)
+            piece, parameters = pieces[query.shop_id or 0], _piece_parameters(query, many)
+            if many.connect is not None:  # now the address of the API is known
+                await worker.run(check_target, piece, parameters, resume=many.resume, if_exists=many.if_exists)
             part = await write_part(
                 Job(
-                    target=pieces[query.shop_id or 0],
+                    target=piece,
                     query=query,
                     encoder=encoder,
-                    parameters=_piece_parameters(query, many),
+                    parameters=parameters,
                     prefix=prefix if many.layout.format == "parquet" else b"",  # a stream needs its schema
                     resume=many.resume,
                     worker=worker,
@@ -206,14 +242,15 @@ async def _one_file(queries: Mapping[int, Query], many: _Many) -> ShopsSummary:
                 )
             )
             await worker.run(part.close)
+            finished[piece] = parameters
         report.tell("done")
         return report.summary(counters, path=None, format=many.layout.format, size=part.position.offset)
 
-    made, failed = await _all(queries, export, many.at_once)
+    made, failed = await _all(queries, export, many)
     if failed:
         return ShopsSummary(path=None, bytes=0, shops=made, failed=failed)
     with Worker() as worker, ExitStack() as opened:
-        parts = _finished_parts(queries, pieces, many)
+        parts = _finished_parts({piece: finished[piece] for piece in pieces.values()})
         rows = sum(summary.rows for summary in made.values())
         file = await worker.run(_assemble_one, parts, target, many, prefix, rows=rows, opened=opened)
         size = await worker.run(put_in_place, file, target, if_exists=many.if_exists, taken=taken)
@@ -226,10 +263,10 @@ def _piece_parameters(query: Query, many: _Many) -> dict[str, object]:
     return query.parameters() | many.layout.parameters() | {"piece": True}
 
 
-def _finished_parts(queries: Mapping[int, Query], pieces: Mapping[int, Path], many: _Many) -> Iterator[PartFile]:
+def _finished_parts(pieces: Mapping[Path, Mapping[str, object]]) -> Iterator[PartFile]:
     """Open the pieces one at a time: a process may not open the files of a thousand shops at once."""
-    for shop_id, piece in pieces.items():
-        with closing(open_finished(piece, _piece_parameters(queries[shop_id], many))) as part:
+    for piece, parameters in pieces.items():
+        with closing(open_finished(piece, parameters)) as part:
             yield part
 
 
@@ -260,8 +297,8 @@ def _check_each(queries: Mapping[int, Query], many: _Many) -> None:
     if len(set(targets.values())) < len(targets):
         raise ValueError("destination must name a file for each shop, not one file by several links")
     for shop_id, query in queries.items():
-        parameters = query.parameters() | many.layout.parameters()
-        check_target(targets[shop_id], parameters, resume=many.resume, if_exists=many.if_exists)
+        target, parameters = targets[shop_id], query.parameters() | many.layout.parameters()
+        check_target(target, _as_earlier(target, parameters, many), resume=many.resume, if_exists=many.if_exists)
 
 
 def _check_one(target: Path, queries: Mapping[int, Query], pieces: Mapping[int, Path], many: _Many) -> None:
@@ -275,28 +312,87 @@ def _check_one(target: Path, queries: Mapping[int, Query], pieces: Mapping[int, 
         if_exists = "same" if going_on and many.if_exists == "refuse" else many.if_exists
         check_target(target, {}, resume=False, if_exists=if_exists)
     for shop_id, piece in pieces.items():
-        check_target(piece, _piece_parameters(queries[shop_id], many), resume=many.resume, if_exists=many.if_exists)
+        parameters = _as_earlier(piece, _piece_parameters(queries[shop_id], many), many)
+        check_target(piece, parameters, resume=many.resume, if_exists=many.if_exists)
+
+
+def _as_earlier(target: Path, parameters: dict[str, object], many: _Many) -> dict[str, object]:
+    """Leave the address of the API to the earlier run: ``connect`` tells it when the shop's turn comes.
+
+    Then it is compared too, and another one is the error of that shop.
+    """
+    # What will be replaced is not read: it may be damaged, or not ours.
+    if many.connect is None or not (many.resume or many.if_exists == "same"):
+        return parameters
+    earlier = earlier_run(target)
+    return parameters if earlier is None else parameters | {"base_url": earlier.parameters.get("base_url")}
+
+
+def _unused_session() -> AsyncSession:
+    """Make a session that only takes part in the check of arguments. It needs no environment, and is never opened."""
+    return AsyncSession("unused", shop_id=1, base_url="http://localhost")
 
 
 async def _all(
-    queries: Mapping[int, Query], export: Callable[[Query], Coroutine[Any, Any, R]], at_once: int
+    queries: Mapping[int, Query], export: Callable[[Query], Coroutine[Any, Any, R]], many: _Many
 ) -> tuple[dict[int, R], dict[int, Exception]]:
-    """Export all shops, ``at_once`` at a time; returns what was made and what failed."""
-    places = asyncio.Semaphore(at_once)
+    """Export all shops, ``many.at_once`` at a time; returns what was made and what failed."""
+    places = asyncio.Semaphore(many.at_once)
     made: dict[int, R] = {}
     failed: dict[int, Exception] = {}
+    connected: WeakKeyDictionary[AsyncSession, int] = WeakKeyDictionary()
 
     async def one(shop_id: int, query: Query) -> None:
         async with places:
             try:
-                made[shop_id] = await export(query)
+                session = None if many.connect is None else _connect(many.connect, shop_id, connected)
+            except Exception as error:  # noqa: BLE001 - kept for the caller
+                failed[shop_id] = error
+                return
+            try:
+                if session is None:
+                    outcome = await export(query)
+                else:
+                    async with session:
+                        outcome = await export(attrs.evolve(query, session=session))
             except (ShopError, OSError) as error:
                 failed[shop_id] = error
+            else:
+                made[shop_id] = outcome
 
     try:
         async with asyncio.TaskGroup() as group:
-            for shop_id, query in queries.items():
-                group.create_task(one(shop_id, query))
+            tasks = [group.create_task(one(shop_id, query)) for shop_id, query in queries.items()]
     except BaseExceptionGroup as several:  # a callback's error is raised as it is, as with one shop
         raise several.exceptions[0] from None
-    return {shop_id: made[shop_id] for shop_id in queries if shop_id in made}, failed
+    if any(task.cancelled() for task in tasks):  # by what a callback raised; the group takes no notice
+        raise asyncio.CancelledError
+    return _in_order(made, queries), _in_order(failed, queries)
+
+
+def _in_order(outcomes: Mapping[int, R], queries: Mapping[int, Query]) -> dict[int, R]:
+    """Bring the shops into the order in which they were given."""
+    return {shop_id: outcomes[shop_id] for shop_id in queries if shop_id in outcomes}
+
+
+def _connect(
+    connect: Callable[[int], object], shop_id: int, connected: WeakKeyDictionary[AsyncSession, int]
+) -> AsyncSession:
+    """Make the session of a shop, and note it in ``connected``.
+
+    Raises:
+        TypeError: ``connect`` returned something else.
+        ValueError: it returned the session of an earlier shop, which is closed with that shop.
+    """
+    session = connect(shop_id)
+    if not isinstance(session, AsyncSession):
+        kind = type(session).__name__
+        del session  # it may be the key, by mistake, which a traceback could show
+        raise TypeError(f"connect must return an AsyncSession, not {kind}")
+    earlier = connected.setdefault(session, shop_id)
+    if earlier != shop_id:
+        raise ValueError(
+            f"connect must return a new session for each shop, not that of shop {earlier} again: pass a session that"
+            " several shops share in the place of connect"
+        )
+    return session

@@ -271,11 +271,13 @@ def test_the_sandbox_is_named_on_stderr(words: tuple[str, ...], shell: Shell, sh
     assert not shop.requests
 
 
-def test_without_its_extra_the_command_says_so(shell: Shell) -> None:
+@pytest.mark.parametrize("missing", ["typer", "rich", "dotenv"])
+def test_without_its_extra_the_command_says_so(missing: str, shell: Shell) -> None:
     """Without its extra, the command names the package to install."""
     for name in list(sys.modules):
-        if name.startswith(("shopsdk.cli.", "typer", "rich")):
+        if name.startswith(("shopsdk.cli.", "typer", "rich", "dotenv")):
             shell.patch.delitem(sys.modules, name)
-    shell.patch.setitem(sys.modules, "typer", None)
+    shell.patch.setitem(sys.modules, missing, None)
     ended = shell.run("customers")
-    assert (ended.code, ended.err) == (1, "shopsdk: the command needs typer and rich: pip install 'shopsdk[cli]'\n")
+    message = "shopsdk: the command needs typer, rich and python-dotenv: pip install 'shopsdk[cli]'\n"
+    assert (ended.code, ended.err) == (1, message)

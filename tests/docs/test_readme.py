@@ -50,6 +50,19 @@ async def test_fragments_run(number: int, tmp_path: Path, monkeypatch: pytest.Mo
     assert all(request.status == 200 for request in shop.requests)
 
 
+async def test_a_missing_key_leaves_the_other_shop_whole(
+    shop: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the example with a key for each shop, a shop whose key is missing is named, and the other one is exported."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MAIN_SHOP_KEY", shop.api_key)
+    monkeypatch.setenv("SHOPSDK_BASE_URL", shop.base_url)
+    (block,) = [block for block in PYTHON if "MAIN_SHOP_KEY" in block]
+    await run_fragment(block, "README", {})
+    assert "shop 39: KeyError('OTHER_SHOP_KEY')\n" == capsys.readouterr().out
+    assert 251 == len((tmp_path / "customers-38.csv").read_text(encoding="utf-8").splitlines())
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", FOR_PYTEST)
 def test_a_first_test_passes(number: int, tmp_path: Path) -> None:
@@ -119,6 +132,9 @@ async def test_the_way_through_a_proxy_is_as_it_says(tmp_path: Path, monkeypatch
 async def test_shell_blocks_run(two_shops: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each command of the README succeeds, and leaves what the text beside it says."""
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+    for shop in (38, 39):
+        there = f"SHOPSDK_API_KEY='{os.environ['SHOPSDK_API_KEY']}'\nSHOPSDK_SHOP_ID={shop}\n"
+        (tmp_path / f"shop-{shop}.env").write_text(there, encoding="utf-8")
     process = await asyncio.create_subprocess_exec(
         "bash", "-uc", EXPORTS, cwd=tmp_path, stdout=PIPE, stderr=PIPE, stdin=DEVNULL
     )
@@ -134,6 +150,8 @@ async def test_shell_blocks_run(two_shops: None, tmp_path: Path, monkeypatch: py
     assert (tmp_path / "customers-today.parquet").read_bytes() == (tmp_path / "customers.parquet").read_bytes()
     lines = (tmp_path / "everybody.csv").read_text(encoding="utf-8").splitlines()
     assert ["38"] * 250 + ["39"] * 30 == [line.partition(",")[0] for line in lines[1:]]
+    assert lines == (tmp_path / "own.csv").read_text(encoding="utf-8").splitlines()
+    assert 31 == len((tmp_path / "own-39.csv").read_text(encoding="utf-8").splitlines())
 
 
 def test_links_lead_somewhere() -> None:

@@ -1,19 +1,22 @@
 """Exports of many shops: a file for each shop, or one file for all."""
 
+import asyncio
 import json
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
+from traceback import TracebackException
 from typing import Any
 
 import attrs
 import pyarrow.parquet as pq
 import pytest
 
-from shopsdk import AsyncSession, NotFoundError
+from shopsdk import AsyncSession, AuthenticationError, NotFoundError, SessionStateError, get_customer
 from shopsdk.export import CheckpointError, ExportProgress, export_customers, export_shops
 from shopsdk.export._part import PartFile, checkpoint_path, open_part, part_path
+from shopsdk.sandbox import Sandbox
 from tests.support.export import StopHereError, read_rows
 from tests.support.servers import RawServer, ReceivedRequest, Wire, answer, page_of, raw_server
 
@@ -365,3 +368,306 @@ async def test_a_file_at_the_name_of_a_part_that_is_gone_is_left_alone(tmp_path:
         await export_shops(session, tmp_path / "c-{shop_id}.csv", SHOPS, shops_at_once=1, per_page=10, on_progress=show)
     assert part_path(tmp_path / "c-11.csv").read_text() == "somebody else's"
     assert not checkpoint_path(tmp_path / "c-11.csv").exists()
+
+
+@attrs.define
+class Keys:
+    """A ``connect`` for shops with a server and a key each. It notes what it was asked for, and what it returned."""
+
+    servers: Mapping[int, Sandbox]
+    wrong: dict[int, Callable[[], Any]] = attrs.Factory(dict)
+    """What some shops get in the place of a session."""
+    asked: list[int] = attrs.Factory(list)
+    made: list[AsyncSession] = attrs.Factory(list)
+
+    def __call__(self, shop_id: int) -> AsyncSession:
+        self.asked.append(shop_id)
+        if shop_id in self.wrong:
+            given: AsyncSession = self.wrong[shop_id]()
+            return given
+        self.made.append(self.session(shop_id))
+        return self.made[-1]
+
+    def session(self, shop_id: int, *, key: str | None = None) -> AsyncSession:
+        """Make a session whose default shop is another one, which must not count."""
+        server = self.servers[shop_id]
+        return AsyncSession(server.api_key if key is None else key, shop_id=999, base_url=server.base_url)
+
+    def states(self) -> set[str]:
+        return {repr(session).rpartition(" ")[2].rstrip(">") for session in self.made}
+
+    def forget(self) -> None:
+        self.wrong.clear()
+        for server in self.servers.values():
+            server.requests.clear()
+
+    def heard(self) -> list[int]:
+        return [shop_id for shop_id, server in self.servers.items() if server.requests]
+
+
+CANARY = "10001|canaryCanaryCanaryCanary0123456789"
+
+
+@pytest.fixture
+def keys() -> Iterator[Keys]:
+    """The shops 11, 22 and 33, of 2n customers each, each with a server and a key of its own."""
+    with ExitStack() as opened:
+        yield Keys(
+            {
+                shop_id: opened.enter_context(Sandbox(2 * shop_id, shop_id=shop_id, api_key=f"{CANARY}{shop_id}"))
+                for shop_id in SHOPS
+            }
+        )
+
+
+def shown_of(error: BaseException) -> list[str]:
+    """Return all that a traceback with locals shows of an error outside of these tests, which know the key."""
+    trace = TracebackException.from_exception(error, capture_locals=True)
+    frames = [frame for frame in trace.stack if frame.filename != __file__]
+    return [str(error), *trace.format_exception_only(), *(str(frame.locals) for frame in frames)]
+
+
+BOTH = pytest.mark.parametrize("name", ["all.csv", "c-{shop_id}.csv"])
+
+
+def rows_of(folder: Path, name: str) -> list[tuple[int, int]]:
+    """Read the shops and the ids of the rows that were exported, in order."""
+    if "{shop_id}" in name:
+        return [(shop, c.id) for shop in SHOPS for c in read_rows(folder / f"c-{shop}.csv")]
+    lines = (folder / name).read_text().splitlines()[1:]
+    return [(int(shop), int(customer)) for shop, customer, *_ in (line.split(",") for line in lines)]
+
+
+def files_of(folder: Path, shop_id: int) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.glob(f"*{shop_id}*")}
+
+
+def all_rows(keys: Keys) -> list[tuple[int, int]]:
+    return [(shop_id, c.id) for shop_id, server in keys.servers.items() for c in server.customers()]
+
+
+@BOTH
+@pytest.mark.parametrize("at_once", [1, 4])
+async def test_each_shop_has_a_session_of_its_own(name: str, at_once: int, keys: Keys, tmp_path: Path) -> None:
+    """``connect`` is called once for each shop; its session asks for that shop alone, and is closed."""
+    made = await export_shops(keys, tmp_path / name, [*SHOPS, 11], per_page=10, shops_at_once=at_once)
+    assert (made.failed, made.rows, keys.asked) == ({}, 132, list(SHOPS))
+    assert rows_of(tmp_path, name) == all_rows(keys)
+    assert (len(keys.made), keys.states()) == (3, {"closed"})
+    assert sorted(os.listdir(tmp_path)) == sorted({name.format(shop_id=shop) for shop in SHOPS})
+
+
+async def test_a_session_is_made_when_the_turn_of_its_shop_comes(keys: Keys, tmp_path: Path) -> None:
+    """No more sessions are open than shops are under way."""
+    states: list[tuple[int, set[str]]] = []
+
+    def show(progress: ExportProgress) -> None:
+        if progress.stage == "done":
+            states.append((len(keys.made), {repr(session).rpartition(" ")[2] for session in keys.made[:-1]}))
+
+    await export_shops(keys, tmp_path / "all.csv", SHOPS, shops_at_once=1, on_progress=show)
+    assert states == [(1, set()), (2, {"closed>"}), (3, {"closed>"})]
+
+
+async def test_a_session_that_is_passed_stays_open(keys: Keys, tmp_path: Path) -> None:
+    """The session of the caller is the caller's to close."""
+    async with keys.session(11) as session:
+        await export_shops(session, tmp_path / "c.csv", [11])
+        assert (await get_customer(session, 1001, shop_id=11)).id == 1001
+
+
+class OddError(Exception):
+    """What a user's own ``connect`` may raise."""
+
+
+def raising(error: BaseException) -> Callable[[], AsyncSession]:
+    def fail() -> AsyncSession:
+        raise error
+
+    return fail
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("wrong", "error", "message"),
+    [
+        (lambda keys: keys.session(22, key="wrong"), AuthenticationError, "401"),
+        (lambda _: AsyncSession("two words"), ValueError, "^api_key must be printable ASCII"),
+        (lambda _: AsyncSession(), ValueError, "^api_key is missing"),
+        (lambda _: os.environ["NO_SUCH_KEY"], KeyError, "NO_SUCH_KEY"),
+        (lambda _: raising(OddError("odd"))(), OddError, "^odd$"),
+        (lambda _: None, TypeError, "^connect must return an AsyncSession, not NoneType$"),
+        (lambda _: AsyncSession, TypeError, "^connect must return an AsyncSession, not type$"),
+        (lambda _: CANARY, TypeError, "^connect must return an AsyncSession, not str$"),
+        (lambda keys: keys.made[0], ValueError, "not that of shop 11 again: pass a session that several shops share"),
+    ],
+    ids=["401", "bad", "missing", "KeyError", "odd", "None", "class", "key", "same"],
+)
+async def test_a_shop_whose_key_fails_leaves_the_others_whole(
+    name: str, wrong: Callable[[Keys], Any], error: type[Exception], message: str, keys: Keys, tmp_path: Path
+) -> None:
+    """What comes of one shop's ``connect`` is its error alone; with the right key, ``resume`` reads that shop alone."""
+    keys.wrong[22] = lambda: wrong(keys)
+    made = await export_shops(keys, tmp_path / name, SHOPS, per_page=10)
+    assert (list(made.shops), list(made.failed)) == ([11, 33], [22])
+    with pytest.raises(error, match=message):
+        raise made.failed[22]
+    assert (made.rows, keys.asked, keys.states()) == (88, list(SHOPS), {"closed"})
+    keys.forget()
+    made = await export_shops(keys, tmp_path / name, SHOPS, per_page=10, resume=True)
+    assert (made.failed, made.rows, keys.heard()) == ({}, 132, [22])
+    assert rows_of(tmp_path, name) == all_rows(keys)
+
+
+@pytest.mark.parametrize("at_once", [1, 4])
+async def test_a_session_that_comes_twice_is_closed_once_its_shop_is_whole(
+    at_once: int, keys: Keys, tmp_path: Path
+) -> None:
+    """A session that ``connect`` returns again serves its first shop to the end, whichever is under way."""
+    keys.wrong[22] = keys.wrong[33] = lambda: keys.made[0]
+    made = await export_shops(keys, tmp_path / "c-{shop_id}.csv", SHOPS, per_page=5, shops_at_once=at_once)
+    assert (made.rows, {shop: type(error) for shop, error in made.failed.items()}) == (
+        22,
+        {22: ValueError, 33: ValueError},
+    )
+    assert keys.states() == {"closed"}
+
+
+async def test_a_session_that_is_closed_already_is_an_error_of_its_shop(keys: Keys, tmp_path: Path) -> None:
+    """A closed session fails for its shop alone."""
+    closed = keys.session(22)
+    await closed.close()
+    keys.wrong[22] = lambda: closed
+    made = await export_shops(keys, tmp_path / "c-{shop_id}.csv", SHOPS)
+    assert (list(made.shops), type(made.failed[22])) == ([11, 33], SessionStateError)
+
+
+class StopAllError(BaseException):
+    """What no ``except Exception`` catches."""
+
+
+@BOTH
+@pytest.mark.parametrize("error", [StopAllError, asyncio.CancelledError])
+async def test_what_is_no_exception_ends_the_export(
+    name: str, error: type[BaseException], keys: Keys, tmp_path: Path
+) -> None:
+    """A ``BaseException`` of ``connect`` is raised as it is, and every session is closed."""
+    keys.wrong[22] = raising(error())
+    with pytest.raises(error):
+        await export_shops(keys, tmp_path / name, SHOPS)
+    assert (keys.states(), asyncio.all_tasks()) == ({"closed"}, {asyncio.current_task()})
+
+
+@BOTH
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_an_interrupted_export_closes_its_sessions_and_goes_on(
+    name: str, cancelled: bool, keys: Keys, tmp_path: Path
+) -> None:
+    """A cancelled export, or one that a callback ends, closes every session; resumed, it gives the same bytes."""
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    await export_shops(keys, whole / name, SHOPS, per_page=5)
+    folder = tmp_path / "interrupted"
+    folder.mkdir()
+    keys.made.clear()
+
+    def stop(progress: ExportProgress) -> None:
+        if progress.shop_id == 33 and progress.page == 4:
+            if not cancelled:
+                raise StopHereError
+            task.cancel()
+
+    task = asyncio.create_task(export_shops(keys, folder / name, SHOPS, per_page=5, concurrency=1, on_progress=stop))
+    with pytest.raises(asyncio.CancelledError if cancelled else StopHereError):
+        await task
+    assert keys.states() == {"closed"}
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    made = await export_shops(keys, folder / name, SHOPS, per_page=5, resume=True)
+    assert (made.failed, made.rows, made.shops[33].resumed >= 15) == ({}, 132, True)
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == {p.name: p.read_bytes() for p in whole.iterdir()}
+    assert keys.states() == {"closed"}
+
+
+@BOTH
+@pytest.mark.parametrize("how", [{"resume": True}, {"if_exists": "same"}])
+async def test_another_address_is_an_error_of_its_shop(name: str, how: dict[str, Any], tmp_path: Path) -> None:
+    """What was read at one address is not gone on with, nor begun anew, at another that ``connect`` leads to."""
+
+    def stop(progress: ExportProgress) -> None:
+        if progress.shop_id == 33 and progress.page == 2:
+            raise StopHereError
+
+    async with mall() as shops:
+        path = {22: "/v1", 33: "/v1"}
+
+        def connect(shop_id: int) -> AsyncSession:
+            return AsyncSession("key", base_url=shops.server.base_url.replace("/v1", path[shop_id]))
+
+        with pytest.raises(StopHereError):
+            await export_shops(
+                connect, tmp_path / name, [22, 33], per_page=5, concurrency=1, shops_at_once=1, on_progress=stop
+            )
+        before = files_of(tmp_path, 33)
+        path[33] = "/v2"
+        made = await export_shops(connect, tmp_path / name, [22, 33], per_page=5, **how)
+        assert (list(made.shops), list(made.failed)) == ([22], [33])
+        assert isinstance(made.failed[33], CheckpointError if "resume" in how else FileExistsError)
+        assert files_of(tmp_path, 33) == before
+        path[33] = "/v1"
+        made = await export_shops(connect, tmp_path / name, [22, 33], per_page=5, resume=True)
+    assert (made.rows, made.failed) == (110, {})
+
+
+@pytest.mark.parametrize(
+    ("given", "shop_ids", "error", "message"),
+    [
+        (None, [11], TypeError, "session_or_connect must be an AsyncSession, or a function that makes one, not None"),
+        (CANARY, [11], TypeError, "not str$"),
+        ("connect", [], ValueError, "at least one shop"),
+        ("connect", [11, 0], ValueError, "shop_id must be at least 1"),
+        ("connect", [11, None], TypeError, "shop_ids must be whole numbers"),
+        ("connect", ["11"], TypeError, "shop_id must be an int"),
+    ],
+)
+async def test_wrong_arguments_make_no_session(
+    given: Any, shop_ids: list[Any], error: type[Exception], message: str, keys: Keys, tmp_path: Path
+) -> None:
+    """Wrong arguments, and names that are taken, are refused before ``connect`` is called for any shop."""
+    with pytest.raises(error, match=message) as caught:
+        await export_shops(keys if given == "connect" else given, tmp_path / "c.csv", shop_ids)
+    shown = shown_of(caught.value)
+    (tmp_path / "c.csv").write_text("precious")
+    with pytest.raises(FileExistsError):
+        await export_shops(keys, tmp_path / "c.csv", SHOPS)
+    assert (keys.asked, [text for text in shown if CANARY in text]) == ([], [])
+
+
+async def test_a_broken_environment_is_no_matter_of_connect(
+    keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With ``connect``, the environment counts for nothing that ``connect`` does not ask it for."""
+    for name, value in (("SHOP_ID", "x"), ("BASE_URL", "ftp://x"), ("API_KEY", "")):
+        monkeypatch.setenv(f"SHOPSDK_{name}", value)
+    monkeypatch.setenv("SSL_CERT_FILE", "/no/such/file")
+    made = await export_shops(keys, tmp_path / "c.csv", SHOPS)
+    assert (made.rows, made.failed) == (132, {})
+
+
+@BOTH
+async def test_no_key_is_left_anywhere(name: str, keys: Keys, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """No key stands in a file, checkpoints included, in the log, the summary, an error, or a frame of ours."""
+    caplog.set_level("DEBUG")
+    files: list[bytes] = []
+
+    def look(progress: ExportProgress) -> None:
+        files.extend(p.read_bytes() for p in tmp_path.iterdir())
+
+    keys.wrong[22] = lambda: keys.session(22, key=f"{CANARY}wrong")
+    keys.wrong[33] = lambda: CANARY
+    made = await export_shops(keys, tmp_path / name, SHOPS, per_page=5, on_progress=look)
+    assert list(made.failed) == [22, 33]
+    words = [repr(made), caplog.text, *(content.decode() for content in files)]
+    for error in made.failed.values():
+        words += shown_of(error)
+    assert files
+    assert [] == [text for text in words if CANARY[:16] in text or CANARY[6:] in text]

@@ -247,5 +247,5 @@ def test_who_does_not_use_the_sandbox_does_not_load_it() -> None:
 def test_who_does_not_test_loads_no_fixtures() -> None:
     """``import shopsdk`` loads no fixtures, no sandbox, no export and no extra."""
     ours = {"shopsdk.testing", "shopsdk.sandbox", "shopsdk.export", "shopsdk.arrow", "shopsdk.cli"}
-    extras = {"pytest", "pytest_asyncio", "typer", "rich", "pyarrow", "sqlite3", "aiohttp.web"}
+    extras = {"pytest", "pytest_asyncio", "typer", "rich", "dotenv", "pyarrow", "sqlite3", "aiohttp.web"}
     assert set() == loaded_by("import shopsdk") & (ours | extras)
