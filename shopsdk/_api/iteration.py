@@ -49,7 +49,8 @@ def iter_customers(
         shop_id: the shop's id, at least 1; default: the session's.
         per_page: rows to a request, 1 to 100.
         start_page: the page to begin with, from 1.
-        concurrency: pages in flight at most, at least 1; with 1, the next is on its way while you use this one.
+        concurrency: pages in flight at most, at least 1; with 1, the next is on its way while you use this one. From 2
+            on, up to 4 times as many are held for their turn while one stalls.
         order_column: what to order by. With any other column than ``id``, the ids of all customers are kept to drop
             repeats, and rows that tie may be missed: the server breaks ties as it likes. A row whose place changes
             under the walk may be missed too.
