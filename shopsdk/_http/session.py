@@ -65,8 +65,8 @@ class AsyncSession:
             filters, e-mail addresses among them, out of URLs, and so out of access logs and of what trace_configs
             record.
         max_response_bytes: the largest answer that is read, in bytes after decompression, at least 1; default: 32 MiB.
-            Reading takes at most 64 times as much memory for each request in flight, and for each page that a walk holds
-            for its turn (at most 4 times its concurrency); the caller's own classes (``as_type=``) take more.
+            Reading takes at most 64 times as much memory for each request in flight, and for each page that a walk
+            holds for its turn (at most 4 times its concurrency); the caller's own classes (``as_type=``) take more.
         proxy: the URL of an HTTP proxy, such as ``http://proxy.example:3128``; it may hold a password. Only with an
             https base_url: over plain http the proxy would see the key. For SOCKS give a connector of the package
             aiohttp_socks.
