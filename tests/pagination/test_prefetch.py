@@ -8,6 +8,7 @@ import attrs
 import pytest
 
 from shopsdk import AsyncSession, Page, ServerError, SessionStateError, iter_customers
+from shopsdk._pagination.prefetch import Prefetcher
 from shopsdk._pagination.walk import walk
 from tests.pagination.test_walk import Row, Shelf, ids_of
 from tests.support.servers import ReceivedRequest, Wire, answer, page_of, raw_server
@@ -194,3 +195,39 @@ async def test_a_session_that_closes_behind_a_stalled_page_requests_nothing_more
             await task
         await settle()
         assert heard == len(server.heard)
+
+
+@pytest.mark.parametrize("failing", [True, False])
+async def test_a_page_that_ends_as_the_walk_steps_back_is_forgotten(failing: bool) -> None:
+    """A page that ends in the very turn of a step back, an error or not, has no part in what is read afterwards."""
+    loop = asyncio.get_running_loop()
+    gates: dict[int, asyncio.Future[None]] = {}
+    reads: list[int] = []
+
+    async def fetch(number: int) -> Page[Row]:
+        reads.append(number)
+        await gates.setdefault(number, loop.create_future())
+        if failing and number == 3 and reads.count(3) == 1:
+            raise ServerError("down", status=500)
+        return Page(data=[Row(number)], current_page=number, last_page=50, per_page=1, total=100)
+
+    async def open_all() -> None:
+        while True:
+            await asyncio.sleep(0)
+            for gate in gates.values():
+                if not gate.done():
+                    gate.set_result(None)
+
+    prefetcher = Prefetcher[Row](lambda number: loop.create_task(fetch(number)), lambda page: page, 2, 100)
+    await prefetcher.prefetch(2, 3)
+    await asyncio.sleep(0)
+    gates[2].set_result(None)
+    await prefetcher.get(2, 3)
+    gates[3].set_result(None)
+    await asyncio.sleep(0)  # page 3 has ended; nobody has taken note of it
+    gates.clear()
+    await prefetcher.rewind()
+    opening = asyncio.create_task(open_all())
+    assert [(await prefetcher.get(number, 4)).number for number in (2, 3, 4)] == [2, 3, 4]
+    assert reads == [2, 3, 2, 3, 4]
+    opening.cancel()
