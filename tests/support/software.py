@@ -1,6 +1,7 @@
-"""Start and stop the system's own programs for the tests marked ``proxies``: nginx, haproxy, varnish, squid.
+"""Start and stop the system's own programs: nginx, haproxy, varnish, squid (the tests marked ``proxies``), PostgreSQL.
 
 Each runs in the foreground as the user who runs the tests, on loopback, with its files in a folder of the test.
+PostgreSQL refuses to run as root: then it runs as ``nobody``. It listens on a socket in its folder alone.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import tempfile
 import time
 from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
@@ -35,9 +37,9 @@ _STOP_SECONDS = 20
 
 def find_program(name: str) -> str:
     """Find a program; skip the test without it, or fail where ``.ci/system`` is known to have run."""
-    path = shutil.which(
-        name, path=os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin"))
-    )
+    debian = sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin")))  # in nobody's PATH
+    folders = [os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", *debian]
+    path = shutil.which(name, path=os.pathsep.join(folders))
     if path is not None:
         return path
     message = f"{name} is not installed: .ci/system installs it"
@@ -163,6 +165,30 @@ def running(
         yield program
     finally:
         program.stop()
+
+
+@contextmanager
+def postgresql() -> Iterator[Path]:
+    """Run a PostgreSQL server until the block ends; return the folder of its socket. Its user is ``shop``."""
+    postgres, initdb = find_program("postgres"), find_program("initdb")
+    with tempfile.TemporaryDirectory(prefix="postgresql-") as made:  # nobody cannot enter the folders of pytest
+        folder = Path(made)
+        other: list[str] = []
+        if os.geteuid() == 0:
+            shutil.chown(folder, "nobody")
+            other = [find_program("setpriv"), "--reuid=nobody", "--regid=nogroup", "--clear-groups", "--"]
+        data = folder / "data"
+        make = [initdb, "--username=shop", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync", str(data)]
+        subprocess.run([*other, *make], check=True, cwd=folder, stdout=subprocess.DEVNULL)
+        serve = [*other, postgres, "-D", str(data), "-k", str(folder), "-c", "listen_addresses=", "-c", "fsync=off"]
+        with running(serve, ports=(), folder=folder, stop_signal=signal.SIGINT) as server:
+            ready = [find_program("pg_isready"), "--quiet", "--host", str(folder)]
+            deadline = time.monotonic() + _START_SECONDS
+            while subprocess.run(ready, check=False).returncode:
+                if not server.members() or time.monotonic() > deadline:
+                    pytest.fail(f"postgres did not start:\n{server.log.read_text(errors='replace')[-4_000:]}")
+                time.sleep(0.005)
+            yield folder
 
 
 def has_unread(port: int) -> bool:
