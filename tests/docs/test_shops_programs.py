@@ -5,6 +5,7 @@ import itertools
 import os
 import pickle
 import re
+import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Iterator
@@ -23,6 +24,7 @@ from tests.programs import shops as program
 from tests.support.gateway import Gateway, gateway
 from tests.support.needs import need
 from tests.support.programs import PROGRAMS
+from tests.support.software import members_of
 
 pytestmark = pytest.mark.slow
 
@@ -64,26 +66,12 @@ async def started(name: str, *options: str, gate: Gateway, folder: Path) -> Asyn
     )
     try:
         yield process
-        while members(process.pid):  # what tracks the resources of processes ends just after them
+        while members_of(process.pid):  # what tracks the resources of processes ends just after them
             await asyncio.sleep(0)
     finally:
-        for pid in members(process.pid):
-            os.kill(pid, 9)
+        for pid in members_of(process.pid):
+            os.kill(pid, signal.SIGKILL)
         await process.wait()
-
-
-def members(group: int) -> set[int]:
-    """The ids of a group's processes that have not ended; Linux only."""
-    import psutil
-
-    alive = set()
-    for process in psutil.process_iter():
-        try:
-            if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
-                alive.add(process.pid)
-        except (ProcessLookupError, psutil.NoSuchProcess):
-            pass
-    return alive
 
 
 def check_lake(folder: Path, gate: Gateway) -> None:
@@ -119,7 +107,6 @@ def texts(folder: Path) -> Iterator[bytes]:
 
 async def test_a_pool_of_processes(six_shops: Gateway, tmp_path: Path) -> None:
     """A pool by spawn writes each customer once; the shops that fail stand in the report; no key is told."""
-    need("psutil")
     async with started("shops.py", "-W", "error", gate=six_shops, folder=tmp_path) as process:
         out, err = await process.communicate()
     assert (1, b"") == (process.returncode, err)

@@ -111,3 +111,24 @@ async def test_a_shop_that_fails_in_the_middle_breaks_the_stream_off() -> None:
     bodies = [message for message in sent if message["type"] == "http.response.body"]
     assert 100 == b"".join(message["body"] for message in bodies).count(b"\n")
     assert all(message["more_body"] for message in bodies)
+
+
+async def test_a_browser_that_leaves_takes_the_requests_on_their_way_with_it() -> None:
+    """When the browser leaves while the next page is on its way, the request for it is cancelled at once."""
+    read = asyncio.Event()
+
+    async def receive() -> MutableMapping[str, Any]:
+        await read.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.body":
+            read.set()
+            await asyncio.Event().wait()  # the browser takes no more
+
+    with Sandbox(250, faults=[Fault("slow", every=2, seconds=600)]) as shop:
+        async with shop.session() as session:
+            pages = iter_customer_pages(session)
+            first = await anext(pages)
+            await CustomersResponse(first, pages)({"type": "http"}, receive, send)
+            assert {asyncio.current_task()} == asyncio.all_tasks()

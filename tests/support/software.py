@@ -110,14 +110,7 @@ class Program:
 
     def members(self) -> dict[int, str]:
         """The command lines of its processes that have not ended, by their ids; Linux only."""
-        members: dict[int, str] = {}
-        for stat in Path("/proc").glob("[0-9]*/stat"):
-            with suppress(OSError):  # it has ended meanwhile
-                state, _, group = stat.read_text().rpartition(")")[2].split()[:3]
-                if int(group) == self.pid and state not in "ZX":
-                    line = stat.with_name("cmdline").read_bytes()
-                    members[int(stat.parent.name)] = line.replace(b"\0", b" ").decode().strip()
-        return members
+        return members_of(self.pid)
 
     def kill(self, pids: Collection[int] | None = None) -> None:
         """Kill processes of it with SIGKILL, by default all; return when they have closed all that they had open."""
@@ -147,6 +140,18 @@ class Program:
     def _ended(self) -> bool:
         """Whether its first process has ended. It is not waited for here, so nobody else gets its id meanwhile."""
         return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def members_of(group: int) -> dict[int, str]:
+    """The command lines of the processes of a group that have not ended, by their ids; Linux only."""
+    members: dict[int, str] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended meanwhile
+            state, _, its_group = stat.read_text().rpartition(")")[2].split()[:3]
+            if int(its_group) == group and state not in "ZX":
+                line = stat.with_name("cmdline").read_bytes()
+                members[int(stat.parent.name)] = line.replace(b"\0", b" ").decode().strip()
+    return members
 
 
 def _accepts(port: int) -> bool:
