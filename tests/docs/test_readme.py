@@ -178,16 +178,29 @@ def test_every_error_is_in_the_readme() -> None:
 
 def test_the_page_is_in_its_order() -> None:
     """The sections stand in their order: what raises an error before what it means."""
-    order = ["shop", "operation", "walk", "money", "rate limits", "errors", "export", "testing", "working on it"]
+    order = [
+        "shop",
+        "operation",
+        "walk",
+        "money",
+        "rate limits",
+        "errors",
+        "export",
+        "data",
+        "testing",
+        "working on it",
+    ]
     titles = re.findall("^## (.+)$", TEXT.lower(), re.MULTILINE)
     found = [next((name for name in order if name in title), None) for title in titles]
     assert order == [name for name in found if name is not None]
 
 
 def test_every_program_is_linked() -> None:
-    """The README links every program to start from."""
-    programs = {path.name for path in (README.parent / "tests" / "programs").glob("*.py")} - {"__init__.py"}
-    assert programs == set(re.findall(r"\]\(tests/programs/(\w+\.py)\)", TEXT))
+    """The README links every program to start from, in its list of questions."""
+    folder = README.parent / "tests" / "programs"
+    programs = {path.name for path in folder.iterdir() if path.suffix in {".py", ".ipynb"}} - {"__init__.py"}
+    answers = TEXT.partition("### How do I ...")[2].partition("\n## ")[0]
+    assert programs == set(re.findall(r"\]\(tests/programs/(\w+\.\w+)\)", answers))
 
 
 def test_the_layout_names_every_module() -> None:

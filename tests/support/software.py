@@ -1,6 +1,7 @@
-"""Start and stop the system's own programs for the tests marked ``proxies``: nginx, haproxy, varnish, squid.
+"""Start and stop the system's own programs: nginx, haproxy, varnish, squid (the tests marked ``proxies``), PostgreSQL.
 
 Each runs in the foreground as the user who runs the tests, on loopback, with its files in a folder of the test.
+PostgreSQL refuses to run as root: then it runs as ``nobody``. It listens on a socket in its folder alone.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import tempfile
 import time
 from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
@@ -34,9 +36,9 @@ _STOP_SECONDS = 20
 
 def find_program(name: str) -> str:
     """Find a program; skip the test without it, or fail where ``.ci/system`` is known to have run."""
-    path = shutil.which(
-        name, path=os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin"))
-    )
+    debian = sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin")))  # in nobody's PATH
+    folders = [os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", *debian]
+    path = shutil.which(name, path=os.pathsep.join(folders))
     if path is None:
         missing(f"{name} is not installed: .ci/system installs it")
     return path
@@ -104,14 +106,7 @@ class Program:
 
     def members(self) -> dict[int, str]:
         """The command lines of its processes that have not ended, by their ids; Linux only."""
-        members: dict[int, str] = {}
-        for stat in Path("/proc").glob("[0-9]*/stat"):
-            with suppress(OSError):  # it has ended meanwhile
-                state, _, group = stat.read_text().rpartition(")")[2].split()[:3]
-                if int(group) == self.pid and state not in "ZX":
-                    line = stat.with_name("cmdline").read_bytes()
-                    members[int(stat.parent.name)] = line.replace(b"\0", b" ").decode().strip()
-        return members
+        return members_of(self.pid)
 
     def kill(self, pids: Collection[int] | None = None) -> None:
         """Kill processes of it with SIGKILL, by default all; return when they have closed all that they had open."""
@@ -143,6 +138,18 @@ class Program:
         return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
+def members_of(group: int) -> dict[int, str]:
+    """The command lines of the processes of a group that have not ended, by their ids; Linux only."""
+    members: dict[int, str] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended meanwhile
+            state, _, its_group = stat.read_text().rpartition(")")[2].split()[:3]
+            if int(its_group) == group and state not in "ZX":
+                line = stat.with_name("cmdline").read_bytes()
+                members[int(stat.parent.name)] = line.replace(b"\0", b" ").decode().strip()
+    return members
+
+
 def _accepts(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
@@ -159,6 +166,30 @@ def running(
         yield program
     finally:
         program.stop()
+
+
+@contextmanager
+def postgresql() -> Iterator[Path]:
+    """Run a PostgreSQL server until the block ends; return the folder of its socket. Its user is ``shop``."""
+    postgres, initdb = find_program("postgres"), find_program("initdb")
+    with tempfile.TemporaryDirectory(prefix="postgresql-") as made:  # nobody cannot enter the folders of pytest
+        folder = Path(made)
+        other: list[str] = []
+        if os.geteuid() == 0:
+            shutil.chown(folder, "nobody")
+            other = [find_program("setpriv"), "--reuid=nobody", "--regid=nogroup", "--clear-groups", "--"]
+        data = folder / "data"
+        make = [initdb, "--username=shop", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync", str(data)]
+        subprocess.run([*other, *make], check=True, cwd=folder, stdout=subprocess.DEVNULL)
+        serve = [*other, postgres, "-D", str(data), "-k", str(folder), "-c", "listen_addresses=", "-c", "fsync=off"]
+        with running(serve, ports=(), folder=folder, stop_signal=signal.SIGINT) as server:
+            ready = [find_program("pg_isready"), "--quiet", "--host", str(folder)]
+            deadline = time.monotonic() + _START_SECONDS
+            while subprocess.run(ready, check=False).returncode:
+                if not server.members() or time.monotonic() > deadline:
+                    pytest.fail(f"postgres did not start:\n{server.log.read_text(errors='replace')[-4_000:]}")
+                time.sleep(0.005)
+            yield folder
 
 
 def has_unread(port: int) -> bool:
