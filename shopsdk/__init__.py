@@ -14,7 +14,7 @@ Begin with the README; this is the reference.
 - Events: ``Event``, which is one of ``RequestStarted``, ``AttemptStarted``, ``RetryScheduled``,
   ``RateLimitPaused``, ``RateLimitResumed``, ``RequestFinished``
 - Beside it: ``shopsdk.sandbox``, a shop to try it on; ``shopsdk.testing``, fixtures for pytest; ``shopsdk.export``,
-  customers into files
+  customers into files; ``shopsdk.arrow``, customers as record batches and tables
 """
 
 from shopsdk._api.arguments import CustomerFilters
