@@ -232,8 +232,8 @@ async def read_customers(
 ) -> pa.Table:
     """Read every customer into a table, in memory. Without customers it is an empty table of the same types.
 
-    For a frame: ``polars.from_arrow(table)``, or ``table.to_pandas(types_mapper=pandas.ArrowDtype)``. DuckDB reads it by
-    the name of its variable, which is not ``table``, a word of SQL.
+    For a frame: ``polars.from_arrow(table)``, or ``table.to_pandas(types_mapper=pandas.ArrowDtype)``. DuckDB reads it
+    by the name of its variable, other than ``table``, which is a word of SQL.
 
     Args:
         session: the session to ask through.
