@@ -117,7 +117,7 @@ async def export_shops(
             or a function that takes a shop's id and returns a session for that shop alone. A default shop of that
             session does not count. A session that several shops share is passed as the session.
         destination: a file's name, as in ``export_customers``.
-        shop_ids: the shops, at least one; one that is named twice is read once.
+        shop_ids: the shops, at least one, none twice.
         format: as in ``export_customers``.
         concurrency: the most pages of one shop in flight, at least 1.
         shops_at_once: the most shops under way at a time, at least 1.
@@ -168,6 +168,8 @@ async def export_shops(
         for shop_id in shop_ids
     ]
     queries = {query.shop_id: query for query in checked if query.shop_id is not None}
+    if len(queries) < len(checked):
+        raise ValueError("shop_ids must name no shop twice")
     name = plain_value(os.fspath(destination))
     each = "{shop_id}" in name
     layout = make_layout(name, format, columns, bom=bom, escape_formulas=escape_formulas, with_shop=not each)

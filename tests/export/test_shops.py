@@ -87,7 +87,7 @@ async def test_a_file_each(tmp_path: Path) -> None:
 async def test_one_file_in_the_order_given(name: str, tmp_path: Path) -> None:
     """One file holds the shops in the order given, with one header and the shop of each row."""
     async with mall() as shops, shops.session() as session:
-        made = await export_shops(session, tmp_path / name, [33, 11, 22, 11], per_page=10)
+        made = await export_shops(session, tmp_path / name, [33, 11, 22], per_page=10)
     assert os.listdir(tmp_path) == [name]
     assert (made.path, made.bytes) == (tmp_path / name, (tmp_path / name).stat().st_size)
     if name == "c.parquet":
@@ -118,6 +118,15 @@ async def test_a_shop_that_fails_leaves_the_others_whole(tmp_path: Path) -> None
         assert {heard.target.split("/")[3] for heard in shops.server.heard} == {"22"}
     assert (made.rows, made.failed) == (132, {})
     assert sorted(os.listdir(tmp_path)) == ["c-11.csv", "c-22.csv", "c-33.csv"]
+
+
+@pytest.mark.parametrize("shop_ids", [(11, 22, 11), [22, 22]])
+async def test_a_shop_that_is_named_twice_is_refused(shop_ids: Any, tmp_path: Path) -> None:
+    """A shop among the shops twice is a ValueError before anything is sent."""
+    async with mall() as shops, shops.session() as session:
+        with pytest.raises(ValueError, match=r"^shop_ids must name no shop twice$"):
+            await export_shops(session, tmp_path / "c.csv", shop_ids)
+        assert not shops.server.heard
 
 
 @pytest.mark.parametrize("name", ["c.csv", "c.parquet"])
@@ -450,7 +459,7 @@ def all_rows(keys: Keys) -> list[tuple[int, int]]:
 @pytest.mark.parametrize("at_once", [1, 4])
 async def test_each_shop_has_a_session_of_its_own(name: str, at_once: int, keys: Keys, tmp_path: Path) -> None:
     """``connect`` is called once for each shop; its session asks for that shop alone, and is closed."""
-    made = await export_shops(keys, tmp_path / name, [*SHOPS, 11], per_page=10, shops_at_once=at_once)
+    made = await export_shops(keys, tmp_path / name, list(SHOPS), per_page=10, shops_at_once=at_once)
     assert (made.failed, made.rows, keys.asked) == ({}, 132, list(SHOPS))
     assert rows_of(tmp_path, name) == all_rows(keys)
     assert (len(keys.made), keys.states()) == (3, {"closed"})
