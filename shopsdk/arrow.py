@@ -38,8 +38,8 @@ from shopsdk import (
 
 try:
     import pyarrow as pa
-except ModuleNotFoundError as error:
-    raise ModuleNotFoundError("shopsdk.arrow needs pyarrow: pip install 'shopsdk[parquet]'", name="pyarrow") from error
+except ModuleNotFoundError as _missing:
+    raise ModuleNotFoundError("shopsdk.arrow needs pyarrow: pip install 'shopsdk[parquet]'", name="pyarrow") from _missing
 
 __all__ = [
     "Connect",
