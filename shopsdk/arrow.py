@@ -21,6 +21,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequenc
 from contextlib import aclosing
 from datetime import datetime
 from decimal import Decimal
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any, Unpack, get_args, get_type_hints
 
@@ -38,8 +39,8 @@ from shopsdk import (
 
 try:
     import pyarrow as pa
-except ModuleNotFoundError as _missing:
-    raise ModuleNotFoundError("shopsdk.arrow needs pyarrow: pip install 'shopsdk[parquet]'", name="pyarrow") from _missing
+except ModuleNotFoundError as _error:
+    raise ModuleNotFoundError("shopsdk.arrow needs pyarrow: pip install 'shopsdk[parquet]'", name="pyarrow") from _error
 
 __all__ = [
     "Connect",
@@ -114,11 +115,14 @@ def to_record_batch(
         ValueError: as in ``customers_schema``.
         TypeError: as in ``customers_schema``.
     """
-    return _converter(customers_schema(columns), shop_id)(customers)
+    names = columns if columns is None or isinstance(columns, str) else tuple(columns)
+    return _converter(names, shop_id)(customers)
 
 
-def _converter(schema: Any, shop_id: int) -> Callable[[Sequence[Customer]], Any]:
+@lru_cache(maxsize=64)
+def _converter(columns: Sequence[str] | None, shop_id: int) -> Callable[[Sequence[Customer]], Any]:
     """Make the function that turns customers into record batches."""
+    schema = customers_schema(columns)
     plain = [name for name in schema.names if name not in {_SHOP_ID, _FLAT}]
     get = attrgetter(*plain, "id", "id")  # for less than two names it would return no tuple
 
@@ -183,9 +187,10 @@ def iter_record_batches(
     )
     _check_count("batch_rows", batch_rows)
     schema = customers_schema(columns)
+    names = None if columns is None else tuple(columns)
     shop = session.shop_id if shop_id is None else shop_id
     assert shop is not None  # noqa: S101 - the walk has refused it
-    return _batches(pages, schema, _converter(schema, shop), batch_rows)
+    return _batches(pages, schema, _converter(names, shop), batch_rows)
 
 
 async def _batches(

@@ -8,8 +8,7 @@ import logging
 import os
 import re
 import ssl
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, cast
 
@@ -294,8 +293,9 @@ class Attempt:
                 on_headers(answer.status, answer.headers)
                 if answer.status == 101 and self._observed is not None and self._observed.protocol is not None:
                     self._observed.protocol.close()  # unasked, and aiohttp would keep the connection
-                with _ended_by_its_connection(answer.content, self._observed):
-                    content = await _read(answer, transport.options.max_response_bytes)
+                if not answer.content.is_eof():
+                    self._end_with_the_connection(answer.content)
+                content = await _read(answer, transport.options.max_response_bytes)
         finally:
             transport.end_attempt()
             if token is not None:
@@ -303,6 +303,29 @@ class Attempt:
             if self._observed is not None:  # it holds the key, and frames of a traceback hold this object
                 self.sent, self._observed = self._observed.send_began, None
         return Response(status=answer.status, headers=answer.headers, body=content.removeprefix(_BYTE_ORDER_MARK))
+
+    def _end_with_the_connection(self, content: aiohttp.StreamReader) -> None:
+        """Fail a body if its connection ends before it.
+
+        After a part that is no HTTP, aiohttp's parser in C forgets the body and tells it nothing: its reader would wait
+        until the attempt's time is over.
+        """
+        protocol = None if self._observed is None else self._observed.protocol
+        closed = None if protocol is None else protocol.closed
+        if protocol is None or closed is None:
+            return
+
+        def fail(_: object) -> None:
+            if not content.is_eof() and content.exception() is None:
+                error = aiohttp.ClientPayloadError()
+                error.__cause__ = protocol.exception()
+                content.set_exception(error)
+
+        def forget() -> None:
+            closed.remove_done_callback(fail)
+
+        closed.add_done_callback(fail)
+        content.on_eof(forget)
 
     def _failure(self, error: BaseException) -> ShopError:
         """Make the error of a failure, by how far the request got."""
@@ -357,32 +380,6 @@ _NOT_SENT = (
 )
 """Errors that say that no connection came about, for an attempt of which nothing was observed."""
 _BAD_CERTIFICATE = (_UnverifiedError, aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch)
-
-
-@contextmanager
-def _ended_by_its_connection(content: aiohttp.StreamReader, request: _ObservedRequest | None) -> Generator[None]:
-    """Fail a body that is being read if its connection ends before it.
-
-    After a part that is no HTTP, aiohttp's parser in C forgets the body and tells it nothing: its reader would wait
-    until the attempt's time is over.
-    """
-    protocol = None if request is None else request.protocol
-    closed = None if protocol is None else protocol.closed
-    if protocol is None or closed is None or content.is_eof():
-        yield
-        return
-
-    def fail(_: object) -> None:
-        if not content.is_eof() and content.exception() is None:
-            error = aiohttp.ClientPayloadError()
-            error.__cause__ = protocol.exception()
-            content.set_exception(error)
-
-    closed.add_done_callback(fail)
-    try:
-        yield
-    finally:
-        closed.remove_done_callback(fail)
 
 
 async def _read(answer: aiohttp.ClientResponse, max_bytes: int) -> bytes:

@@ -33,6 +33,7 @@ def arrow_encoder(columns: Sequence[str], shop_id: int | None) -> Encoder:
     """
     columnar = arrow("Parquet", "shopsdk.arrow")
     schema = columnar.customers_schema(columns)
+    columnar.to_record_batch([], shop_id=shop_id, columns=columns)  # pyarrow imports pandas now, if it is there
 
     def batch(customers: Sequence[Customer]) -> bytes:
         try:

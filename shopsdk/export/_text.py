@@ -77,16 +77,11 @@ class Encoder:
     prefix: bytes
     """What the file begins with."""
     encode: Callable[[Sequence[Customer]], bytes]
-    """Encode customers, of one page or of several."""
+    """Encode one page."""
     pack: Compressor = bytes
     """Compress an encoded page; slower than encoding it."""
     end: Callable[[], bytes] = bytes
     """Make what the file ends with."""
-
-    @property
-    def compressed(self) -> bool:
-        """Whether pages are compressed, each by itself."""
-        return self.pack is not bytes
 
 
 def ndjson_encoder(columns: Sequence[str] | None, shop_id: int | None, compress: Compressor) -> Encoder:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from shopsdk import AsyncSession, RetryPolicy, ServerError
-from shopsdk.export import ExportError, ExportProgress, export_customers
+from shopsdk.export import ExportProgress, export_customers
 from shopsdk.export._part import checkpoint_path
 from shopsdk.sandbox import Fault, Sandbox
 from tests.support.export import StopHereError, read_rows, stop_at
@@ -111,20 +111,3 @@ async def test_pages_do_not_wait_for_a_slow_shop(name: str, tmp_path: Path) -> N
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-
-
-async def test_a_value_that_does_not_fit_is_an_error_whenever_it_is_written(tmp_path: Path) -> None:
-    """A value that Parquet has no room for ends the export with its error, though a timer found it."""
-    encoded = asyncio.Event()
-
-    async def serve(heard: ReceivedRequest, wire: Wire) -> None:
-        page = heard.json["page"]
-        if page == 2:
-            await encoded.wait()
-        rows = [{"id": page * 100 + number, "email": "a@b", "balance": "0.1234567"} for number in range(100)]
-        wire.send(answer(page_of(rows, page, last=2, total=200)))
-
-    asyncio.get_running_loop().call_later(0.5, encoded.set)  # later than the timer; else the end finds it
-    async with raw_server(serve) as server, server.session() as session:
-        with pytest.raises(ExportError, match="does not fit: balance"):
-            await export_customers(session, tmp_path / "c.parquet")
