@@ -174,7 +174,7 @@ def calls(values: Values, v: Disguise, folder: Path) -> Iterator[Call]:
     yield call(AsyncSession.request, v("post"), path, params=params, json=body)
     made = {"concurrency": v(2), "if_exists": v("replace"), "format": v("csv"), "columns": [v("id"), v("email")]}
     yield call(shopsdk.export.export_customers, v(str(folder / "one-{shop_id}.csv")), **here, **made, **listing)
-    shops = [shop, values.number, v(8)]
+    shops = [shop, values.number + 1, v(values.number + 2)]
     yield call(shopsdk.export.export_shops, v(str(folder / "many.csv")), shops, shops_at_once=v(1), **made, **listing)
 
 
