@@ -237,18 +237,13 @@ def check_tls(context: object, *, borrowed: bool) -> ssl.SSLContext:
     checked = check_instance("ssl", context, ssl.SSLContext)
     if borrowed:
         raise ValueError("ssl goes without connector: give the context to the connector")
-    if not verifies(checked):
+    anonymous = any(cipher.get("auth") == "auth-null" for cipher in checked.get_ciphers())
+    if not checked.check_hostname or checked.protocol == ssl.PROTOCOL_TLS_SERVER or anonymous:
         raise ValueError(
             "ssl must be a client's context that verifies the certificate and the host's name, by ciphers that have"
             " one: else anyone could take the key"
         )
     return checked
-
-
-def verifies(context: ssl.SSLContext) -> bool:
-    """Whether a context verifies the server. Python switches host names off before it takes any certificate."""
-    anonymous = any(cipher.get("auth") == "auth-null" for cipher in context.get_ciphers())
-    return context.check_hostname and context.protocol != ssl.PROTOCOL_TLS_SERVER and not anonymous
 
 
 def tls_from_environment() -> ssl.SSLContext | None:

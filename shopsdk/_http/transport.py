@@ -20,7 +20,7 @@ from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.connector import Connection
 from yarl import URL
 
-from shopsdk._config import Options, Timeout, verifies
+from shopsdk._config import Options, Timeout
 from shopsdk._errors import DecodeError, NotSentError, SessionStateError, ShopError, TransportError, UnknownOutcomeError
 from shopsdk._http.request import Request
 from shopsdk._http.response import Response, maybe_applied
@@ -273,7 +273,8 @@ class Attempt:
         transport, request = self._transport, self._request
         if transport.connector.closed:
             raise _SessionClosedError
-        if transport.options.tls is not None and not verifies(transport.options.tls):
+        # Python switches host names off before it takes any certificate.
+        if transport.options.tls is not None and not transport.options.tls.check_hostname:
             raise _UnverifiedError("the context that was given as ssl no longer verifies the server")
         token = _traced.set(self) if transport.options.trace_configs else None
         query = f"?{request.query}" if request.query else ""

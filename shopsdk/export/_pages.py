@@ -114,7 +114,9 @@ class _Writer:
 
     def _on_time(self) -> None:
         self._timer = None
-        if not self._failed:
+        if self._writing and not self._writing[-1].done():  # a slow disk: more would pile up in memory
+            self._timer = asyncio.get_running_loop().call_later(_SECONDS, self._on_time)
+        elif not self._failed:
             self._start()
 
     def _start(self) -> None:

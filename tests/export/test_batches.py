@@ -4,13 +4,17 @@ import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from shopsdk import AsyncSession, RetryPolicy, ServerError
+from shopsdk import AsyncSession, Customer, Page, RetryPolicy, ServerError
 from shopsdk.export import ExportProgress, export_customers
+from shopsdk.export._pages import _Writer  # pyright: ignore[reportPrivateUsage]
 from shopsdk.export._part import checkpoint_path
+from shopsdk.export._report import Report
+from shopsdk.export._text import Encoder
+from shopsdk.export._worker import Worker
 from shopsdk.sandbox import Fault, Sandbox
 from tests.support.export import StopHereError, read_rows, stop_at
 from tests.support.servers import ReceivedRequest, Wire, answer, page_of, raw_server, silence
@@ -111,3 +115,37 @@ async def test_pages_do_not_wait_for_a_slow_shop(name: str, tmp_path: Path) -> N
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+
+
+class StuckWorker:
+    """A worker whose disk never finishes."""
+
+    def __init__(self) -> None:
+        self.started = 0
+
+    def start(self, _job: object) -> "asyncio.Future[object]":
+        self.started += 1
+        return asyncio.get_running_loop().create_future()
+
+
+async def test_a_slow_disk_is_given_one_write_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one write is under way, no timer starts another: what is read would pile up in memory."""
+    monkeypatch.setattr("shopsdk.export._pages._SECONDS", 0)
+    worker = StuckWorker()
+    writer = _Writer(
+        encoder=Encoder(b"", lambda _: b"x"),
+        write=lambda _data, _position: None,
+        worker=cast("Worker", worker),
+        report=Report(38, None),
+        all_ids=False,
+        rows_at_once=2_000,
+    )
+    for number in range(1, 20):
+        rows = [Customer(id=number * 100 + each, email="") for each in range(100)]
+        page = Page(data=rows, current_page=number, last_page=99, per_page=100, total=9_900)
+        await writer.add(page)
+        for _ in range(5):
+            await asyncio.sleep(0)
+    assert worker.started == 1
+    assert writer._timer is not None
+    writer._timer.cancel()
