@@ -28,8 +28,11 @@ from shopsdk import (
 from shopsdk.sandbox._fake_data import check_count, fake_customer, fake_customers
 from shopsdk.sandbox._faults import Fault, FaultFields, FaultKind, FaultPlan
 from shopsdk.sandbox._host import check_host, url_host
+from shopsdk.sandbox._look import Look
 from shopsdk.sandbox._message import plain_value
-from shopsdk.sandbox._server import RecordedRequest, Server
+from shopsdk.sandbox._page import Page
+from shopsdk.sandbox._requests import RecordedRequest, RequestLog
+from shopsdk.sandbox._server import Server
 from shopsdk.sandbox._shop import Shop
 from shopsdk.sandbox._store import Store
 from shopsdk.sandbox._thread import ServerThread, enter_in_thread, listen
@@ -104,6 +107,9 @@ class Sandbox:
     It is for made-up data on this machine. A request is answered 421 unless its ``Host`` is ``localhost`` or a loopback
     address, with any port or none. A body of more than 1 MiB is answered 413; the body of a request without a valid key
     is not read.
+
+    A browser shows the customers, the ledgers and the requests as they come at the root of the address, such as
+    ``http://127.0.0.1:54321/``; it needs no key, and nothing can be changed there.
 
     It runs on a thread of its own inside ``with`` or ``async with``, and can be entered again afterwards. Methods such
     as ``add_customer`` change the shop behind the API's back; they are synchronous and may be called from any thread
@@ -329,4 +335,6 @@ class Sandbox:
     def _make_server(self, store: Store) -> Server:
         throttle = None if self._rate_limit is None else Throttle(self._rate_limit)
         shop = Shop(store, shop_id=self.shop_id, api_key=self.api_key, throttle=throttle)
-        return Server(shop, self._plan, self.requests, latency=self._latency)
+        log = RequestLog(self.requests)
+        page = Page(Look(store, log, shop_id=self.shop_id, api_key=self.api_key))
+        return Server(shop, page, self._plan, log, latency=self._latency)

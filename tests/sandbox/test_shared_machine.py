@@ -190,7 +190,7 @@ async def test_what_is_no_http_is_logged_in_a_line(sent: bytes, caplog: pytest.L
 
 async def test_what_is_removed_from_the_list_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     """Requests that a test has removed from the list take no room from later ones."""
-    monkeypatch.setattr("shopsdk.sandbox._server._MAX_REQUEST_BYTES", 60_000)
+    monkeypatch.setattr("shopsdk.sandbox._requests._MAX_REQUEST_BYTES", 60_000)
     with Sandbox([ADA]) as shop:
         for _ in range(4):
             await ask(shop, edit("Host: localhost:{port}"), BODY.ljust(10_000))
@@ -202,7 +202,7 @@ async def test_what_is_removed_from_the_list_does_not_count(monkeypatch: pytest.
 
 async def test_many_short_parameters_count_by_the_memory_they_take(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parameters count by the memory that they take, which is some hundred bytes for two letters."""
-    monkeypatch.setattr("shopsdk.sandbox._server._MAX_REQUEST_BYTES", 200_000)
+    monkeypatch.setattr("shopsdk.sandbox._requests._MAX_REQUEST_BYTES", 200_000)
     parameters = "&".join(f"{number:x}" for number in range(1_000))
     with Sandbox([ADA]) as shop:
         for _ in range(5):
@@ -212,7 +212,7 @@ async def test_many_short_parameters_count_by_the_memory_they_take(monkeypatch: 
 
 async def test_what_is_recorded_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest requests go when all of them hold too much, also after the list was cleared; the last one stays."""
-    monkeypatch.setattr("shopsdk.sandbox._server._MAX_REQUEST_BYTES", 50_000)
+    monkeypatch.setattr("shopsdk.sandbox._requests._MAX_REQUEST_BYTES", 50_000)
     with Sandbox([ADA]) as shop:
         for size in [10_000] * 6 + [60_000]:
             await ask(shop, edit("Host: localhost:{port}"), BODY.ljust(size))
