@@ -5,7 +5,7 @@ Ids and counts of the shop are text: JavaScript reads whole numbers beyond 2**53
 
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import cast
 
@@ -24,10 +24,10 @@ MAX_REQUESTS = 300
 class Look:
     """Reads the shop and the log for the page; used from the server's loop alone."""
 
-    def __init__(self, store: Store, log: RequestLog, *, shop_id: int, api_key: str) -> None:
+    def __init__(self, store: Store, log: RequestLog, *, shop_ids: Iterable[int], api_key: str) -> None:
         self._store = store
         self._log = log
-        self._shop_id = str(shop_id)
+        self._shop_ids = {str(shop_id): shop_id for shop_id in shop_ids}
         self._api_key = api_key
         self._run = secrets.token_hex(8)  # tells the page that another sandbox has taken the address over
 
@@ -38,7 +38,7 @@ class Look:
         changed = self._log.changed_since(version, MAX_REQUESTS)
         return {
             **self._state(),
-            "shops": [self._shop_id],
+            "shops": list(self._shop_ids),
             "total": self._log.total,
             "version": self._log.version,
             "requests": [self._request(number, record) for number, record in changed],
@@ -50,13 +50,13 @@ class Look:
         Raises:
             HTTPError: There is no such shop (404), or a parameter is not valid (422).
         """
-        self._check_shop(shop)
+        shop_id = self._find_shop(shop)
         listing = check_listing(request, {**parameters(request), "perPage": PER_PAGE})
         with self._store.lock:
-            rows, total = self._store.page(listing)
+            rows, total = self._store.page(shop_id, listing)
             if listing.page > _pages(total):
                 listing = attrs.evolve(listing, page=_pages(total))
-                rows, _ = self._store.page(listing)
+                rows, _ = self._store.page(shop_id, listing)
             customers = [_texts(json.loads(row)) for row in rows]
             return {**self._state(), **_place(listing.page, total), "customers": customers}
 
@@ -66,18 +66,18 @@ class Look:
         Raises:
             HTTPError: There is no such shop or customer (404), or the page is not valid (422).
         """
-        self._check_shop(shop)
+        shop_id = self._find_shop(shop)
         page = check_listing(request, {"page": parameters(request).get("page")}).page
         with self._store.lock:
-            customer_id = self._store.find(customer)
+            customer_id = self._store.find(shop_id, customer)
             if customer_id is None:
                 raise HTTPError(404, "This shop has no such customer.")
-            ledger = self._store.ledger(customer_id)
+            ledger = self._store.ledger(shop_id, customer_id)
             page = min(page, _pages(len(ledger)))
             return {
                 **self._state(),
                 **_place(page, len(ledger)),
-                "customer": _texts(json.loads(self._store.document(customer_id))),
+                "customer": _texts(json.loads(self._store.document(shop_id, customer_id))),
                 "lines": [_texts(line) for line in ledger[(page - 1) * PER_PAGE : page * PER_PAGE]],
             }
 
@@ -85,9 +85,11 @@ class Look:
         """Whose answer this is, and what it is the state of."""
         return {"run": self._run, "changes": self._store.changes}
 
-    def _check_shop(self, shop: str) -> None:
-        if shop != self._shop_id:
+    def _find_shop(self, shop: str) -> int:
+        shop_id = self._shop_ids.get(shop)
+        if shop_id is None:
             raise HTTPError(404, "There is no such shop.")
+        return shop_id
 
     def _request(self, number: int, record: RecordedRequest) -> dict[str, object]:
         return {
