@@ -189,6 +189,45 @@ async def test_a_request_is_shown_before_it_is_answered(browser: Any, monkeypatc
             await expect(rows(page, "requests").locator(".status")).to_have_text(["200"])
 
 
+async def test_each_of_several_shops_can_be_chosen(browser: Any) -> None:
+    """Where there are several shops, the page has a choice of them; the address keeps it."""
+    from playwright.async_api import expect
+
+    with Sandbox(3, shop_id=[38, 39]) as shop:
+        first, second = ([customer.email for customer in shop.customers(shop_id=each)] for each in shop.shop_ids)
+        async with window(browser, shop) as page, shop.session(shop_id=39) as session:
+            await expect(page.locator("#rows a")).to_have_text(first)
+            await page.get_by_label("Shop", exact=True).select_option("39")
+            await expect(page.locator("#rows a")).to_have_text(second)
+            await page.reload()
+            await expect(page.locator("#rows a")).to_have_text(second)
+            customer = shop.customers(shop_id=39)[0]
+            await link(page, customer.email).click()
+            await edit_customer_balance(session, customer.id, 5, description="of the second shop")
+            await expect(rows(page, "lines").first).to_contain_text("of the second shop")
+            await page.get_by_label("Shop", exact=True).select_option("38")
+            await expect(page.locator("#rows a")).to_have_text(first)
+            await page.go_back()
+            await expect(page.get_by_role("heading", name=customer.email)).to_be_visible()
+    with Sandbox(3) as shop:
+        async with window(browser, shop) as page:
+            await expect(rows(page, "rows")).to_have_count(3)
+            await expect(page.get_by_label("Shop", exact=True)).to_be_hidden()
+
+
+async def test_a_customer_that_is_not_there_is_shown_once_it_is(browser: Any) -> None:
+    """The page says that there is no such customer, and shows it as soon as there is."""
+    from playwright.async_api import expect
+
+    with Sandbox(0) as shop:
+        async with window(browser, shop, "#/38/customers/7") as page:
+            await expect(page.get_by_role("heading", name="This shop has no such customer.")).to_be_visible()
+            page.complaints.clear()  # the browser says that the answer was a 404
+            shop.add_customer(id=7, email="ada@example.com", balance=Decimal(5))
+            await expect(page.get_by_role("heading", name="ada@example.com")).to_be_visible()
+            await expect(rows(page, "lines")).to_contain_text(["+5.00"])
+
+
 HOSTILE = [
     "<img src=x onerror=alert(1)>",
     "<script>alert(2)</script>",
@@ -240,6 +279,7 @@ async def test_it_is_light_or_dark_and_fits_a_phone(browser: Any, scheme: str) -
             colours = "getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)"
             assert (sum(await page.evaluate(colours)) > 600) is (scheme == "light")
             assert await no_sideways_scroll(page)
+            await expect(rows(page, "requests").first).to_be_hidden()  # beside the customers, in a wide window
             await page.locator("#rows a").click()
             await expect(page.get_by_text("y" * 255)).to_be_visible()
             assert await no_sideways_scroll(page)

@@ -262,6 +262,19 @@ async def test_a_customer_comes_with_its_ledger() -> None:
             assert 404 == (await ask(shop, f"/_sandbox/{path}"))[0]
 
 
+async def test_each_shop_has_customers_of_its_own() -> None:
+    """The page is given the shops' ids, and for each its own customers alone."""
+    with Sandbox(3, shop_id=[38, 39]) as shop:
+        assert ["38", "39"] == (await load(shop, "requests"))["shops"]
+        for shop_id in shop.shop_ids:
+            found = await load(shop, f"shops/{shop_id}/customers?orderDirection=asc")
+            assert [str(each.id) for each in shop.customers(shop_id=shop_id)] == [
+                each["id"] for each in found["customers"]
+            ]
+        theirs = shop.customers(shop_id=39)[0].id
+        assert 404 == (await ask(shop, f"/_sandbox/shops/38/customers/{theirs}"))[0]
+
+
 async def test_requests_come_in_increments() -> None:
     """The page is given the requests that came or were answered since it asked, and of many the latest."""
     with Sandbox([ADA]) as shop:
