@@ -1,6 +1,7 @@
 """The run of a command: a session, its work, and an end with an exit code, on failure with one sentence."""
 
 import asyncio
+import errno
 import logging
 import os
 import re
@@ -19,6 +20,7 @@ from shopsdk import (
     AsyncSession,
     AuthenticationError,
     MultipleCustomersError,
+    NotSentError,
     RateLimit,
     ResponseError,
     ShopError,
@@ -174,7 +176,16 @@ class Runner:
 
 async def _with(session: AsyncSession, shop_id: int, work: Work[T]) -> T:
     async with session:
-        return await work(session, shop_id)
+        try:
+            return await work(session, shop_id)
+        except NotSentError as error:
+            # Without TLS, the session goes to this machine alone.
+            if session.base_url.startswith("http:") and os.strerror(errno.ECONNREFUSED) in str(error):
+                error.add_note(
+                    f"Nothing listens at {session.base_url}, where SHOPSDK_BASE_URL leads. If it was a sandbox, it has"
+                    " ended: start shopsdk sandbox again, and paste its new lines"
+                )
+            raise
 
 
 async def _make(change: Change, session: AsyncSession, shop: int) -> None:

@@ -39,6 +39,7 @@ from shopsdk.sandbox._store import Store, opening_lines
 from shopsdk.sandbox._thread import ServerThread, enter_in_thread, listen
 from shopsdk.sandbox._throttle import Throttle
 
+_MAX_ID = 2**63 - 1
 _NOT_RUNNING = "the sandbox is not running: enter it first, as in `with Sandbox() as shop:`"
 
 
@@ -411,12 +412,15 @@ def _check_customers(customers: Iterable[Customer]) -> list[Customer]:
 
 def _check_shop_ids(shop_id: object) -> tuple[int, ...]:
     """Check one shop's id or several, and reduce them to plain numbers."""
+    given: Sequence[object] = [shop_id]
+    if isinstance(shop_id, Sequence) and not isinstance(shop_id, str):
+        given = cast("Sequence[object]", shop_id)
     shop_ids: list[int] = []
-    for each in cast("Sequence[object]", shop_id) if isinstance(shop_id, Sequence) else [shop_id]:
-        if isinstance(each, bool) or not isinstance(each, int) or each < 1:
-            raise ValueError(f"shop_id must be a whole number from 1, or several, not {each!r}")
+    for each in given:
+        if isinstance(each, bool) or not isinstance(each, int) or not 1 <= each <= _MAX_ID:
+            raise ValueError(f"shop_id must be a whole number from 1 to {_MAX_ID}, or several, not {each!r}")
         if each in shop_ids:
-            raise ValueError(f"shop_id must name each shop once, not {each} twice")
+            raise ValueError(f"shop_id must name each shop once, not {plain_value(each)} twice")
         shop_ids.append(plain_value(each))
     if not shop_ids:
         raise ValueError("shop_id must name at least one shop")
