@@ -111,7 +111,8 @@ class Sandbox:
     is not read.
 
     A browser shows the customers, the ledgers and the requests as they come at the root of the address, such as
-    ``http://127.0.0.1:54321/``; it needs no key, and nothing can be changed there.
+    ``http://127.0.0.1:54321/``. That needs no key, so other users of this machine can see it too; nothing can be changed
+    there.
 
     It runs on a thread of its own inside ``with`` or ``async with``. Entered again, it begins anew: without recorded
     requests, with the faults that it was given at first, and, unless a file keeps them, with the same customers as
