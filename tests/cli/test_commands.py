@@ -147,10 +147,10 @@ def test_it_asks_and_does_as_answered(
 @pytest.mark.parametrize(
     ("words", "wrong"),
     [
-        (("2000",), "AMOUNT: it must be"),
-        (("0.001",), "AMOUNT: it must have"),
-        (("5", "--description", "x" * 256), "--description: it must"),
-        (("5", "--reference", "a b"), "--reference: it must"),
+        (("2000",), "AMOUNT must be"),
+        (("0.001",), "AMOUNT must be"),
+        (("5", "--description", "x" * 256), "--description must"),
+        (("5", "--reference", "a b"), "--reference must"),
     ],
 )
 def test_it_asks_nothing_that_it_would_refuse(words: tuple[str, ...], wrong: str, shell: Shell, shop: Sandbox) -> None:
@@ -158,7 +158,7 @@ def test_it_asks_nothing_that_it_would_refuse(words: tuple[str, ...], wrong: str
     shell.patch.setattr(sys, "stdin", Terminal("y\n"))
     ended = shell.run("balance", "1001", *words)
     assert (ended.code, shop.requests, "[y/N]" in ended.err) == (2, [], False)
-    assert f"Error: Invalid value for {wrong}" in ended.err
+    assert f"Error: {wrong}" in ended.err
 
 
 def test_a_reference_is_used_once(shell: Shell, shop: Sandbox) -> None:
