@@ -78,8 +78,8 @@ _add(
     export,
     "Export every customer of one shop or of many into a file.",
     "shopsdk export customers.csv",
-    "shopsdk export --shop-id 38 --shop-id 39 'customers-{shop_id}.parquet'",
-    "shopsdk export --env-file 38.env --env-file 39.env 'own-{shop_id}.csv'",
+    "shopsdk export --shop-id 38 --shop-id 39 'shop-{shop_id}.parquet'",
+    "shopsdk export --env-file 38.env --env-file 39.env '{shop_id}.csv'",
     "shopsdk export - --subscribed --columns id,email | head",
     more="The file gets its name only when it is whole; until then it is .OUT.part, a hidden file beside it. If the"
     " export is interrupted, the same command with --resume goes on where it stopped.",

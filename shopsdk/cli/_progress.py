@@ -71,11 +71,13 @@ class Bars:
 
     def __init__(self) -> None:
         self._tasks: dict[int | None, TaskID] = {}
+        cropped: Any = {"no_wrap": True, "overflow": "crop"}
         self._progress = _Progress(
-            TextColumn("{task.description}", table_column=Column(no_wrap=True, min_width=len("shop 12345"))),
+            # Cropped, because an encoding may lack the ellipsis, which would then be escaped, and be wider.
+            TextColumn("{task.description}", table_column=Column(**cropped, min_width=len("shop 12345"))),
             BarColumn(bar_width=None),
-            TextColumn("{task.percentage:>3.0f}%"),
-            _State(table_column=Column(no_wrap=True, overflow="ellipsis")),
+            TextColumn("{task.percentage:>3.0f}%", table_column=Column(**cropped)),
+            _State(table_column=Column(**cropped)),
             console=SafeConsole(sys.stderr),
             expand=True,
             redirect_stdout=False,

@@ -40,7 +40,10 @@ def test_the_expressions_that_are_replaced_exist() -> None:
     ("words", "message"),
     [
         (("export", "there.csv"), "it exists already; --force replaces it"),
-        (("export", "begun.csv"), "rows is there; --resume goes on with it, --force begins anew"),
+        (
+            ("export", "begun.csv"),
+            "an unfinished export of 1 row is there; --resume goes on with it, --force begins anew",
+        ),
         (("export", "begun.csv", "--resume"), "or begin anew with --force and without --resume"),
         (("export", "c.txt"), "or give the format"),
         (("export", "/dev/null", "--format", "csv"), "it is no regular file; it can only be written as a stream"),

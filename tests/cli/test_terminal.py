@@ -100,6 +100,41 @@ def test_a_narrow_terminal_sees_one_line_a_shop(number: int, monkeypatch: pytest
     assert lines[0].startswith("shop 38 ")
     assert len(lines[0]) <= 80
     assert SHOWN.get(number, "customers") in lines[0]
+    assert re.sub("[━╸╺]", "", lines[0]).isascii()  # as wide in any encoding: rich has other bars for ASCII
+
+
+@pytest.mark.parametrize("columns", [40, 140])
+def test_ctrl_c_leaves_one_bar(columns: int, tmp_path: Path) -> None:
+    """Ctrl-C leaves one bar for each shop, above the message; the ^C that the terminal echoes is erased."""
+    faults = [Fault("rate_limit", every=3, retry_after="60")]
+    words = ("export", "c.csv", "--per-page", "10", "--concurrency", "1")
+    with Sandbox(300, faults=faults) as shop:
+        with started(shop, *words, cwd=tmp_path, columns=columns) as (process, terminal):
+            terminal.wait_for(rb"20/300 customers, w")
+            terminal.press(b"\x03")
+            terminal.wait_for(rb"\^C")
+            process.send_signal(signal.SIGINT)  # the command is not in the foreground of this terminal
+            assert 130 == process.wait()
+    drawn = re.sub(r"\x1b\[(?!2K)[\d;?]*[a-zA-Z]", "", terminal.drawn.decode())
+    bars, _, message = drawn.partition("shopsdk: stopped. 20 customers are kept.")
+    assert "customers, w" not in message
+    *erased, left = re.split(r"\r\x1b\[2K", bars)
+    assert any("^C" in bar for bar in erased)
+    assert all(len(bar) <= columns and "\n" not in bar for bar in erased)
+    assert re.fullmatch(r"shop 38 [^\r\n]+\r\n", left)
+
+
+def test_a_dumb_terminal_sees_lines(tmp_path: Path) -> None:
+    """With TERM=dumb, no control sequence and no bar is written, and a table fits the terminal."""
+    with Sandbox(30) as shop, Terminal() as terminal:
+        env = environment(shop, TERM="dumb", COLUMNS="50")
+        for words in (("export", "c.csv"), ("customers", "--per-page", "2"), ("customer", "1001")):
+            assert 0 == terminal.start([*COMMAND, *words], cwd=tmp_path, env=env).wait()
+    drawn = terminal.drawn.decode()
+    assert "\x1b" not in drawn
+    assert drawn.startswith("30 customers in ")
+    table = drawn.partition("\n")[2].splitlines()
+    assert max(len(line.rstrip("\r")) for line in table if "too narrow" not in line) <= 50
 
 
 def test_no_terminal_sees_no_bar(tmp_path: Path) -> None:
