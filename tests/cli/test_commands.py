@@ -247,6 +247,23 @@ def test_balance_by_email_shows_whose_it_is(typed: str, shell: Shell, ada: Sandb
         assert (ended.code, ada.transactions(5001)) == (1, before)
 
 
+@pytest.mark.parametrize("words", [("balance", ADA, "5"), ("affiliate", ADA, "NEW")])
+def test_a_change_is_for_the_customer_who_was_shown(words: tuple[str, ...], shell: Shell, ada: Sandbox) -> None:
+    """A yes changes the customer whom the question showed, whoever has the e-mail address by then."""
+
+    class Slow(Terminal):
+        def readline(self, *_: object) -> str:  # type: ignore[override]
+            ada.update_customer(5001, email="moved@example.com")
+            ada.update_customer(5000, email=ADA)
+            return "y\n"
+
+    shell.patch.setattr(sys, "stdin", Slow())
+    ended = shell.run(*words)
+    assert (ended.code, " of customer 5001 was " in ended.out) == (0, True)
+    (change,) = [request for request in ada.requests if request.method != "GET"]
+    assert "/customers/5001/" in change.path
+
+
 @pytest.mark.parametrize(
     ("words", "question", "code"),
     [

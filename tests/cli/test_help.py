@@ -92,8 +92,8 @@ def test_help_is_a_command_too(shell: Shell) -> None:
         (("exprot", "c.csv"), "'exprot'. Did you mean 'export'?"),
         (("help", "expot"), "'expot'. Did you mean 'export'?"),
         (("custmers",), "'customers'"),
-        (("customers", "--emial", "x"), "--emial (Possible options: --email"),
-        (("export", "c.csv", "--colums", "id"), "--columns, --order-column)"),
+        (("customers", "--emial", "x"), "Possible options: --email"),
+        (("export", "c.csv", "--colums", "id"), "--columns, --order-column"),
         (
             ("export", "c.csv", "--format", "pakret"),
             "must be ndjson, csv or parquet, not 'pakret'; did you mean parquet?",
