@@ -139,18 +139,24 @@ class Caller:
             if wait is None or wait >= call.deadline.remaining:
                 if outcome.maybe_applied or repeatable(outcome, idempotent=idempotent):
                     reason, doubt = type(outcome).__name__, ", maybe applied" if outcome.maybe_applied else ""
-                    operation = call.request.operation
-                    logger.warning("%s: giving up after %d attempts: %s%s", operation, call.attempts, reason, doubt)
+                    attempts = "1 attempt" if call.attempts == 1 else f"{call.attempts} attempts"
+                    logger.warning("%s: giving up after %s: %s%s", call.request.operation, attempts, reason, doubt)
                 raise outcome
             await self._wait(call, outcome, wait)
 
     async def _wait(self, call: Call, error: ShopError, seconds: float) -> None:
         operation, reason = call.request.operation, type(error).__name__
+        status = error.status if isinstance(error, ResponseError) else None
         logger.info("%s: %s, again in %.2f s", operation, reason, seconds)
         if self.hooks:
             self._tell(
                 RetryScheduled(
-                    operation=operation, call=call.number, attempt=call.attempts, reason=reason, wait=seconds
+                    operation=operation,
+                    call=call.number,
+                    attempt=call.attempts,
+                    reason=reason,
+                    wait=seconds,
+                    status=status,
                 )
             )
         if isinstance(error, ResponseError) and blocks_operation(error.status, error.retry_after, self.retry):

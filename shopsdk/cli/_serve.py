@@ -1,5 +1,6 @@
 """The command ``sandbox``: embedded shops to try things on."""
 
+import math
 import os
 import secrets
 import shlex
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from shopsdk.cli import _options as given
-from shopsdk.cli._runner import Quit, exit_with_code
+from shopsdk.cli._runner import Quit, WrongCommandError, exit_with_code
 from shopsdk.cli._signals import signals
 from shopsdk.cli._stdio import put, say
 
@@ -20,36 +21,61 @@ if TYPE_CHECKING:
     from shopsdk.sandbox import Sandbox
 
 
+def _seconds(given: object) -> float:
+    try:
+        seconds = float(str(given))
+    except ValueError:
+        seconds = -1.0
+    if 0 <= seconds < math.inf:
+        return seconds
+    raise WrongCommandError(f"must be a number of seconds, 0 or more, not {str(given)!r}")
+
+
 def sandbox(
     *,
-    customers: Annotated[int, typer.Option(min=0, help="How many customers to make up for each shop.")] = 250,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 for any free port.")] = 0,
+    customers: Annotated[
+        int,
+        typer.Option(metavar="N", parser=given.whole_number(0), help="How many customers to make up for each shop."),
+    ] = 250,
+    port: Annotated[
+        int,
+        typer.Option(metavar="PORT", parser=given.whole_number(0, 65535), help="The port; 0 for any free port."),
+    ] = 0,
     shop_ids: Annotated[
         list[int] | None,
         typer.Option(
-            "--shop-id", min=1, help="A shop's id; repeat it for more shops, all with one key.", show_default="38"
+            "--shop-id",
+            metavar="ID",
+            parser=given.whole_number(1),
+            help="A shop's id; repeat it for more shops, all with one key.",
+            show_default="38",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="The same seed makes the same customers.")] = 0,
-    latency: Annotated[float, typer.Option(min=0, help="Seconds by which to delay every answer.")] = 0.0,
+    seed: Annotated[
+        int, typer.Option(metavar="N", parser=given.whole_number(0), help="The same seed makes the same customers.")
+    ] = 0,
+    latency: Annotated[
+        float, typer.Option(metavar="SECONDS", parser=_seconds, help="Seconds by which to delay every answer.")
+    ] = 0,
     rate_limit: Annotated[
         str | None,
         typer.Option(
             metavar="N[/SECONDS]",
-            help="Answer at most N requests per SECONDS, and the others with 429; default: per second.",
+            help="Answer at most N requests per SECONDS, and the others with 429; without /SECONDS, per second.",
+            show_default="no limit",
         ),
     ] = None,
     database: Annotated[
         Path | None,
-        typer.Option(help="The file that keeps the shops, with the same --shop-id; default: memory, until the end."),
+        typer.Option(
+            metavar="FILE",
+            help="The file that keeps the shops; give the same --shop-id again.",
+            show_default="memory, until the end",
+        ),
     ] = None,
     debug: given.Debug = False,
 ) -> None:
-    """Serve made-up shops on this machine until Ctrl-C.
-
-    It prints the environment variables that lead there. The key is random each time; set SHOPSDK_SANDBOX_KEY to choose
-    one.
-    """
+    """Serve made-up shops until Ctrl-C, and print the variables that lead there."""
     from shopsdk.sandbox import Sandbox  # noqa: PLC0415 - only this needs the server
 
     with exit_with_code(debug=debug):

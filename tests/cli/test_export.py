@@ -102,7 +102,7 @@ def test_options_reach_the_export(shell: Shell, shop: Sandbox) -> None:
         (("c.csv", "--shop-ids-file", "none.txt"), 2, "none.txt"),
         (("c.csv", "--shop-ids-file", "bad.txt"), 2, "bad.txt, line 2"),
         (("c.csv", "--shop-ids-file", "empty.txt"), 2, "names no shop"),
-        (("c.csv", "--shop-ids-file", "latin.txt"), 2, "latin.txt cannot be read: 'utf-8' codec"),
+        (("c.csv", "--shop-ids-file", "latin.txt"), 2, "latin.txt cannot be read: it is not UTF-8"),
         (("c.csv", "--email", ""), 2, "email"),
     ],
 )

@@ -171,7 +171,7 @@ async def test_the_log_tells_of_an_edit_whose_fate_is_open(caplog: pytest.LogCap
         with pytest.raises(ShopError):
             await edit_customer_balance(session, 7, 1)
     assert ["DEBUG", "WARNING"] == [record.levelname for record in caplog.records]
-    assert caplog.messages[-1].endswith("giving up after 1 attempts: UnknownOutcomeError, maybe applied")
+    assert caplog.messages[-1].endswith("giving up after 1 attempt: UnknownOutcomeError, maybe applied")
 
 
 def test_the_library_does_not_log_by_itself(capfd: pytest.CaptureFixture[str]) -> None:
