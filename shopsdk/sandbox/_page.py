@@ -46,7 +46,7 @@ class Page:
             _check(request)
             response = self._show(request)
         except HTTPError as error:
-            response = attrs.evolve(_json({"message": error.message}), status=error.status, headers=error.headers)
+            response = _error(request, error)
         _, policy = _load()
         headers = {**_HEADERS, "Content-Security-Policy": policy, **response.headers}
         return attrs.evolve(response, headers=headers)
@@ -74,6 +74,12 @@ def _check(request: Request) -> None:
         raise _FOREIGN
     if request.method not in {"GET", "HEAD"}:
         raise HTTPError(405, "This page only shows the sandbox.", headers={"Allow": "GET, HEAD"})
+
+
+def _error(request: Request, error: HTTPError) -> Response:
+    if request.path == "/":  # a person reads it
+        return Response(error.status, f"{error.message}\n".encode(), "text/plain", error.headers)
+    return attrs.evolve(_json({"message": error.message}), status=error.status, headers=error.headers)
 
 
 def _json(document: object) -> Response:

@@ -113,8 +113,9 @@ FOREIGN = [
 async def test_another_site_sees_nothing(lines: tuple[str, ...], path: str) -> None:
     """A request that a browser makes for another site is refused."""
     with Sandbox([ADA]) as shop:
-        status, _, body = await ask(shop, path, *lines)
+        status, headers, body = await ask(shop, path, *lines)
         assert 403 == status
+        assert headers["Content-Type"].startswith("text/plain" if path == "/" else "application/json")
         assert b"ada@example.com" not in body
 
 
