@@ -111,7 +111,7 @@ class Sandbox:
     is not read.
 
     A browser shows the customers, the ledgers and the requests as they come at the root of the address, such as
-    ``http://127.0.0.1:54321/``. That needs no key, so other users of this machine can see it too; nothing can be changed
+    ``http://127.0.0.1:54321/``. It needs no key, so other users of this machine can see it too. Nothing can be changed
     there.
 
     It runs on a thread of its own inside ``with`` or ``async with``. Entered again, it begins anew: without recorded
