@@ -70,9 +70,13 @@ def link(page: Any, name: str) -> Any:
     return page.get_by_role("link", name=name, exact=True)
 
 
-async def no_sideways_scroll(page: Any) -> bool:
-    fits: bool = await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    return fits
+async def fits(page: Any) -> bool:
+    """Whether nothing has to be scrolled sideways to be seen, and nothing is cut off."""
+    inside: bool = await page.evaluate("""
+        document.documentElement.scrollWidth <= innerWidth
+        && [...document.querySelectorAll("td, dd, h2")].every(cell => cell.getBoundingClientRect().right <= innerWidth)
+    """)
+    return inside
 
 
 async def test_customers_can_be_searched_and_paged(browser: Any) -> None:
@@ -278,14 +282,14 @@ async def test_it_is_light_or_dark_and_fits_a_phone(browser: Any, scheme: str) -
             await expect(rows(page, "rows")).to_have_count(1)
             colours = "getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)"
             assert (sum(await page.evaluate(colours)) > 600) is (scheme == "light")
-            assert await no_sideways_scroll(page)
+            assert await fits(page)
             await expect(rows(page, "requests").first).to_be_hidden()  # beside the customers, in a wide window
             await page.locator("#rows a").click()
             await expect(page.get_by_text("y" * 255)).to_be_visible()
-            assert await no_sideways_scroll(page)
+            assert await fits(page)
             await link(page, "Requests").click()
             await expect(page.get_by_text("z" * 1000)).to_be_visible()
-            assert await no_sideways_scroll(page)
+            assert await fits(page)
 
 
 async def test_a_sandbox_that_closes_is_missed_and_another_is_picked_up(browser: Any) -> None:
@@ -330,9 +334,9 @@ async def test_a_hidden_tab_asks_nothing(browser: Any) -> None:
                 async with page.expect_request("**/_sandbox/requests*") as asked:
                     await page.clock.run_for(1000)
                 await (await asked.value).response()
-            await page.evaluate(hide, True)
             questions = list[str]()
             page.on("request", lambda sent: questions.append(sent.url))
+            await page.evaluate(hide, True)
             await page.clock.run_for(60_000)
             assert [] == questions
             async with page.expect_request("**/_sandbox/requests*"):
