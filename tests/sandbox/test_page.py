@@ -107,10 +107,11 @@ async def test_customers_can_be_searched_and_paged(browser: Any) -> None:
             await page.get_by_label("Search customers").fill("")
             await expect(rows(page, "rows")).to_have_count(50)
 
-            await link(page, "Balance").click()
+            await link(page, "Balance").press("Enter")
             richest = max(everybody, key=lambda customer: (customer.balance or 0, -customer.id))
             await expect(rows(page, "rows").first).to_contain_text(richest.email)
             await expect(page.get_by_role("columnheader", name="Balance")).to_have_attribute("aria-sort", "descending")
+            await expect(link(page, "Balance")).to_be_focused()
         assert [] == shop.requests
 
 
@@ -230,6 +231,32 @@ async def test_a_customer_that_is_not_there_is_shown_once_it_is(browser: Any) ->
             shop.add_customer(id=7, email="ada@example.com", balance=Decimal(5))
             await expect(page.get_by_role("heading", name="ada@example.com")).to_be_visible()
             await expect(rows(page, "lines")).to_contain_text(["+5.00"])
+
+
+async def test_an_answer_that_is_no_longer_wanted_is_not_shown(browser: Any) -> None:
+    """Customers that arrive when the requests are asked for already do not appear beside them."""
+    from playwright.async_api import expect
+
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def hold(route: Any) -> None:
+        asked.set()
+        await answer.wait()
+        await route.continue_()
+
+    with Sandbox(3) as shop:
+        async with window(browser, shop, "#/requests") as page:
+            await page.route("**/customers?*", hold)
+            await link(page, "Customers").click()
+            await asked.wait()
+            await link(page, "Requests").click()
+            await expect(link(page, "Requests")).to_have_attribute("aria-current", "page")
+            async with page.expect_response("**/customers?*"):
+                answer.set()
+            await page.evaluate("fetch('/').then((page) => page.text())")  # longer than it takes to draw them
+            await expect(page.locator("#customers")).to_be_hidden()
+            await link(page, "Customers").click()
+            await expect(rows(page, "rows")).to_have_count(3)
 
 
 HOSTILE = [
