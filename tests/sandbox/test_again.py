@@ -49,7 +49,7 @@ async def test_entered_again_a_file_is_as_it_was(tmp_path: Path) -> None:
 
 def test_requests_stay_bounded_when_it_is_entered_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """The number of requests that are kept is bounded in each run."""
-    monkeypatch.setattr("shopsdk.sandbox._server._MAX_REQUESTS", 3)
+    monkeypatch.setattr("shopsdk.sandbox._requests._MAX_REQUESTS", 3)
     shop = Sandbox([ADA])
     for _ in range(2):
         with shop:
