@@ -11,6 +11,7 @@ import json
 import re
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import reduce
 from operator import or_
@@ -34,6 +35,7 @@ DOCUMENTS = {"README.md": "index", "CHANGELOG.md": "changelog"} | {
     f".github/{name}.md": name.lower() for name in ("CONTRIBUTING", "SECURITY")
 }
 RECIPES = "tests/programs"
+SITE = ROOT / "build" / "site"
 CODE = HtmlFormatter(cssclass="pdoc-code codehilite")  # as pdoc's, without the numbers of lines
 FAVICON = "data:image/svg+xml," + "".join(
     f"%{ord(letter):02x}" if letter in '<>"# ' else letter
@@ -171,8 +173,8 @@ class Site:
             shown = link if ":" in link else path
             return f"<code>{shown}</code>" if shown.endswith(text) else f"{text} (<code>{shown}</code>)"
 
-        content = str(to_html((ROOT / file).read_text(encoding="utf-8")))
-        for picture in re.findall(r'<img src="([^":]+)"', content):
+        content = with_anchors(str(to_html((ROOT / file).read_text(encoding="utf-8"))))
+        for picture in re.findall(r'<(?:img|source)\b[^>]*?\bsrc(?:set)?="([^":]+)"', content):
             (self.folder / picture).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / Path(file).parent / picture, self.folder / picture)
         content = re.sub(r'<a href="([^"]*)">(.*?)</a>', target, content, flags=re.DOTALL)
@@ -203,6 +205,20 @@ class Site:
         shown = [describe(each) for each in (context, *commands)]
         content = pdoc.render.env.get_template("command.html.jinja2").render(commands=shown)
         self.page("command", "The command", content)
+
+
+def with_anchors(content: str) -> str:
+    """Name the headings of a page as code hosts do, so that links to them work here and there."""
+    seen: Counter[str] = Counter()
+
+    def named(found: re.Match[str]) -> str:
+        level, text = found.groups()
+        words = html.unescape(re.sub("<[^>]+>", "", text)).lower()
+        anchor = re.sub(r"[^\w\- ]", "", words).replace(" ", "-")
+        seen[anchor] += 1
+        return f'<h{level} id="{anchor}{f"-{seen[anchor] - 1}" if seen[anchor] > 1 else ""}">{text}</h{level}>'
+
+    return re.sub(r'<h([1-6]) id="[^"]*">(.*?)</h\1>', named, content)
 
 
 def highlight(source: str) -> str:
@@ -242,8 +258,10 @@ def index(modules: Mapping[str, pdoc.doc.Module]) -> Iterator[dict[str, str]]:
 def main() -> None:
     """Write the site."""
     parser = argparse.ArgumentParser(prog="python .pdoc", description="Write the site of the project.")
-    parser.add_argument("-o", metavar="FOLDER", type=Path, default=ROOT / "build" / "site", help="default: build/site")
+    parser.add_argument("-o", metavar="FOLDER", type=Path, default=SITE, help="default: build/site")
     folder: Path = parser.parse_args().o
+    if folder == SITE:
+        shutil.rmtree(SITE, ignore_errors=True)  # pages of what is gone
     sys.path[0] = str(ROOT)  # the package of this clone, whatever is installed
     from shopsdk import __version__
     from shopsdk.cli._app import app
