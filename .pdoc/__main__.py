@@ -19,6 +19,7 @@ from pathlib import Path
 from posixpath import normpath
 from types import SimpleNamespace, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, is_typeddict
+from urllib.parse import quote
 
 import pdoc.doc
 import pdoc.render
@@ -37,10 +38,9 @@ DOCUMENTS = {"README.md": "index", "CHANGELOG.md": "changelog"} | {
 RECIPES = "tests/programs"
 SITE = ROOT / "build" / "site"
 CODE = HtmlFormatter(cssclass="pdoc-code codehilite")  # as pdoc's, without the numbers of lines
-FAVICON = "data:image/svg+xml," + "".join(
-    f"%{ord(letter):02x}" if letter in '<>"# ' else letter
-    for letter in '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect width="16" height="16" rx="3" '
-    'fill="#3660a5"/><path d="M4 6h8l-1 7H5zM6 6a2 2 0 0 1 4 0" fill="none" stroke="#fff"/></svg>'
+FAVICON = "data:image/svg+xml," + quote(
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect width="16" height="16" rx="3" fill="#3660a5"/>'
+    '<path d="M4 6h8l-1 7H5zM6 6a2 2 0 0 1 4 0" fill="none" stroke="#fff"/></svg>'
 )
 
 
@@ -119,7 +119,6 @@ class Site:
 
     def __init__(self, folder: Path, modules: Mapping[str, pdoc.doc.Module]) -> None:
         self.folder = folder
-        self.modules = modules
         self.found: list[dict[str, str]] = []
         """What the search finds beside the reference."""
         names = {name: f"{name.replace('.', '/')}.html" for name in modules}
@@ -130,7 +129,8 @@ class Site:
             for prefix in ("", f"{name}.")
         }
         """Public names, and where the reference explains them."""
-        self.recipes = {path: f"recipes/{path.stem}" for path in sorted((ROOT / RECIPES).glob("[!_]*.*[by]"))}
+        programs = [path for ending in ("py", "ipynb") for path in (ROOT / RECIPES).glob(f"[!_]*.{ending}")]
+        self.recipes = {path: f"recipes/{path.stem}" for path in sorted(programs)}
         files = DOCUMENTS | {f"{RECIPES}/{path.name}": page for path, page in self.recipes.items()}
         self.pages = {file: f"{page}.html" for file, page in files.items()} | {RECIPES: "recipes.html"}
         """Files of the repository, and the pages that show them."""

@@ -178,7 +178,7 @@ def test_the_readme_is_the_front_page(folder: Path, site: Site) -> None:
     assert [] == [block for block in code if squeezed(block) not in squeezed(page.text)]
     text = squeezed(page.text)
     headings = re.findall(r"^#+ (.*)", prose, re.MULTILINE)
-    assert [] == [heading for heading in headings if squeezed(heading.replace("`", "")) not in text]
+    assert [] == [heading for heading in headings if squeezed(re.sub("[`*]", "", heading)) not in text]
     anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}  # a code host's
     assert anchors <= page.anchors
     pictures = re.findall(r"!\[[^]]*\]\(([^)]+)\)", prose)
