@@ -61,12 +61,12 @@ def readable(text: str) -> str:
 
 
 def groups_of(module: pdoc.doc.Module) -> dict[str, list[str]]:
-    """Read the groups of a module's names from the list in its docstring; without a list, all names are one group."""
+    """Read the groups of a module's names from the list in its docstring."""
     items = re.findall(r"^- ([^`]+?): (``.+?)(?=^- |^$|\Z)", f"{module.docstring}\n", re.MULTILINE | re.DOTALL)
     groups = {
         title: [name for name in re.findall(r"``(\w+)``", names) if name in module.members] for title, names in items
     }
-    return {title: names for title, names in groups.items() if names} or {"": list(module.members)}
+    return {title: names for title, names in groups.items() if names}
 
 
 def load(name: str) -> pdoc.doc.Module:
