@@ -27,6 +27,10 @@ async def test_a_lost_answer_is_looked_up(shop_sandbox, shop_session):
 ``shop_sandbox`` is a shop of the test's own, a real HTTP server on loopback. ``shop_session`` is a session on it, on
 the clock ``shop_clock``: waits between attempts, and for the session's ``rate_limit``, take no time. The fault
 ``slow``, the sandbox's own ``rate_limit`` and ``latency``, and the session's timeouts of requests stay real.
+
+- Fixtures: ``shop_sandbox``, ``shop_session``, ``shop_clock``
+- Clock: ``InstantClock``
+- Plugin: ``pytest_configure``
 """
 
 import asyncio
