@@ -172,8 +172,9 @@ def _audit(shop: Sandbox, plan: dict[str, tuple[int, Decimal]], opening: dict[in
         times = Counter(line.description for line in lines)
         found.missing += sum(marker not in times for marker in edits)
         found.doubled += sum(times[marker] - 1 for marker in edits if times[marker] > 1)
-        found.wrong_sums += sum(line.amount for line in lines) != sum(edits.values())
-        found.wrong_balances += balances[customer] != opening[customer] + sum(edits.values())
+        balance = opening[customer] + sum(edits.values())
+        found.wrong_sums += sum(line.amount for line in lines) != balance
+        found.wrong_balances += balances[customer] != balance
 
 
 async def soak(customers: int, edits: int, seed: int) -> Found:

@@ -47,6 +47,8 @@ class RetryScheduled:
     """The name of the error's class."""
     wait: float
     """The shortest time until the next attempt, in seconds."""
+    status: int | None = None
+    """The status of the answer; None if no whole answer came."""
 
 
 @attrs.frozen(kw_only=True)

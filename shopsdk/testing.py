@@ -6,8 +6,8 @@ One line in the ``conftest.py`` at the root of the tests switches them on:
 pytest_plugins = ["shopsdk.testing"]
 ```
 
-There is no entry point: suites without that line load none of this. The fixtures need pytest alone. Asynchronous tests
-need a plugin that runs them: pytest-asyncio, at any loop scope, or anyio's. A test then reads:
+``shop_sandbox`` is a shop of the test's own, a real HTTP server on loopback. It has no customers unless a marker says
+how many: ``@pytest.mark.shop(customers=50)``, on the test, its class or its module. A test then reads:
 
 ```python
 import pytest
@@ -21,12 +21,19 @@ async def test_a_lost_answer_is_looked_up(shop_sandbox, shop_session):
     number = shop_sandbox.customers()[0].id
     shop_sandbox.fail_next("drop_after", method="POST")
     edit = await edit_customer_balance(shop_session, number, 5, reference="order-1187")
-    assert [edit.transaction] == shop_sandbox.transactions(number)
+    assert edit.transaction == shop_sandbox.transactions(number)[0]
 ```
 
-``shop_sandbox`` is a shop of the test's own, a real HTTP server on loopback. ``shop_session`` is a session on it, on
-the clock ``shop_clock``: waits between attempts, and for the session's ``rate_limit``, take no time. The fault
-``slow``, the sandbox's own ``rate_limit`` and ``latency``, and the session's timeouts of requests stay real.
+``shop_session`` is a session on that shop, on the clock ``shop_clock``: waits between attempts, and for the session's
+``rate_limit``, take no time. The fault ``slow``, the sandbox's own ``rate_limit`` and ``latency``, and the session's
+timeouts of requests stay real.
+
+While a test has ``shop_sandbox``, the environment variables name it, and ``AsyncSession()`` reads them when it is made.
+A session that a module of yours makes when it is imported cannot follow: give the module the fixture's, as in
+``monkeypatch.setattr(shop_app, "session", shop_session)``.
+
+There is no entry point: suites without that line load none of this. The fixtures need pytest alone. Asynchronous tests
+need a plugin that runs them: pytest-asyncio, at any loop scope, or anyio's.
 
 - Fixtures: ``shop_sandbox``, ``shop_session``, ``shop_clock``
 - Clock: ``InstantClock``
@@ -49,7 +56,8 @@ __all__ = ["InstantClock", "pytest_configure", "shop_clock", "shop_sandbox", "sh
 
 _MARKER = """\
 shop(customers=0, seed=0, faults=(), ...): the arguments of shopsdk.sandbox.Sandbox for the fixture shop_sandbox. \
-A marker on the test overrides one on its class or module, argument by argument."""
+Without customers= the shop has no customers. A marker on the test overrides one on its class or module, argument by \
+argument."""
 
 
 @attrs.define(init=False, eq=False, repr=False)
@@ -125,7 +133,7 @@ def shop_clock() -> InstantClock:
 
 @pytest.fixture
 def shop_sandbox(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> "Generator[Sandbox, None, None]":
-    """A running ``shopsdk.sandbox.Sandbox`` for one test; empty by default, see ``@pytest.mark.shop(customers=50)``.
+    """A running ``Sandbox`` for one test. It has no customers unless marked: ``@pytest.mark.shop(customers=50)``.
 
     ``shop_sandbox.fail_next("drop_after", method="POST")`` lets a request fail. While the test runs, the environment
     variables name this shop, so that ``AsyncSession()`` in the code under test uses it, and never a real shop.

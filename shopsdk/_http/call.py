@@ -146,11 +146,17 @@ class Caller:
 
     async def _wait(self, call: Call, error: ShopError, seconds: float) -> None:
         operation, reason = call.request.operation, type(error).__name__
+        status = error.status if isinstance(error, ResponseError) else None
         logger.info("%s: %s, again in %.2f s", operation, reason, seconds)
         if self.hooks:
             self._tell(
                 RetryScheduled(
-                    operation=operation, call=call.number, attempt=call.attempts, reason=reason, wait=seconds
+                    operation=operation,
+                    call=call.number,
+                    attempt=call.attempts,
+                    reason=reason,
+                    wait=seconds,
+                    status=status,
                 )
             )
         if isinstance(error, ResponseError) and blocks_operation(error.status, error.retry_after, self.retry):

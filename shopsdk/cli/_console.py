@@ -1,5 +1,6 @@
 """The console on which rich draws tables and bars."""
 
+import shutil
 from collections.abc import Iterable
 from typing import Any, TextIO
 
@@ -14,6 +15,8 @@ class SafeConsole(Console):
 
     def __init__(self, stream: TextIO, **options: Any) -> None:
         super().__init__(file=drawing(stream), highlight=False, markup=False, emoji=False, **options)
+        if self.is_dumb_terminal and options.get("width") is None:  # rich takes 80 columns for its width
+            self.width = shutil.get_terminal_size().columns
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """Render it, and escape what is not printable. Segments with ``control`` come from rich alone."""

@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, get_args
 
 import attrs
 import msgspec
@@ -16,10 +16,28 @@ from shopsdk import AsyncSession
 from shopsdk.cli import _options as given
 from shopsdk.cli._env_file import read_env_files
 from shopsdk.cli._progress import view
-from shopsdk.cli._runner import Quit, Runner, exit_code, exit_with_code, format_error, shell_line, usage
+from shopsdk.cli._runner import (
+    Quit,
+    Runner,
+    WrongCommandError,
+    exit_code,
+    exit_with_code,
+    format_error,
+    shell_line,
+    usage,
+)
 from shopsdk.cli._signals import signals
-from shopsdk.cli._stdio import data_output, put, say
-from shopsdk.export import ExportProgress, ExportSummary, IfExists, ShopsSummary, export_customers, export_shops
+from shopsdk.cli._stdio import counted, data_output, put, say
+from shopsdk.export import (
+    COLUMNS,
+    ExportProgress,
+    ExportSummary,
+    Format,
+    IfExists,
+    ShopsSummary,
+    export_customers,
+    export_shops,
+)
 
 STDOUT = "-"
 
@@ -40,8 +58,8 @@ class ExportRun:
         """Export one shop."""
         to_stdout = self.out == STDOUT
         with (
+            self._resumable(),  # outside, so that it prints below the bar
             view(quiet=self.quiet, data_on_terminal=to_stdout and sys.stdout.isatty()) as shown,
-            self._resumable(),
         ):
 
             def show(progress: ExportProgress) -> None:
@@ -62,7 +80,7 @@ class ExportRun:
         self, session_or_connect: AsyncSession | Callable[[int], AsyncSession], shops_at_once: int
     ) -> ShopsSummary:
         """Export many shops."""
-        with view(quiet=self.quiet) as shown, self._resumable():
+        with self._resumable(), view(quiet=self.quiet) as shown:
 
             def show(progress: ExportProgress) -> None:
                 self._written[progress.shop_id] = progress.rows
@@ -84,13 +102,15 @@ class ExportRun:
                 kept = "read" if summary.path is None else str(summary.path)
                 say(f"shop {shop_id}: {_count(summary)} in {_effort(summary)}: {kept}")
             if made.path is not None:
-                say(f"{made.rows:,} customers of {len(made.shops)} shops: {made.path} ({_size(made.bytes)})")
+                of = f"{counted(made.rows, 'customer')} of {counted(len(made.shops), 'shop')}"
+                say(f"{of}: {made.path} ({_size(made.bytes)})")
         if made.failed:
             for shop_id, error in made.failed.items():
                 say(f"shopsdk: shop {shop_id}: {format_error(error)}")
                 if self.debug:
                     traceback.print_exception(error)
-            say(*f"{len(made.failed)} of {len(self.shops)} shops failed. {self._how_to_go_on()}".split("\n"))
+            failed = f"{len(made.failed)} of {counted(len(self.shops), 'shop')} failed"
+            say(*f"{failed}. {self._how_to_go_on()}".split("\n"))
             codes = {exit_code(error) for error in made.failed.values()}
             raise Quit(codes.pop() if len(codes) == 1 else 1)
 
@@ -102,7 +122,8 @@ class ExportRun:
         rows = sum(self._written.values())
         if self.out == STDOUT or not rows:
             return None
-        return f"{rows:,} customers are kept. {self._how_to_go_on()}"
+        kept = f"{counted(rows, 'customer')} {'is' if rows == 1 else 'are'} kept"
+        return f"{kept}. {self._how_to_go_on()}"
 
     def _how_to_go_on(self) -> str:
         words = [word for word in sys.argv[1:] if word != "--resume"]
@@ -155,18 +176,18 @@ def _many_facts(made: ShopsSummary) -> dict[str, Any]:
 
 def _count(summary: ExportSummary) -> str:
     resumed = f" ({summary.resumed:,} of them by an earlier run)" if summary.resumed else ""
-    return f"{summary.rows:,} customers{resumed}"
+    return f"{counted(summary.rows, 'customer')}{resumed}"
 
 
 def _effort(summary: ExportSummary) -> str:
     """Return the time of an export, and those of its counts that are not 0."""
-    told = [f"{summary.pages:,} pages", f"{summary.requests:,} requests"]
+    told = [counted(summary.pages, "page"), counted(summary.requests, "request")]
     for number, what in (
-        (summary.retries, "of them again"),
-        (summary.reread, "pages read again, since rows had moved"),
-        (summary.repeats, "repeats dropped"),
+        (summary.retries, f"{summary.retries:,} of them again"),
+        (summary.reread, f"{counted(summary.reread, 'page')} read again, since rows had moved"),
+        (summary.repeats, f"{counted(summary.repeats, 'repeat')} dropped"),
     ):
-        told += [f"{number:,} {what}"] if number else []
+        told += [what] if number else []
     told += [f"{summary.waited:.1f} s waited"] if summary.waited else []
     return f"{summary.seconds:.1f} s ({', '.join(told)})"
 
@@ -186,43 +207,66 @@ def export(
         str,
         typer.Argument(
             metavar="OUT",
-            help="The file, ending in .ndjson, .csv or .parquet (the first two also with .gz or .zst behind), or - for"
-            " stdout (Parquet too, by --format). With {shop_id} in its name, each shop has its own file; without, all"
-            " shops share one, with a column shop_id.",
+            help="The file, or - for stdout. Its name ends in .ndjson, .csv or .parquet; .gz or .zst behind the first"
+            " two compresses it. With {shop_id} in the name, each shop has its own file; without, all shops share one,"
+            " with a column shop_id.",
         ),
     ],
     format: Annotated[
-        Literal["ndjson", "csv", "parquet"] | None,
-        typer.Option("--format", help="The format; default: by the ending."),
+        Format | None,
+        typer.Option(
+            "--format",
+            metavar="|".join(get_args(Format)),
+            parser=given.one_of(get_args(Format)),
+            help="The format of the file.",
+            show_default="by the ending of OUT; ndjson for stdout",
+        ),
     ] = None,
     columns: Annotated[
-        str | None, typer.Option(help="The columns, in this order, separated by commas.", metavar="A,B,...")
+        str | None,
+        typer.Option(
+            metavar="COLUMN,...",
+            help=f"The columns, in this order: {', '.join(COLUMNS)}, shop_id. NDJSON also has affiliate_referrer.",
+            show_default="all, but shop_id only if shops share a file",
+        ),
     ] = None,
     bom: Annotated[bool, typer.Option("--bom", help="Begin CSV with a byte order mark, for Excel.")] = False,
     raw: Annotated[
         bool,
         typer.Option(
             "--raw",
-            help="Leave the text of CSV alone. Without this, an apostrophe goes in wherever a spreadsheet would begin a"
-            " formula, and Python's shopsdk.export.unescape_formula takes it out again.",
+            help="Leave the text of CSV as it is. Without --raw, an apostrophe stands wherever a spreadsheet would"
+            " begin a formula; shopsdk.export.unescape_formula takes it out again.",
         ),
     ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an export that was interrupted.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a file or an unfinished export.")] = False,
-    concurrency: Annotated[int, typer.Option(min=1, help="The most pages of a shop in flight.")] = 4,
-    per_page: Annotated[int, typer.Option(min=1, max=100, help="Customers per request.")] = 100,
+    concurrency: Annotated[
+        int,
+        typer.Option(metavar="N", parser=given.whole_number(1), help="The most pages of a shop to ask for at a time."),
+    ] = 4,
+    per_page: given.PerPage = 100,
     shop_ids: Annotated[
         list[int] | None,
-        typer.Option("--shop-id", min=1, help="A shop; repeat it for more. Default: SHOPSDK_SHOP_ID."),
+        typer.Option(
+            "--shop-id",
+            metavar="ID",
+            parser=given.whole_number(1),
+            help="A shop; repeat it for more.",
+            show_default="SHOPSDK_SHOP_ID",
+        ),
     ] = None,
     shop_ids_file: Annotated[
-        Path | None, typer.Option(help="A file of shop ids, one per line.", exists=True, dir_okay=False)
+        Path | None,
+        typer.Option(metavar="FILE", help="A file of shop ids, each on a line; # begins a comment."),
     ] = None,
     env_file: given.EnvFiles = None,
-    shops_at_once: Annotated[int, typer.Option(min=1, help="The most shops under way at a time.")] = 4,
+    shops_at_once: Annotated[
+        int, typer.Option(metavar="N", parser=given.whole_number(1), help="The most shops to export at a time.")
+    ] = 4,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
     json_summary: Annotated[
-        bool, typer.Option("--json-summary", help="Print a summary as JSON: on stdout, or on stderr if OUT is -.")
+        bool, typer.Option("--json-summary", help="Print a summary as JSON on stdout, or on stderr if OUT is -.")
     ] = False,
     order_column: given.OrderBy = "id",
     order_direction: given.Direction = "asc",
@@ -237,20 +281,22 @@ def export(
     rate_limit: given.Limit = None,
     sandbox: given.InSandbox = False,
     sandbox_customers: Annotated[
-        int | None, typer.Option(min=0, help="With --sandbox: how many customers to make up.", show_default="250")
+        int | None,
+        typer.Option(
+            metavar="N",
+            parser=given.whole_number(0),
+            help="With --sandbox: the number of customers to make up.",
+            show_default="250",
+        ),
     ] = None,
     verbose: given.Verbose = False,
     debug: given.Debug = False,
 ) -> None:
-    """Export every customer of one shop or of many into a file.
-
-    The file gets its name only when it is whole; until then it is .OUT.part, a hidden file beside it. If the export
-    is interrupted, the same command with --resume goes on where it stopped.
-    """
+    """Export every customer of one shop or of many into a file."""
     env_paths = env_file or []
     _check_sandbox(sandbox=sandbox, customers=sandbox_customers, file=shop_ids_file)
     given.check_env_files(env_paths, sandbox=sandbox)
-    shops = _shops(shop_ids, shop_ids_file)
+    shops = _shops(shop_ids or [], shop_ids_file)
     options: dict[str, Any] = {
         "format": format,
         "columns": None if columns is None else [name.strip() for name in columns.split(",")],
@@ -294,6 +340,7 @@ def export(
             list_params=list_params,
             rate_limit=given.rate_limit_of(rate_limit),
             max_in_flight=max(16, concurrency * min(len(shops) or 1, shops_at_once)),
+            quiet=quiet,
         )
         if not many:
             run.print_one(runner.run(run.export_one))
@@ -311,17 +358,18 @@ def _check_sandbox(*, sandbox: bool, customers: int | None, file: Path | None) -
         usage("--shop-ids-file is for real shops: the sandbox has one of its own")
 
 
-def _shops(named: list[int] | None, file: Path | None) -> list[int]:
+def _shops(named: Sequence[int], file: Path | None) -> list[int]:
     """Return the shops, each once, in the order given."""
-    shops = list(named or [])
+    shops = list(named)
     if file is not None:
         for number, line in enumerate(_lines(file), 1):
             text = line.partition("#")[0].strip()
             if not text:
                 continue
-            if not (text.isascii() and text.isdigit() and int(text) > 0):
-                usage(f"{file}, line {number}: a shop's id is a whole number, from 1")
-            shops.append(int(text))
+            try:
+                shops.append(given.whole_number(1)(text))
+            except WrongCommandError:  # no line is quoted: the file may be another one, with a key in it
+                usage(f"{file}, line {number}: a shop's id must be a whole number from 1")
         if not shops:
             usage(f"{file} names no shop")
     return list(dict.fromkeys(shops))
@@ -330,5 +378,8 @@ def _shops(named: list[int] | None, file: Path | None) -> list[int]:
 def _lines(file: Path) -> list[str]:
     try:
         return file.read_text(encoding="utf-8-sig").splitlines()  # programs on Windows write a byte order mark
-    except (OSError, UnicodeDecodeError) as error:
-        usage(f"{file} cannot be read: {format_error(error)}")
+    except UnicodeDecodeError:
+        why = "it is not UTF-8"
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+    return usage(f"--shop-ids-file {file} cannot be read: {why}")

@@ -5,12 +5,15 @@ import sys
 import time
 from typing import Any, Protocol, Self
 
+import attrs
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
+from rich.segment import Segment
 from rich.table import Column
 from rich.text import Text
 
 from shopsdk.cli._console import SafeConsole
-from shopsdk.cli._stdio import guarded, say
+from shopsdk.cli._stdio import guarded, noun, retry, say
 from shopsdk.export import ExportProgress
 
 _LINE_SECONDS = 10.0
@@ -30,7 +33,7 @@ def view(*, quiet: bool, data_on_terminal: bool = False) -> View:
     """Choose a display. Bars would overwrite rows that are written to the same terminal."""
     if quiet or data_on_terminal:
         return Silence()
-    return Bars() if sys.stderr.isatty() else Lines()
+    return Bars() if sys.stderr.isatty() and not SafeConsole(sys.stderr).is_dumb_terminal else Lines()
 
 
 class Silence:
@@ -68,11 +71,13 @@ class Bars:
 
     def __init__(self) -> None:
         self._tasks: dict[int | None, TaskID] = {}
-        self._progress = Progress(
-            TextColumn("{task.description}", table_column=Column(no_wrap=True, min_width=len("shop 12345"))),
+        cropped: Any = {"no_wrap": True, "overflow": "crop"}
+        self._progress = _Progress(
+            # Cropped, because an encoding may lack the ellipsis, which would then be escaped, and be wider.
+            TextColumn("{task.description}", table_column=Column(**cropped, min_width=len("shop 12345"))),
             BarColumn(bar_width=None),
-            TextColumn("{task.percentage:>3.0f}%"),
-            _State(table_column=Column(no_wrap=True, overflow="ellipsis")),
+            TextColumn("{task.percentage:>3.0f}%", table_column=Column(**cropped)),
+            _State(table_column=Column(**cropped)),
             console=SafeConsole(sys.stderr),
             expand=True,
             redirect_stdout=False,
@@ -98,6 +103,27 @@ class Bars:
         self._progress.update(task, completed=completed, total=total, **fields)
 
 
+class _Progress(Progress):
+    """Bars that are narrower than the terminal, and leave room for the ^C that it echoes.
+
+    If the echo began another line, the bar above it would never be erased.
+    """
+
+    def get_renderable(self) -> RenderableType:
+        """Return the bars."""
+        return _Narrower(super().get_renderable())
+
+
+@attrs.frozen
+class _Narrower:
+    bars: RenderableType
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for line in console.render_lines(self.bars, options.update_width(options.max_width - len("^C")), pad=False):
+            yield from line
+            yield Segment.line()
+
+
 class _State(ProgressColumn):
     """The state of an export on one line, the most important first: a narrow terminal cuts off the end."""
 
@@ -109,7 +135,7 @@ class _State(ProgressColumn):
         waits = newest.stage == "waiting"
         state = _state(newest, task.fields["until"] - time.monotonic())
         told = [_rows(newest), state, *([] if waits else [_pages(newest), _rate(newest)])]
-        return Text(" · ".join(filter(None, told)), style="yellow" if waits else "")
+        return Text(", ".join(filter(None, told)), style="yellow" if waits else "")
 
 
 def _name(progress: ExportProgress) -> str:
@@ -118,7 +144,7 @@ def _name(progress: ExportProgress) -> str:
 
 def _rows(progress: ExportProgress) -> str:
     rows = f"{progress.rows:,}/{progress.total:,}" if progress.total else f"{progress.rows:,}"
-    return f"{rows} customers"
+    return f"{rows} {noun('customer', progress.total or progress.rows)}"
 
 
 def _pages(progress: ExportProgress) -> str:
@@ -131,12 +157,13 @@ def _rate(progress: ExportProgress) -> str:
 
 def _state(progress: ExportProgress, waiting: float) -> str:
     """Return what the export is doing, or its time left. ``waiting``: the seconds that are left of a wait."""
-    if progress.stage == "waiting" and waiting > 0:
-        return f"waiting {math.ceil(waiting)} s " + ("for the rate limit" if progress.rate_limited else "to try again")
+    if progress.stage == "waiting":
+        limited = progress.rate_limited and waiting > 0
+        return f"waiting {math.ceil(waiting)} s for the rate limit" if limited else retry(waiting, progress.status)
     if progress.stage == "reading":
         left = progress.seconds_left
         return "" if left is None else f"{_span(left)} left"
-    return {"waiting": "trying again", "assembling": "putting the file together", "done": "done"}[progress.stage]
+    return {"assembling": "putting the file together", "done": "done"}[progress.stage]
 
 
 def _span(seconds: float) -> str:

@@ -1,7 +1,9 @@
 """The commands that only read: ``customers``, ``customer``, ``transactions``."""
 
+import re
 from typing import Annotated
 
+import attrs
 import typer
 
 from shopsdk import (
@@ -15,11 +17,63 @@ from shopsdk import (
     get_customers,
 )
 from shopsdk.cli import _options as given
-from shopsdk.cli._runner import REFUSED, Quit, exit_with_code, usage
+from shopsdk.cli._runner import NobodyError, WrongCommandError, exit_with_code
 from shopsdk.cli._show import show_json, show_record, show_table
-from shopsdk.cli._stdio import say
+from shopsdk.cli._stdio import counted, say
 
-CustomerId = Annotated[int, typer.Argument(metavar="ID", min=1, help="The customer's id.")]
+
+@attrs.frozen
+class Who:
+    """A customer, named by id or by the whole e-mail address."""
+
+    name: int | str
+
+    def __str__(self) -> str:
+        return str(self.name)
+
+    @property
+    def by_email(self) -> bool:
+        """Whether it is an e-mail address."""
+        return isinstance(self.name, str)
+
+    async def find(self, session: AsyncSession, shop: int) -> Customer:
+        """Read the customer.
+
+        Raises:
+            NobodyError: nobody has that e-mail address.
+            MultipleCustomersError: several have it.
+        """
+        if isinstance(self.name, int):
+            return await get_customer(session, self.name, shop_id=shop)
+        found = await find_customer(session, email=self.name, shop_id=shop)
+        if found is None:
+            raise NobodyError(f"no customer has the e-mail address {self.name}")
+        return found
+
+    async def id(self, session: AsyncSession, shop: int) -> int:
+        """Return the id, which is read only if an e-mail address was given.
+
+        Raises:
+            NobodyError: nobody has that e-mail address.
+            MultipleCustomersError: several have it.
+        """
+        return self.name if isinstance(self.name, int) else (await self.find(session, shop)).id
+
+
+def _who(text: str) -> Who:
+    if re.fullmatch(r"\S+@\S+", text):
+        return Who(text)
+    try:
+        return Who(given.whole_number(1)(text))
+    except WrongCommandError:
+        wanted = "a customer's id (a whole number from 1) or a whole e-mail address"
+        raise WrongCommandError(f"must be {wanted}, not {text!r}") from None
+
+
+CustomerName = Annotated[
+    Who,
+    typer.Argument(metavar="ID_OR_EMAIL", parser=_who, help="The customer's id, or the whole e-mail address."),
+]
 
 _LISTED = ("id", "email", "discord_username", "balance", "total_completed", "total_spent_usd", "last_completed_at")
 _SPARE = ("last_completed_at", "discord_username", "total_spent_usd", "total_completed")
@@ -28,8 +82,8 @@ _SPARE = ("last_completed_at", "discord_username", "total_spent_usd", "total_com
 
 def customers(
     *,
-    page: Annotated[int, typer.Option(min=1, help="The page.")] = 1,
-    per_page: Annotated[int, typer.Option(min=1, max=100, help="Customers per page.")] = 20,
+    page: Annotated[int, typer.Option(metavar="N", parser=given.whole_number(1), help="The page, from 1.")] = 1,
+    per_page: given.PerPage = 20,
     order_column: given.OrderBy = "id",
     order_direction: given.Direction = "asc",
     customer_id: given.ById = None,
@@ -70,16 +124,18 @@ def customers(
         )
 
     with exit_with_code(debug=debug, verbose=verbose):
-        found = given.runner_of(shop_id, env_file, sandbox=sandbox, list_params=list_params).run(read)
+        runner = given.runner_of(shop_id, env_file, sandbox=sandbox, verbose=verbose, list_params=list_params)
+        found = runner.run(read)
         last = max(found.last_page, 1)
-        past_the_end = f"there is no page {page}: the last is page {last}, {found.total:,} customers in all"
+        in_all = f"{counted(found.total, 'customer')} in all"
+        past_the_end = f"there is no page {page}: the last is page {last}, {in_all}"
         if as_json:
             show_json(found)
             if page > last:
                 say(past_the_end)
             return
         left_out = show_table(found.data, _LISTED, spare=_SPARE)
-        where = f"page {found.current_page} of {found.last_page}, {found.total:,} customers in all"
+        where = f"page {found.current_page} of {found.last_page}, {in_all}"
         say(past_the_end if page > last else where)
         if left_out:
             say(f"the terminal is too narrow for {', '.join(left_out)}; --json shows every field")
@@ -87,7 +143,7 @@ def customers(
 
 def customer(
     *,
-    who: Annotated[str, typer.Argument(metavar="ID_OR_EMAIL", help="The customer's id, or the whole e-mail address.")],
+    who: CustomerName,
     shop_id: given.ShopId = None,
     env_file: given.EnvFile = None,
     sandbox: given.InSandbox = False,
@@ -96,30 +152,14 @@ def customer(
     debug: given.Debug = False,
 ) -> None:
     """Show one customer."""
-    by_email = "@" in who
-    if not by_email and not _is_id(who):
-        usage(f"ID_OR_EMAIL must be a customer's id, a whole number from 1, or an e-mail address, not {who!r}")
-
-    async def read(session: AsyncSession, shop: int) -> Customer | None:
-        if by_email:
-            return await find_customer(session, email=who, shop_id=shop)
-        return await get_customer(session, int(who), shop_id=shop)
-
     with exit_with_code(debug=debug, verbose=verbose):
-        found = given.runner_of(shop_id, env_file, sandbox=sandbox).run(read)
-        if found is None:
-            say(f"shopsdk: no customer has the e-mail address {who}")
-            raise Quit(REFUSED)
+        found = given.runner_of(shop_id, env_file, sandbox=sandbox, verbose=verbose).run(who.find)
         (show_json if as_json else show_record)(found)
-
-
-def _is_id(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) < 20 and int(text) > 0
 
 
 def transactions(
     *,
-    customer_id: CustomerId,
+    who: CustomerName,
     shop_id: given.ShopId = None,
     env_file: given.EnvFile = None,
     sandbox: given.InSandbox = False,
@@ -130,10 +170,10 @@ def transactions(
     """Show a customer's balance transactions, newest first."""
 
     async def read(session: AsyncSession, shop: int) -> list[BalanceTransaction]:
-        return await get_customer_balance_transactions(session, customer_id, shop_id=shop)
+        return await get_customer_balance_transactions(session, await who.id(session, shop), shop_id=shop)
 
     with exit_with_code(debug=debug, verbose=verbose):
-        lines = given.runner_of(shop_id, env_file, sandbox=sandbox).run(read)
+        lines = given.runner_of(shop_id, env_file, sandbox=sandbox, verbose=verbose).run(read)
         if as_json:
             show_json(lines)
             return

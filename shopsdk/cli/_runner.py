@@ -1,6 +1,7 @@
 """The run of a command: a session, its work, and an end with an exit code, on failure with one sentence."""
 
 import asyncio
+import errno
 import logging
 import os
 import re
@@ -18,14 +19,18 @@ import typer
 from shopsdk import (
     AsyncSession,
     AuthenticationError,
+    Event,
     MultipleCustomersError,
+    NotFoundError,
+    NotSentError,
     RateLimit,
     ResponseError,
+    RetryScheduled,
     ShopError,
 )
 from shopsdk.cli._env_file import EnvFiles
 from shopsdk.cli._signals import signals
-from shopsdk.cli._stdio import one_line, printable, say
+from shopsdk.cli._stdio import one_line, printable, retry, say
 
 FAILED, USAGE, REFUSED, UNKNOWN, NO_READER = 1, 2, 3, 4, 141
 
@@ -53,12 +58,20 @@ class Quit(Exception):  # noqa: N818 - it is no error
         self.code = code
 
 
+class NobodyError(Exception):
+    """No customer has the e-mail address."""
+
+
 class WrongCommandError(typer.BadParameter):
-    """A wrong command; ``param_hint`` names the wrong argument, if one is."""
+    """A wrong command. If the parser of an argument or an option raises it, its name begins the sentence."""
 
     def format_message(self) -> str:
         """Say what is wrong, on one line of a terminal."""
-        return one_line(super().format_message() if self.param_hint else self.message)
+        param: Any = self.param
+        if param is None:
+            return one_line(self.message)
+        name = param.metavar if param.param_type_name == "argument" else max(param.opts, key=len)
+        return one_line(f"{name} {self.message}")
 
 
 class Change(Protocol):
@@ -91,6 +104,8 @@ class Runner:
     list_params: Literal["both", "body", "query"] = "both"
     rate_limit: RateLimit | None = None
     max_in_flight: int = 16
+    on_event: Callable[[Event], object] | None = None
+    quiet: bool = False
 
     def run(self, work: Work[T]) -> T:
         """Open a session, and do the work with it and the shop's id.
@@ -108,8 +123,21 @@ class Runner:
 
         customers = 250 if self.sandbox_customers is None else self.sandbox_customers
         with Sandbox(customers, api_key=secrets.token_urlsafe()) as shop:  # others on this machine can reach it
-            say("This is a sandbox, an embedded shop with made-up customers: nothing in it is real.")
-            return signals.run(_with(shop.session(**self._settings()), shop.shop_id, work))
+            if not self.quiet:
+                say(
+                    "This is a sandbox, an embedded shop with made-up customers: nothing in it is real.",
+                    "Each run begins with the same customers and keeps nothing. For a shop that lasts: shopsdk sandbox",
+                )
+            try:
+                return signals.run(_with(shop.session(**self._settings()), shop.shop_id, work))
+            except (NotFoundError, NobodyError) as error:
+                there = shop.customers()
+                error.add_note(
+                    f"The first customer of the sandbox is {there[0].id}, {there[0].email}"
+                    if there
+                    else "The sandbox has no customers"
+                )
+                raise
 
     def session(self, shop_id: int | None) -> AsyncSession:
         """Make a session for a shop (None: the default one), with the key of its file or of the environment.
@@ -169,12 +197,28 @@ class Runner:
             "trust_env": True,
             "rate_limit": self.rate_limit,
             "max_in_flight": self.max_in_flight,
+            "on_event": self.on_event,
         }
+
+
+def tell_wait(event: Event) -> None:
+    """Print that a call waits for a second or more before its next attempt."""
+    if isinstance(event, RetryScheduled) and event.wait >= 1:
+        say(f"shopsdk: {retry(event.wait, event.status)}")
 
 
 async def _with(session: AsyncSession, shop_id: int, work: Work[T]) -> T:
     async with session:
-        return await work(session, shop_id)
+        try:
+            return await work(session, shop_id)
+        except NotSentError as error:
+            # Without TLS, the session goes to this machine alone.
+            if session.base_url.startswith("http:") and os.strerror(errno.ECONNREFUSED) in str(error):
+                error.add_note(
+                    f"Nothing listens at {session.base_url}, where SHOPSDK_BASE_URL leads. If it was a sandbox, it has"
+                    " ended: start shopsdk sandbox again, and paste its new lines"
+                )
+            raise
 
 
 async def _make(change: Change, session: AsyncSession, shop: int) -> None:
@@ -236,15 +280,15 @@ def exit_with_code(*, debug: bool, verbose: bool = False) -> Generator[None]:
         code = signals.code
     except BrokenPipeError:
         code = NO_READER
-    except (ShopError, OSError, ValueError, TypeError) as error:
+    except (ShopError, NobodyError, OSError, ValueError, TypeError) as error:
         if debug:
-            traceback.print_exc()
-        elif isinstance(error, ValueError | TypeError) and (found := _ARGUMENT.match(str(error))):
-            raise WrongCommandError(found["why"] or f"it {found['what']}", param_hint=_option(found)) from None
+            traceback.print_exc()  # with its notes
+        elif isinstance(error, ValueError | TypeError) and _ARGUMENT.match(str(error)):
+            raise WrongCommandError(format_error(error)) from None
         else:
             say(f"shopsdk: {format_error(error)}")
-        for note in getattr(error, "__notes__", ()):
-            say(*note.split("\n"))
+            for note in getattr(error, "__notes__", ()):
+                say(*note.split("\n"))
         code = exit_code(error)
     if code:
         sys.exit(code)
@@ -280,6 +324,8 @@ def exit_code(error: BaseException) -> int:
             return UNKNOWN
         refused = isinstance(error, ResponseError) and 400 <= error.status < 500 and error.status != 429
         return REFUSED if refused else FAILED
+    if isinstance(error, NobodyError):
+        return REFUSED
     return FAILED if isinstance(error, OSError) else USAGE
 
 

@@ -1,10 +1,11 @@
-"""The command ``sandbox``: an embedded shop to try things on."""
+"""The command ``sandbox``: embedded shops to try things on."""
 
+import math
 import os
 import secrets
 import shlex
 import signal
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from shopsdk.cli import _options as given
-from shopsdk.cli._runner import Quit, exit_with_code
+from shopsdk.cli._runner import Quit, WrongCommandError, exit_with_code
 from shopsdk.cli._signals import signals
 from shopsdk.cli._stdio import put, say
 
@@ -20,35 +21,67 @@ if TYPE_CHECKING:
     from shopsdk.sandbox import Sandbox
 
 
+def _seconds(given: object) -> float:
+    try:
+        seconds = float(str(given))
+    except ValueError:
+        seconds = -1.0
+    if 0 <= seconds < math.inf:
+        return seconds
+    raise WrongCommandError(f"must be a number of seconds, 0 or more, not {str(given)!r}")
+
+
 def sandbox(
     *,
-    customers: Annotated[int, typer.Option(min=0, help="How many customers to make up.")] = 250,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 for any free port.")] = 0,
-    shop_id: Annotated[int, typer.Option(min=1, help="The shop's id.")] = 38,
-    seed: Annotated[int, typer.Option(help="The same seed makes the same customers.")] = 0,
-    latency: Annotated[float, typer.Option(min=0, help="Seconds by which to delay every answer.")] = 0.0,
+    customers: Annotated[
+        int,
+        typer.Option(metavar="N", parser=given.whole_number(0), help="How many customers to make up for each shop."),
+    ] = 250,
+    port: Annotated[
+        int,
+        typer.Option(metavar="PORT", parser=given.whole_number(0, 65535), help="The port; 0 for any free port."),
+    ] = 0,
+    shop_ids: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--shop-id",
+            metavar="ID",
+            parser=given.whole_number(1),
+            help="A shop's id; repeat it for more shops, all with one key.",
+            show_default="38",
+        ),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(metavar="N", parser=given.whole_number(0), help="The same seed makes the same customers.")
+    ] = 0,
+    latency: Annotated[
+        float, typer.Option(metavar="SECONDS", parser=_seconds, help="Seconds by which to delay every answer.")
+    ] = 0,
     rate_limit: Annotated[
         str | None,
         typer.Option(
             metavar="N[/SECONDS]",
-            help="Answer at most N requests per SECONDS, and the others with 429; default: per second.",
+            help="Answer at most N requests per SECONDS, and the others with 429; without /SECONDS, per second.",
+            show_default="no limit",
         ),
     ] = None,
     database: Annotated[
-        Path | None, typer.Option(help="The file that keeps the shop; default: memory, until the end.")
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="The file that keeps the shops; give the same --shop-id again.",
+            show_default="memory, until the end",
+        ),
     ] = None,
     debug: given.Debug = False,
 ) -> None:
-    """Serve an embedded shop on this machine until Ctrl-C, and print the environment variables that lead to it.
-
-    Its key is random each time; set SHOPSDK_SANDBOX_KEY to choose one.
-    """
+    """Serve made-up shops until Ctrl-C, and print the variables that lead there."""
     from shopsdk.sandbox import Sandbox  # noqa: PLC0415 - only this needs the server
 
     with exit_with_code(debug=debug):
         shop = Sandbox(
             customers,
-            shop_id=shop_id,
+            shop_id=shop_ids or 38,
             api_key=os.environ.get("SHOPSDK_SANDBOX_KEY", "").strip() or secrets.token_urlsafe(),
             port=port,
             seed=seed,
@@ -60,13 +93,23 @@ def sandbox(
             put(f"export SHOPSDK_API_KEY={shlex.quote(shop.api_key)}\n")
             put(f"export SHOPSDK_SHOP_ID={shop.shop_id}\n")
             put(f"export SHOPSDK_BASE_URL={shop.base_url}\n")
-            say("Serving an embedded shop; nothing in it is real. Paste these lines elsewhere. Ctrl-C ends it.")
+            say(_what_is_served(shop.shop_ids))
             try:
                 signals.wait()
             except KeyboardInterrupt:
                 say("")
                 if signals.received != signal.SIGINT:  # Ctrl-C is the normal end
                     raise Quit(signals.code) from None
+
+
+def _what_is_served(shop_ids: Sequence[int]) -> str:
+    first, *others = shop_ids
+    if not others:
+        return f"Serving the embedded shop {first}; nothing in it is real. Paste these lines elsewhere. Ctrl-C ends it."
+    return (
+        f"Serving the embedded shops {', '.join(map(str, shop_ids[:-1]))} and {others[-1]}; nothing in them is real."
+        f" Paste these lines elsewhere: they lead to shop {first}, and with --shop-id to the others. Ctrl-C ends it."
+    )
 
 
 @contextmanager

@@ -12,11 +12,13 @@ cursor movements pass through ``drawing``, which only ``SafeConsole`` uses. File
 
 import codecs
 import io
+import math
 import os
 import re
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
+from http import HTTPStatus
 from typing import BinaryIO, TextIO, cast
 
 _ESCAPE = "shopsdk.escape"
@@ -66,6 +68,23 @@ def say(*lines: str) -> None:
     """Print messages on stderr, each argument on a line."""
     sys.stderr.write("".join(f"{one_line(line)}\n" for line in lines))
     sys.stderr.flush()
+
+
+def counted(number: int, singular: str) -> str:
+    """Write a number of things: ``1 customer``, ``2,000 customers``."""
+    return f"{number:,} {noun(singular, number)}"
+
+
+def noun(singular: str, number: int) -> str:
+    """Return the form of a noun that stands behind a number."""
+    return singular if number == 1 else f"{singular}s"
+
+
+def retry(seconds: float, status: int | None) -> str:
+    """Write when a request is tried again, and why; the status is None if no whole answer came."""
+    known = {each.value: f" {each.phrase}" for each in HTTPStatus}
+    why = "no whole answer came" if status is None else f"{status}{known.get(status, '')}"
+    return f"trying again in {math.ceil(seconds)} s: {why}" if seconds > 0 else f"trying again: {why}"
 
 
 def one_line(text: str) -> str:

@@ -1,11 +1,16 @@
-"""The commands that change something: ``balance``, which asks first, and ``affiliate``."""
+"""The commands that change something: ``balance``, which asks first, and ``affiliate``, which asks about an address.
+
+An e-mail address may belong to somebody else by the time that a script runs. So a change by an e-mail address is made
+only for the customer whom somebody has seen and said yes to.
+"""
 
 import asyncio
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, Any
 
 import attrs
 import typer
@@ -21,8 +26,8 @@ from shopsdk import (
     get_customer,
 )
 from shopsdk.cli import _options as given
-from shopsdk.cli._read import CustomerId
-from shopsdk.cli._runner import FAILED, Quit, exit_with_code, shell_line, usage
+from shopsdk.cli._read import CustomerName, Who
+from shopsdk.cli._runner import FAILED, Quit, Runner, WrongCommandError, exit_with_code, shell_line, usage
 from shopsdk.cli._show import show_json
 from shopsdk.cli._signals import signals
 from shopsdk.cli._stdio import printable, put, say
@@ -31,11 +36,16 @@ _READ_SECONDS = 10.0
 """The most seconds for reading the balance before an edit, or after it, so that a slow read delays it little."""
 
 
+_MAY_CHANGE = (
+    "an e-mail address may belong to somebody else by the time that this runs (shopsdk customer ADDRESS shows the id)"
+)
+
+
 @attrs.define(kw_only=True)
 class _BalanceChange:
     """A balance edit: its arguments, and its outcome."""
 
-    customer_id: int
+    who: Who
     amount: str
     description: str | None
     reference: str | None
@@ -48,27 +58,19 @@ class _BalanceChange:
 
     async def make(self, session: AsyncSession, shop: int) -> None:
         """Make it, and read the balance before and after."""
-        await self.check(session, shop)
-        self._before = await self._read_balance(session, shop)
-        self._edit = await self._send(session, shop)
+        await _check(lambda closed: self._send(closed, 1, shop), session)
+        customer_id = await self.who.id(session, shop)
+        self.who = Who(customer_id)
+        self._before = await self._read_balance(session, customer_id, shop)
+        self._edit = await self._send(session, customer_id, shop)
         self.made = "the balance had been changed already" if self._edit.replayed else "the balance was changed"
-        self._after = await self._read_balance(session, shop)
-
-    async def check(self, session: AsyncSession, shop: int) -> None:
-        """Check the arguments as the library does, and send nothing.
-
-        Raises:
-            ValueError: one is out of its bounds.
-        """
-        closed = AsyncSession("unused", base_url=session.base_url)
-        await closed.close()
-        with suppress(SessionStateError):  # a closed session refuses a sound edit instead of sending it
-            await self._send(closed, shop)
+        self._after = await self._read_balance(session, customer_id, shop)
 
     async def question(self, session: AsyncSession, shop: int) -> str:
-        """Return the question to ask: whose money it is, after the arguments were checked."""
-        await self.check(session, shop)
-        who = await get_customer(session, self.customer_id, shop_id=shop)
+        """Return the question to ask: whose money it is, after the arguments were checked. The change is for them."""
+        await _check(lambda closed: self._send(closed, 1, shop), session)
+        who = await self.who.find(session, shop)
+        self.who = Who(who.id)
         has = ""
         if who.balance is not None:
             # Under a reference, the edit may have been made already.
@@ -76,21 +78,21 @@ class _BalanceChange:
             has = f", balance {who.balance}{after}"
         return f"Change the balance of customer {who.id} ({printable(who.email)}{has}) of shop {shop} by {self.amount}?"
 
-    async def _send(self, session: AsyncSession, shop: int) -> BalanceEdit:
+    async def _send(self, session: AsyncSession, customer_id: int, shop: int) -> BalanceEdit:
         return await edit_customer_balance(
             session,
-            self.customer_id,
+            customer_id,
             self.amount,
             description=self.description,
             reference=self.reference,
             shop_id=shop,
         )
 
-    async def _read_balance(self, session: AsyncSession, shop: int) -> Decimal | None:
+    async def _read_balance(self, session: AsyncSession, customer_id: int, shop: int) -> Decimal | None:
         """Read the balance; None if that fails, since the edit does not depend on it."""
         try:
             async with asyncio.timeout(_READ_SECONDS):
-                return (await get_customer(session, self.customer_id, shop_id=shop)).balance
+                return (await get_customer(session, customer_id, shop_id=shop)).balance
         except (ShopError, TimeoutError):
             return None
 
@@ -111,17 +113,17 @@ class _BalanceChange:
             show_json(edit, balance_before=_text(before), balance_after=_text(self._after))
             return
         done = "had been changed already, nothing was sent:" if edit.replayed else "was changed by"
-        put(f"The balance of customer {self.customer_id} {done} {self.amount}{_from_to(before, self._after)}\n")
+        put(f"The balance of customer {self.who} {done} {self.amount}{_from_to(before, self._after)}\n")
 
     def in_doubt(self) -> str:
         """Return what to do if nobody knows whether the edit was made."""
-        change = f"whether the balance of customer {self.customer_id} was changed by {self.amount}"
+        change = f"whether the balance of customer {self.who} was changed by {self.amount}"
         if self.reference is not None:
             return (
                 f"It is not known {change}.\nIts reference is {self.reference}. After a while, run this again; if the"
                 f" ledger has the reference by then, nothing is sent:\n  {self._command()}"
             )
-        look = shell_line("shopsdk", "transactions", str(self.customer_id), *self.shop_options)
+        look = shell_line("shopsdk", "transactions", str(self.who), *self.shop_options)
         return (
             f"It is not known {change}.\nIt had no --reference, so look for it in the ledger first:\n  {look}\nOnly if"
             f" it is not there after a while, run this again:\n  {self._command()}"
@@ -129,7 +131,7 @@ class _BalanceChange:
 
     def _command(self) -> str:
         """Return the command that makes the same edit."""
-        words = ["shopsdk", "balance", str(self.customer_id), self.amount]
+        words = ["shopsdk", "balance", str(self.who), self.amount]
         for name, value in (("--description", self.description), ("--reference", self.reference)):
             words += [] if value is None else [name, value]
         return shell_line(*words, *self.shop_options, "--yes")
@@ -153,23 +155,50 @@ def _from_to(before: Decimal | None, after: Decimal | None) -> str:
     return "" if before is None else f"; it was {before:f} before"
 
 
+async def _check(send: Callable[[AsyncSession], Coroutine[Any, Any, object]], session: AsyncSession) -> None:
+    """Check the arguments of a change as the library does, and send nothing.
+
+    Raises:
+        ValueError: one is out of its bounds.
+    """
+    closed = AsyncSession("unused", base_url=session.base_url)
+    await closed.close()
+    with suppress(SessionStateError):  # a closed session refuses a sound edit instead of sending it
+        await send(closed)
+
+
+def _amount(text: str) -> str:
+    if re.fullmatch(r"[+-]?[0-9]{1,30}(\.[0-9]{1,2}0{0,28})?", text) and abs(Decimal(text)) <= 1000:
+        return text
+    wanted = "from -1000 to 1000 with at most two decimals, such as 12.50 or -5"
+    raise WrongCommandError(f"must be a plain number {wanted}, not {text!r}")
+
+
 def balance(
     *,
-    customer_id: CustomerId,
+    who: CustomerName,
     amount: Annotated[
         str,
         typer.Argument(
-            metavar="AMOUNT", help="The amount to add, or to deduct if negative: -1000 to 1000, at most two decimals."
+            metavar="AMOUNT",
+            parser=_amount,
+            help="The amount to add, or to deduct if negative: from -1000 to 1000, with at most two decimals.",
         ),
     ],
-    description: Annotated[str | None, typer.Option(help="The text of the edit in the ledger.")] = None,
+    description: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="The text of the edit in the ledger, at most 255 characters.")
+    ] = None,
     reference: Annotated[
         str | None,
         typer.Option(
-            help="Your own name for this edit, for one customer; case matters. It is made once under this name."
+            metavar="NAME",
+            help="Your own name for this edit of this customer: 1 to 64 letters, digits and . _ : -; case matters. The"
+            " edit is made once under this name, however often the command runs.",
         ),
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Make the edit without asking.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Make the edit without asking. This needs the customer's id.")
+    ] = False,
     shop_id: given.ShopId = None,
     env_file: given.EnvFile = None,
     sandbox: given.InSandbox = False,
@@ -177,16 +206,16 @@ def balance(
     verbose: given.Verbose = False,
     debug: given.Debug = False,
 ) -> None:
-    """Add to a customer's balance, or deduct from it. It asks first, and sends the edit at most once.
-
-    The exit code is 0 once the balance is known to be changed, whatever fails after that.
-    """
-    _check_amount(amount)
+    """Add to a customer's balance, or deduct from it."""
+    if yes and who.by_email:
+        usage(f"--yes takes the customer's id alone: {_MAY_CHANGE}")
     asks = not (yes or sandbox)
     if asks and not sys.stdin.isatty():
+        if who.by_email:
+            usage(f"there is no terminal to ask on, so give the customer's id and --yes: {_MAY_CHANGE}")
         usage("this moves money, and there is no terminal to ask on: give --yes if you mean it")
     change = _BalanceChange(
-        customer_id=customer_id,
+        who=who,
         amount=amount,
         description=description,
         reference=reference,
@@ -194,25 +223,14 @@ def balance(
         as_json=as_json,
     )
     with exit_with_code(debug=debug, verbose=verbose):
-        runner = given.runner_of(shop_id, env_file, sandbox=sandbox)
-        if asks:
-            ask(runner.run(change.question))
-        runner.change(change)
-
-
-def _check_amount(amount: str) -> None:
-    """Refuse what is no number; the library checks the bounds."""
-    try:
-        Decimal(amount)
-    except ArithmeticError:
-        usage(f"AMOUNT must be a plain number such as 12.50 or -5, not {amount!r}")
+        _change(change, given.runner_of(shop_id, env_file, sandbox=sandbox, verbose=verbose), asks=asks)
 
 
 @attrs.define(kw_only=True)
 class _CodeChange:
     """A new affiliate code, or None to clear it."""
 
-    customer_id: int
+    who: Who
     code: str | None
     shop_options: Sequence[str]
     as_json: bool
@@ -221,21 +239,32 @@ class _CodeChange:
 
     async def make(self, session: AsyncSession, shop: int) -> None:
         """Set it."""
-        self._edit = await edit_customer_affiliate_code(session, self.customer_id, self.code, shop_id=shop)
+        customer_id = await self.who.id(session, shop)
+        self.who = Who(customer_id)
+        self._edit = await edit_customer_affiliate_code(session, customer_id, self.code, shop_id=shop)
         self.made = f"the affiliate code was {'cleared' if self.code is None else 'set'}"
+
+    async def question(self, session: AsyncSession, shop: int) -> str:
+        """Return the question to ask: whose code it is, after the arguments were checked. The change is for them."""
+        await _check(lambda closed: edit_customer_affiliate_code(closed, 1, self.code, shop_id=shop), session)
+        who = await self.who.find(session, shop)
+        self.who = Who(who.id)
+        has = "no affiliate code" if who.affiliate_code is None else f"affiliate code {printable(who.affiliate_code)}"
+        asked = "Clear the affiliate code" if self.code is None else f"Set the affiliate code to {printable(self.code)}"
+        return f"{asked} for customer {who.id} ({printable(who.email)}, {has}) of shop {shop}?"
 
     def tell(self) -> None:
         """Print the answer."""
         if self.as_json:
             show_json(self._edit)
         else:
-            put(f"The affiliate code of customer {self.customer_id} was {self._now()}\n")
+            put(f"The affiliate code of customer {self.who} was {self._now()}\n")
 
     def in_doubt(self) -> str:
         """Return what to do if nobody knows whether it was set."""
-        words = ["shopsdk", "affiliate", str(self.customer_id), *(["--clear"] if self.code is None else [self.code])]
+        words = ["shopsdk", "affiliate", str(self.who), *(["--clear"] if self.code is None else [self.code])]
         return (
-            f"It is not known whether the affiliate code of customer {self.customer_id} was {self._now()}.\n"
+            f"It is not known whether the affiliate code of customer {self.who} was {self._now()}.\n"
             f"It sets a value, so running it again is safe:\n  {shell_line(*words, *self.shop_options)}"
         )
 
@@ -245,7 +274,7 @@ class _CodeChange:
 
 def affiliate(
     *,
-    customer_id: CustomerId,
+    who: CustomerName,
     code: Annotated[str | None, typer.Argument(metavar="CODE", help="The new code, at most 50 characters.")] = None,
     clear: Annotated[bool, typer.Option("--clear", help="Clear the code.")] = False,
     shop_id: given.ShopId = None,
@@ -260,10 +289,19 @@ def affiliate(
         usage("give either a CODE or --clear" + (", not both" if clear else ""))
     if code is not None and not code.strip():
         usage("CODE must not be empty: --clear clears it")
-    where = _shop_options(shop_id, env_file)
-    change = _CodeChange(customer_id=customer_id, code=code, shop_options=where, as_json=as_json)
+    asks = who.by_email and not sandbox
+    if asks and not sys.stdin.isatty():
+        usage(f"there is no terminal to ask on, so give the customer's id: {_MAY_CHANGE}")
+    change = _CodeChange(who=who, code=code, shop_options=_shop_options(shop_id, env_file), as_json=as_json)
     with exit_with_code(debug=debug, verbose=verbose):
-        given.runner_of(shop_id, env_file, sandbox=sandbox).change(change)
+        _change(change, given.runner_of(shop_id, env_file, sandbox=sandbox, verbose=verbose), asks=asks)
+
+
+def _change(change: _BalanceChange | _CodeChange, runner: Runner, *, asks: bool) -> None:
+    """Make a change, on a yes if it is to ask."""
+    if asks:
+        ask(runner.run(change.question))
+    runner.change(change)
 
 
 def ask(question: str) -> None:

@@ -294,10 +294,10 @@ def check_target(target: Path, parameters: dict[str, object], *, resume: bool, i
     if resume or earlier is None or not earlier.resumable or if_exists == "replace":
         return None
     if if_exists != "same" or earlier.parameters != parameters:
+        rows = "1 row" if earlier.position.rows == 1 else f"{earlier.position.rows} rows"
         raise FileExistsError(
             errno.EEXIST,
-            f"an unfinished export of {earlier.position.rows} rows is there; resume=True goes on with it,"
-            " if_exists='replace' begins anew",
+            f"an unfinished export of {rows} is there; resume=True goes on with it, if_exists='replace' begins anew",
             str(part_path(target)),
         )
     return None

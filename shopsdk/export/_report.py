@@ -22,51 +22,50 @@ from shopsdk.export._summary import ExportProgress, ExportSummary, OnProgress, S
 class Counters:
     """The requests, retries and waits of one export."""
 
-    on_wait: Callable[[float, bool], None]
-    """Called with the seconds of every wait, and whether the shop's rate limit asked for it."""
+    on_wait: Callable[[float, int | None], None]
+    """Called with the seconds of every wait, and the status of the answer before it."""
     requests: int = 0
     retries: int = 0
     waited: float = 0.0
     _waits_until: float = 0.0
     _operations: set[str] = attrs.Factory(set[str])
     """The operations that this export has used."""
-    _paused_until: dict[str, tuple[float, bool]] = attrs.Factory(dict[str, tuple[float, bool]])
-    """When the pause of each operation ends, and whether the shop's rate limit asked for it."""
+    _paused_until: dict[str, tuple[float, int | None]] = attrs.Factory(dict[str, tuple[float, int | None]])
+    """When the pause of each operation ends, and the status of the answer that asked for it."""
 
     def on_event(self, event: Event) -> None:
         """Count an event of this export."""
         mine = _current.get() is self
         if isinstance(event, RateLimitPaused):
-            rate_limited = event.status == 429
-            self._paused_until[event.operation] = time.monotonic() + event.seconds, rate_limited
+            self._paused_until[event.operation] = time.monotonic() + event.seconds, event.status
             if not mine and event.operation in self._operations:
-                self._wait(event.seconds, rate_limited=rate_limited)
+                self._wait(event.seconds, event.status)
         elif not mine:
             return
         elif isinstance(event, RequestStarted):
             self._operations.add(event.operation)
-            paused_until, rate_limited = self._paused_until.get(event.operation, (0.0, False))
+            paused_until, status = self._paused_until.get(event.operation, (0.0, None))
             if paused_until > max(time.monotonic(), self._waits_until):
-                self._wait(paused_until - time.monotonic(), rate_limited=rate_limited)
+                self._wait(paused_until - time.monotonic(), status)
         elif isinstance(event, AttemptStarted):
             self.requests += 1
         elif isinstance(event, RetryScheduled):
             self.retries += 1
-            self._wait(event.wait, rate_limited=event.reason == "RateLimitedError")
+            self._wait(event.wait, event.status)
 
-    def _wait(self, seconds: float, *, rate_limited: bool) -> None:
+    def _wait(self, seconds: float, status: int | None) -> None:
         """Count a wait. Pages wait at the same time, so only what goes beyond earlier waits counts."""
         now = time.monotonic()
         begins, self._waits_until = max(now, self._waits_until), max(now + seconds, self._waits_until)
         self.waited += self._waits_until - begins if self._waits_until > begins else 0.0
-        self.on_wait(seconds, rate_limited)
+        self.on_wait(seconds, status)
 
 
 _current: ContextVar[Counters | None] = ContextVar("shopsdk_export_counters", default=None)
 
 
 @contextmanager
-def counting(session: AsyncSession, on_wait: Callable[[float, bool], None]) -> Generator[Counters]:
+def counting(session: AsyncSession, on_wait: Callable[[float, int | None], None]) -> Generator[Counters]:
     """Count the requests and waits of the tasks that are started within."""
     counters = Counters(on_wait)
     token = _current.set(counters)
@@ -111,7 +110,7 @@ class Report:
         )
         return self.position
 
-    def tell(self, stage: Stage, *, waiting: float = 0.0, rate_limited: bool = False) -> None:
+    def tell(self, stage: Stage, *, waiting: float = 0.0, status: int | None = None) -> None:
         """Call ``on_progress``, if there is one."""
         if self.on_progress is None:
             return
@@ -128,14 +127,15 @@ class Report:
                 resumed=self.resumed,
                 seconds=time.monotonic() - self.started,
                 waiting=waiting,
-                rate_limited=rate_limited,
+                rate_limited=status == 429,
+                status=status,
             )
         )
 
-    def wait(self, seconds: float, rate_limited: bool) -> None:  # noqa: FBT001 - a callback of fixed shape
+    def wait(self, seconds: float, status: int | None) -> None:
         """Report a wait. This runs within a request, maybe of another export, so an error is kept for later."""
         try:
-            self.tell("waiting", waiting=seconds, rate_limited=rate_limited)
+            self.tell("waiting", waiting=seconds, status=status)
         except Exception as error:  # noqa: BLE001 - raised by the next report of a page
             self._raised = error
 

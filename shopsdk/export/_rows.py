@@ -3,6 +3,7 @@
 Plain data is what JSON can hold: money as exact text, times as ISO 8601 text with a Z, the rest unchanged.
 """
 
+import difflib
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -101,7 +102,9 @@ def check_columns(columns: Sequence[str] | None, format: Format, *, with_shop: b
     columns = [plain_value(name) for name in columns]
     for name in columns:
         if name not in every:
-            raise ValueError(f"columns: {name!r} is not a column of {format}; there are {', '.join(every)}")
+            near = difflib.get_close_matches(str(name), every, 1)
+            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            raise ValueError(f"columns: {name!r} is not a column of {format}{hint}; there are {', '.join(every)}")
     if not columns or len(set(columns)) < len(columns):
         raise ValueError("columns must name at least one column, and none twice")
     return tuple(columns)

@@ -44,6 +44,8 @@ class ExportProgress:
     """Seconds to wait, while ``stage`` is "waiting"."""
     rate_limited: bool = False
     """Whether it waits for the shop's rate limit; else it waits to retry after a failure."""
+    status: int | None = None
+    """The status of the answer after which it waits; None if no whole answer came."""
 
     @property
     def rate(self) -> float:

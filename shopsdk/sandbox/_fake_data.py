@@ -1,4 +1,4 @@
-"""Made-up customers: the same for the same seed, at addresses that nobody owns."""
+"""Made-up customers and their ledgers: the same for the same seed, at addresses that nobody owns."""
 
 import random
 from collections.abc import Iterator, Sequence
@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from shopsdk import AffiliateReferrer, Customer
 from shopsdk.sandbox._message import plain_value
-from shopsdk.sandbox._rows import to_money
+from shopsdk.sandbox._rows import Entry, Line, to_cents, to_money
 
 FIRST_ID = 1001
 _FIRST_NAMES = (
@@ -27,16 +27,33 @@ _LAST_NAMES = (
 _DOMAINS = ("example.com", "example.net", "example.org")
 _EPOCH = int(datetime(2025, 7, 27, 18, 4, 28, tzinfo=UTC).timestamp())
 _TWO_YEARS = 2 * 365 * 86_400
+_A_YEAR = 365 * 86_400
+_A_MONTH = 30 * 86_400
 _MAX_REFERRERS = 500
+_ID_STEP = 1_000
+"""The ids of each further shop begin at the next multiple of this, and 1."""
+_CREDITS = ("Gift card", "Loyalty bonus", "Refund", "Welcome credit", None)
 
 T = TypeVar("T")
 
 
-def fake_customers(count: int, seed: int) -> Iterator[Customer]:
+def fake_shops(shop_ids: Sequence[int], count: int, seed: int) -> Iterator[Entry]:
+    """Make so many customers for each shop. Two shops share no id and no address; the first is as it is alone."""
+    first_id = last_id = FIRST_ID
+    for place, shop_id in enumerate(shop_ids):
+        shop_seed = f"{seed}/shop {shop_id}" if place else seed
+        rng = random.Random(f"{shop_seed}/ledgers")  # noqa: S311 - no secret
+        for customer in fake_customers(count, shop_seed, first_id):
+            yield shop_id, customer, _make_ledger(customer, rng)
+            last_id = customer.id
+        first_id = last_id - last_id % _ID_STEP + _ID_STEP + 1
+
+
+def fake_customers(count: int, seed: int | str, first_id: int = FIRST_ID) -> Iterator[Customer]:
     """Make the customers of a shop, by rising id, with gaps as deletions leave them."""
     rng = random.Random(seed)  # noqa: S311 - no secret
     affiliates: list[AffiliateReferrer] = []
-    customer_id = FIRST_ID
+    customer_id = first_id
     for _ in range(count):
         customer = _make_customer(customer_id, rng, affiliates)
         yield customer
@@ -45,9 +62,11 @@ def fake_customers(count: int, seed: int) -> Iterator[Customer]:
         customer_id += 1 if rng.random() < 0.9 else 2 + int(rng.random() * 4)
 
 
-def fake_customer(customer_id: int, seed: int) -> Customer:
-    """Make one more customer; the same for the same id and seed."""
-    return _make_customer(customer_id, random.Random(f"{seed}/{customer_id}"))  # noqa: S311 - no secret
+def fake_customer(customer_id: int, seed: int) -> tuple[Customer, list[Line]]:
+    """Make one more customer and its ledger; the same for the same id and seed."""
+    rng = random.Random(f"{seed}/{customer_id}")  # noqa: S311 - no secret
+    customer = _make_customer(customer_id, rng)
+    return customer, _make_ledger(customer, rng)
 
 
 def check_count(count: int) -> int:
@@ -78,6 +97,27 @@ def _make_customer(customer_id: int, rng: random.Random, affiliates: Sequence[Af
         affiliate_referrer_id=None if referrer is None else referrer.id,
         affiliate_referrer=referrer,
     )
+
+
+def _make_ledger(customer: Customer, rng: random.Random) -> list[Line]:
+    """Make the ledger that leads to a customer's balance: a credit, and what orders took of it."""
+    if not customer.balance:
+        return []
+    chance = rng.random
+    lines: list[Line] = []  # backwards
+    credit = to_cents(customer.balance)
+    moment = _EPOCH - int(chance() * _A_YEAR)
+    for _ in range(min(customer.total_completed or 0, int(chance() * 3))):
+        price = 135 + int(chance() * 2_000)
+        lines.append((-price, f"Order #{10_000 + int(chance() * 90_000)}", _line_time(moment)))
+        credit += price
+        moment -= 1 + int(chance() * _A_MONTH)
+    lines.append((credit, _choose(rng, _CREDITS), _line_time(moment)))
+    return lines[::-1]
+
+
+def _line_time(moment: int) -> str:
+    return f"{datetime.fromtimestamp(moment, UTC).isoformat()[:19]}.000000Z"
 
 
 def _email(rng: random.Random, first: str, last: str, number: int) -> str:

@@ -1,6 +1,6 @@
 """Conversion of customers to rows of the database and back: money as integer cents, times as the API's text."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any
@@ -22,12 +22,23 @@ ORDER_COLUMNS = (
 TEXT_FILTERS = ("email", "discord_id", "discord_username", "affiliate_code", "affiliate_referrer_email")
 
 TABLE = """CREATE TABLE customers (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, email TEXT NOT NULL, discord_id TEXT, discord_username TEXT,
-    balance INTEGER, total_completed INTEGER, total_spent_usd INTEGER, last_completed_at TEXT, newsletter_at TEXT,
-    affiliate_code TEXT, affiliate_referrer_id INTEGER, referrer_id INTEGER, affiliate_referrer_email TEXT)"""
+    key INTEGER PRIMARY KEY, shop_id INTEGER NOT NULL, id INTEGER NOT NULL, email TEXT NOT NULL, discord_id TEXT,
+    discord_username TEXT, balance INTEGER, total_completed INTEGER, total_spent_usd INTEGER, last_completed_at TEXT,
+    newsletter_at TEXT, affiliate_code TEXT, affiliate_referrer_id INTEGER, referrer_id INTEGER,
+    affiliate_referrer_email TEXT, UNIQUE (shop_id, id))"""
 """A referrer is kept with the customer that it referred, since it need not be a customer of this shop."""
-INSERT = "INSERT OR REPLACE INTO customers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+INSERT = "INSERT OR REPLACE INTO customers VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 """Its values come from ``to_row``."""
+LEDGER = """CREATE TABLE transactions (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, shop_id INTEGER NOT NULL, customer_id INTEGER NOT NULL,
+    amount INTEGER NOT NULL, description TEXT, created_at TEXT NOT NULL)"""
+INSERT_LINE = "INSERT INTO transactions (shop_id, customer_id, amount, description, created_at) VALUES (?, ?, ?, ?, ?)"
+"""Its values are the ids of the shop and of the customer, and a ``Line``."""
+
+Line = tuple[int, str | None, str]
+"""A line of a ledger: the amount in cents, the description, and the time as the API writes it."""
+Entry = tuple[int, Customer, Iterable[Line]]
+"""A customer to enter: the shop's id, the customer, and the lines of its ledger, oldest first."""
 
 _MONEY = Context(prec=40, rounding=ROUND_HALF_UP)
 _CENT = Decimal("0.01")
@@ -46,14 +57,14 @@ def _sql_documents() -> str:
     referrer = "json_object('id', referrer_id, 'email', affiliate_referrer_email)"
     fields.append(f"'affiliate_referrer', json(CASE WHEN referrer_id IS NULL THEN NULL ELSE {referrer} END)")
     document = f"json_object({', '.join(fields)})"
-    return f"CREATE TEMP VIEW documents AS SELECT id, {document} AS document FROM customers"  # noqa: S608 - our own text
+    return f"CREATE TEMP VIEW documents AS SELECT key, shop_id, id, {document} AS document FROM customers"  # noqa: S608 - our own text
 
 
 DOCUMENTS = _sql_documents()
 """A view of each row as JSON. SQLite writes it in half the time, and leaves the interpreter to the tested client."""
 
 
-def to_row(customer: Customer) -> tuple[object, ...]:
+def to_row(shop_id: int, customer: Customer) -> tuple[object, ...]:
     """Convert a customer to a row of the table, in the order of its columns.
 
     Raises:
@@ -61,6 +72,7 @@ def to_row(customer: Customer) -> tuple[object, ...]:
     """
     referrer = customer.affiliate_referrer
     return (
+        shop_id,
         customer.id,
         customer.email,
         customer.discord_id,
@@ -91,7 +103,7 @@ def to_customer(row: Sequence[Any]) -> Customer:
         referrer_id,
         referrer_email,
     ) = row
-    customer_id, email, discord_id, discord_username = start
+    _, _, customer_id, email, discord_id, discord_username = start
     return Customer(
         id=customer_id,
         email=email,
@@ -119,6 +131,17 @@ def to_cents(amount: Decimal) -> int:
     return int(amount.quantize(_CENT, context=_MONEY).scaleb(2, _MONEY))
 
 
+def balance_line(balance: Decimal | None, description: str, *, before: Decimal | None = None) -> list[Line]:
+    """Make the line of now by which a ledger follows a balance that is set; none if the balance stays."""
+    cents = to_cents(balance or Decimal(0)) - to_cents(before or Decimal(0))
+    return [(cents, description, line_time(datetime.now(UTC)))] if cents else []
+
+
+def line_time(moment: datetime) -> str:
+    """Write the time of a ledger's line as the API does, from a time in UTC."""
+    return f"{moment.replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
+
+
 def to_money(cents: int) -> Decimal:
     """Convert cents to money with two decimals."""
     return Decimal(cents).scaleb(-2, _MONEY)
@@ -127,9 +150,11 @@ def to_money(cents: int) -> Decimal:
 def _to_text(moment: datetime | None) -> str | None:
     if moment is None:
         return None
-    if moment.utcoffset() is None:
-        raise ValueError(f"{moment!r} has no offset")
-    return moment.astimezone(UTC).isoformat(" ", "seconds")[:19]
+    if moment.tzinfo is not UTC:
+        if moment.utcoffset() is None:
+            raise ValueError(f"{moment!r} has no offset")
+        moment = moment.astimezone(UTC)
+    return moment.isoformat(" ", "seconds")[:19]
 
 
 def _to_time(text: str | None) -> datetime | None:

@@ -1,12 +1,12 @@
-"""The shop: it answers requests in the order in which Laravel goes about it.
+"""The API of the shops: it answers requests in the order in which Laravel goes about it.
 
-That order is: key, route, rate limit, shop and customer, parameters. The shop knows no sockets and no time, so all that
-a request changes is changed before anything can happen to its answer.
+That order is: key, route, rate limit, shop and customer, parameters. It knows no sockets and no time, so all that a
+request changes is changed before anything can happen to its answer.
 """
 
 import hmac
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import attrs
 
@@ -16,31 +16,31 @@ from shopsdk.sandbox._store import Store
 from shopsdk.sandbox._throttle import Throttle
 from shopsdk.sandbox._validation import check_affiliate_code, check_edit, check_listing
 
-Handler = Callable[[Store, Request, int], Response]
+Handler = Callable[[Store, Request, int, int], Response]
 
 
-def _customers(store: Store, request: Request, _: int) -> Response:
+def _customers(store: Store, request: Request, shop_id: int, _: int) -> Response:
     listing = check_listing(request, parameters(request))
-    rows, total = store.page(listing)
+    rows, total = store.page(shop_id, listing)
     return Response(200, envelope(rows, page=listing.page, per_page=listing.per_page, total=total, path=request.url))
 
 
-def _customer(store: Store, _: Request, customer_id: int) -> Response:
-    return Response(200, store.document(customer_id).encode())
+def _customer(store: Store, _: Request, shop_id: int, customer_id: int) -> Response:
+    return Response(200, store.document(shop_id, customer_id).encode())
 
 
-def _transactions(store: Store, _: Request, customer_id: int) -> Response:
-    return json_response(store.ledger(customer_id))
+def _transactions(store: Store, _: Request, shop_id: int, customer_id: int) -> Response:
+    return json_response(store.ledger(shop_id, customer_id))
 
 
-def _balance(store: Store, request: Request, customer_id: int) -> Response:
+def _balance(store: Store, request: Request, shop_id: int, customer_id: int) -> Response:
     edit = check_edit(request, parameters(request))
-    store.edit_balance(customer_id, edit.amount, edit.description)
+    store.edit_balance(shop_id, customer_id, edit.amount, edit.description)
     return json_response({"message": "Customer balance updated successfully."})
 
 
-def _affiliate_code(store: Store, request: Request, customer_id: int) -> Response:
-    store.set_affiliate_code(customer_id, check_affiliate_code(request, parameters(request)))
+def _affiliate_code(store: Store, request: Request, shop_id: int, customer_id: int) -> Response:
+    store.set_affiliate_code(shop_id, customer_id, check_affiliate_code(request, parameters(request)))
     return json_response({"message": "Affiliate code updated successfully."})
 
 
@@ -73,11 +73,11 @@ def match_route(path: str) -> RouteMatch | None:
 
 
 class Shop:
-    """Answers requests from its database; used from the server's loop alone."""
+    """Answers requests to its shops from their database; used from the server's loop alone."""
 
-    def __init__(self, store: Store, *, shop_id: int, api_key: str, throttle: Throttle | None) -> None:
+    def __init__(self, store: Store, *, shop_ids: Iterable[int], api_key: str, throttle: Throttle | None) -> None:
         self._store = store
-        self._shop_id = str(shop_id)
+        self._shop_ids = {str(shop_id): shop_id for shop_id in shop_ids}
         self._api_key = api_key.encode()
         self._throttle = throttle
 
@@ -110,13 +110,14 @@ class Shop:
             raise _not_allowed(request.method, ", ".join(handlers))
         if self._throttle is not None:
             self._throttle.hit()
-        if match.shop != self._shop_id:
+        shop_id = self._shop_ids.get(match.shop)
+        if shop_id is None:
             raise HTTPError(404, f"No query results for model [Shop] {match.shop}")
         with self._store.lock:  # a customer that was found is still there when it is edited
-            customer_id = 0 if match.customer is None else self._store.find(match.customer)
+            customer_id = 0 if match.customer is None else self._store.find(shop_id, match.customer)
             if customer_id is None:
                 raise HTTPError(404, f"No query results for model [Customer] {match.customer}")
-            return handlers[request.method](self._store, request, customer_id)
+            return handlers[request.method](self._store, request, shop_id, customer_id)
 
 
 def _not_allowed(method: str, supported: str) -> HTTPError:

@@ -1,7 +1,9 @@
-"""The shop's database: two tables in sqlite3, and the ids of the lists that were read last.
+"""The shops' database: three tables in sqlite3, and the keys of the lists that were read last.
 
-SQLite takes a step for each row before a page. So the ids of a list are read once, in order, and kept until a change
+SQLite takes a step for each row before a page. So the keys of a list are read once, in order, and kept until a change
 could reorder them: a page is then a slice, and the total is a length.
+
+The sum of a customer's ledger is its balance: whatever changes the one changes the other in the same transaction.
 """
 
 import json
@@ -11,193 +13,214 @@ import stat
 import threading
 from array import array
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Collection, Generator, Iterable
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from zlib import crc32
 
 from shopsdk import BalanceTransaction, Customer
 from shopsdk.sandbox._fake_data import FIRST_ID
-from shopsdk.sandbox._rows import DOCUMENTS, INSERT, TABLE, to_cents, to_customer, to_money, to_row
+from shopsdk.sandbox._rows import (
+    DOCUMENTS,
+    INSERT,
+    INSERT_LINE,
+    LEDGER,
+    TABLE,
+    Entry,
+    Line,
+    balance_line,
+    line_time,
+    to_cents,
+    to_customer,
+    to_money,
+    to_row,
+)
 from shopsdk.sandbox._validation import Listing
 
 _MAX_LISTS = 8
+"""Lists that are kept for each shop."""
 _MAX_PATTERN = 40_000
 """Bytes of a filter's text; SQLite refuses patterns somewhat longer. No column holds as much."""
 _OTHERS_WRITE = 0o022
+_ENTRIES_AT_ONCE = 100
+"""Few enough that no garbage collection begins between two of these: they would take half of the time again."""
+_OPENING = "Opening balance"
+_ADJUSTMENT = "Adjustment"
 _SCHEMA = (
+    "CREATE TABLE shops (id INTEGER PRIMARY KEY, last_customer_id INTEGER)",
     TABLE,
-    """CREATE TABLE transactions (
-        id INTEGER PRIMARY KEY AUTOINCREMENT, customer_id INTEGER NOT NULL, amount INTEGER NOT NULL, description TEXT,
-        created_at TEXT NOT NULL)""",
-    "CREATE INDEX ledger ON transactions (customer_id, id)",
+    LEDGER,
 )
-_VERSION = crc32("".join(_SCHEMA).encode()) >> 1
+_INDEX = "CREATE INDEX ledger ON transactions (shop_id, customer_id, id)"
+_VERSION = crc32("".join((*_SCHEMA, _INDEX)).encode()) >> 1
 """The version of the schema, in SQLite's 31 bits: a database of another schema is no sandbox's."""
 
 
 class Store:
     """The database. Every method may be called from any thread."""
 
-    def __init__(self, database: str | os.PathLike[str], customers: Iterable[Customer]) -> None:
-        """Open the database, or make it and enter the customers.
+    def __init__(self, database: str | os.PathLike[str], shop_ids: Collection[int], entries: Iterable[Entry]) -> None:
+        """Open the database, or make it and enter the shops and their customers.
 
         Raises:
             ValueError: As in ``open_database``.
         """
         self.lock = threading.RLock()
-        self._versions: Counter[str] = Counter()
-        self._ids = lru_cache(maxsize=_MAX_LISTS)(self._read_ids)
-        self._db = open_database(database, customers)
+        self._versions: Counter[tuple[int, str]] = Counter()
+        self._keys = lru_cache(maxsize=_MAX_LISTS * len(shop_ids))(self._read_keys)
+        self._db = open_database(database, shop_ids, entries)
 
     def close(self) -> None:
         """Close the database; one in a file lasts."""
         with self.lock:
             self._db.close()
 
-    def page(self, listing: Listing) -> tuple[list[str], int]:
+    def page(self, shop_id: int, listing: Listing) -> tuple[list[str], int]:
         """The rows of one page, each as JSON, and the number of rows in the whole list."""
         clauses, values = _conditions(listing)
         with self.lock:
-            versions = tuple(self._versions[name] for name in ("rows", listing.column, *listing.filters))
-            ids = self._ids(versions, clauses, values, listing.column, listing.direction)
+            versions = tuple(self._versions[shop_id, name] for name in ("rows", listing.column, *listing.filters))
+            keys = self._keys(versions, clauses, (shop_id, *values), listing.column, listing.direction)
             start = (listing.page - 1) * listing.per_page
-            wanted = json.dumps(ids[start : start + listing.per_page].tolist())
-            # CROSS JOIN keeps SQLite from turning the loop round; the key is the place in the list.
+            wanted = json.dumps(keys[start : start + listing.per_page].tolist())
+            # CROSS JOIN keeps SQLite from turning the loop round.
             rows = self._db.execute(
-                "SELECT document FROM (SELECT key, value FROM json_each(?)) AS wanted"
-                " CROSS JOIN documents ON id = wanted.value ORDER BY wanted.key",
+                "SELECT document FROM (SELECT key AS place, value FROM json_each(?)) AS wanted"
+                " CROSS JOIN documents ON key = wanted.value ORDER BY place",
                 (wanted,),
             )
-            return [document for (document,) in rows], len(ids)
+            return [document for (document,) in rows], len(keys)
 
-    def document(self, customer_id: int) -> str:
+    def document(self, shop_id: int, customer_id: int) -> str:
         """A customer as JSON.
 
         Raises:
             KeyError: There is no such customer.
         """
-        row = self._fetch_one("SELECT document FROM documents WHERE id = ?", customer_id)
+        row = self._fetch_one("SELECT document FROM documents WHERE shop_id = ? AND id = ?", shop_id, customer_id)
         if row is None:
             raise KeyError(customer_id)
         return str(row[0])
 
-    def find(self, customer_id: str) -> int | None:
+    def find(self, shop_id: int, customer_id: str) -> int | None:
         """Find the id that this text names, compared as a database compares text with numbers."""
-        row = self._fetch_one("SELECT id FROM customers WHERE id = ?", customer_id)
+        row = self._fetch_one("SELECT id FROM customers WHERE shop_id = ? AND id = ?", shop_id, customer_id)
         return None if row is None else row[0]
 
-    def ledger(self, customer_id: int) -> list[dict[str, object]]:
+    def ledger(self, shop_id: int, customer_id: int) -> list[dict[str, object]]:
         """A customer's transactions, newest first, as the API shows them."""
-        with self.lock:
-            rows = self._db.execute(
-                "SELECT id, customer_id, amount, description, created_at FROM transactions"
-                " WHERE customer_id = ? ORDER BY id DESC",
-                (customer_id,),
-            ).fetchall()
         return [
             {
                 "id": number,
-                "customer_id": owner,
+                "customer_id": customer_id,
                 "amount": str(to_money(cents)),
                 "description": text,
                 "created_at": when,
             }
-            for number, owner, cents, text, when in rows
+            for number, cents, text, when in self._lines(shop_id, customer_id)
         ]
 
-    def edit_balance(self, customer_id: int, amount: Decimal, description: str | None) -> None:
+    def edit_balance(self, shop_id: int, customer_id: int, amount: Decimal, description: str | None) -> None:
         """Add a transaction and change the balance, both or neither."""
         cents = to_cents(amount)
-        now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-        with self._change("balance"):
+        with self._change(shop_id, "balance"):
+            self._add_lines(shop_id, customer_id, [(cents, description, line_time(datetime.now(UTC)))])
             self._db.execute(
-                "INSERT INTO transactions (customer_id, amount, description, created_at) VALUES (?, ?, ?, ?)",
-                (customer_id, cents, description, now),
-            )
-            self._db.execute(
-                "UPDATE customers SET balance = coalesce(balance, 0) + ? WHERE id = ?", (cents, customer_id)
+                "UPDATE customers SET balance = coalesce(balance, 0) + ? WHERE shop_id = ? AND id = ?",
+                (cents, shop_id, customer_id),
             )
 
-    def set_affiliate_code(self, customer_id: int, code: str | None) -> None:
+    def set_affiliate_code(self, shop_id: int, customer_id: int, code: str | None) -> None:
         """Set the code, or clear it."""
-        with self._change("affiliate_code"):
-            self._db.execute("UPDATE customers SET affiliate_code = ? WHERE id = ?", (code, customer_id))
+        with self._change(shop_id, "affiliate_code"):
+            self._db.execute(
+                "UPDATE customers SET affiliate_code = ? WHERE shop_id = ? AND id = ?", (code, shop_id, customer_id)
+            )
 
     def next_id(self) -> int:
-        """An id that no customer has ever had."""
-        row = self._fetch_one("SELECT seq + 1 FROM sqlite_sequence WHERE name = 'customers'")
-        return FIRST_ID if row is None else row[0]
+        """An id that no customer of any shop has ever had."""
+        row = self._fetch_one("SELECT max(last_customer_id) + 1 FROM shops")
+        return FIRST_ID if row is None or row[0] is None else row[0]
 
-    def add(self, customer: Customer) -> Customer:
+    def add(self, shop_id: int, customer: Customer, lines: Iterable[Line] | None = None) -> Customer:
         """Add a customer, and return it as the database holds it.
+
+        Args:
+            shop_id: The shop's id.
+            customer: The customer.
+            lines: Its ledger, oldest first, whose sum is the balance; None: one line for the balance.
 
         Raises:
             ValueError: The id is taken, or a value cannot be kept.
         """
-        row = to_row(customer)
-        with self._change("rows"):
-            if self._fetch_one("SELECT 1 FROM customers WHERE id = ?", customer.id):
+        row = to_row(shop_id, customer)
+        with self._change(shop_id, "rows"):
+            if self._fetch_one("SELECT 1 FROM customers WHERE shop_id = ? AND id = ?", shop_id, customer.id):
                 raise ValueError(f"there is a customer {customer.id} already")
             self._db.execute(INSERT, row)
-            return self.customer(customer.id)
+            self._db.execute(
+                "UPDATE shops SET last_customer_id = max(coalesce(last_customer_id, ?1), ?1) WHERE id = ?2",
+                (customer.id, shop_id),
+            )
+            self._add_lines(shop_id, customer.id, opening_lines(customer) if lines is None else lines)
+            return self.customer(shop_id, customer.id)
 
-    def replace(self, customer: Customer) -> Customer:
+    def replace(self, shop_id: int, customer: Customer) -> Customer:
         """Overwrite a customer, and return it as the database holds it.
 
         Raises:
             KeyError: There is no such customer.
             ValueError: A value cannot be kept.
         """
-        row = to_row(customer)
-        with self._change("rows"):
-            self.customer(customer.id)
+        row = to_row(shop_id, customer)
+        with self._change(shop_id, "rows"):
+            before = self.customer(shop_id, customer.id).balance
             self._db.execute(INSERT, row)
-            return self.customer(customer.id)
+            self._add_lines(shop_id, customer.id, balance_line(customer.balance, _ADJUSTMENT, before=before))
+            return self.customer(shop_id, customer.id)
 
-    def remove(self, customer_id: int) -> None:
+    def remove(self, shop_id: int, customer_id: int) -> None:
         """Remove a customer and its transactions.
 
         Raises:
             KeyError: There is no such customer.
         """
-        with self._change("rows"):
-            self.customer(customer_id)
-            self._db.execute("DELETE FROM transactions WHERE customer_id = ?", (customer_id,))
-            self._db.execute("DELETE FROM customers WHERE id = ?", (customer_id,))
+        with self._change(shop_id, "rows"):
+            self.customer(shop_id, customer_id)
+            self._db.execute("DELETE FROM transactions WHERE shop_id = ? AND customer_id = ?", (shop_id, customer_id))
+            self._db.execute("DELETE FROM customers WHERE shop_id = ? AND id = ?", (shop_id, customer_id))
 
-    def customer(self, customer_id: int) -> Customer:
+    def customer(self, shop_id: int, customer_id: int) -> Customer:
         """One customer.
 
         Raises:
             KeyError: There is no such customer.
         """
-        row = self._fetch_one("SELECT * FROM customers WHERE id = ?", customer_id)
+        row = self._fetch_one("SELECT * FROM customers WHERE shop_id = ? AND id = ?", shop_id, customer_id)
         if row is None:
             raise KeyError(customer_id)
         return to_customer(row)
 
-    def customers(self) -> list[Customer]:
-        """All customers, by rising id."""
+    def customers(self, shop_id: int) -> list[Customer]:
+        """All customers of a shop, by rising id."""
         with self.lock:
-            return [to_customer(row) for row in self._db.execute("SELECT * FROM customers ORDER BY id")]
+            rows = self._db.execute("SELECT * FROM customers WHERE shop_id = ? ORDER BY id", (shop_id,))
+            return [to_customer(row) for row in rows]
 
-    def transactions(self, customer_id: int) -> list[BalanceTransaction]:
+    def transactions(self, shop_id: int, customer_id: int) -> list[BalanceTransaction]:
         """A customer's transactions, newest first.
 
         Raises:
             KeyError: There is no such customer.
         """
         with self.lock:
-            self.customer(customer_id)
-            rows = self._db.execute(
-                "SELECT id, amount, description, created_at FROM transactions WHERE customer_id = ? ORDER BY id DESC",
-                (customer_id,),
-            ).fetchall()
+            self.customer(shop_id, customer_id)
+            rows = self._lines(shop_id, customer_id)
         return [
             BalanceTransaction(
                 id=number, amount=to_money(cents), description=text, created_at=datetime.fromisoformat(created_at)
@@ -205,30 +228,41 @@ class Store:
             for number, cents, text, created_at in rows
         ]
 
+    def _lines(self, shop_id: int, customer_id: int) -> list[tuple[int, int, str | None, str]]:
+        with self.lock:
+            return self._db.execute(
+                "SELECT id, amount, description, created_at FROM transactions"
+                " WHERE shop_id = ? AND customer_id = ? ORDER BY id DESC",
+                (shop_id, customer_id),
+            ).fetchall()
+
+    def _add_lines(self, shop_id: int, customer_id: int, lines: Iterable[Line]) -> None:
+        self._db.executemany(INSERT_LINE, [(shop_id, customer_id, *line) for line in lines])
+
     @contextmanager
-    def _change(self, what: str) -> Generator[None]:
-        """Run the block as one transaction; lists that depend on what it changes are read again."""
+    def _change(self, shop_id: int, what: str) -> Generator[None]:
+        """Run the block as one transaction; the shop's lists that depend on what it changes are read again."""
         with self.lock, transaction(self._db):
             yield
-            self._versions[what] += 1
+            self._versions[shop_id, what] += 1
 
     def _fetch_one(self, sql: str, *values: object) -> tuple[Any, ...] | None:
         with self.lock:
             row: tuple[Any, ...] | None = self._db.execute(sql, values).fetchone()
             return row
 
-    def _read_ids(
-        self, _versions: tuple[int, ...], clauses: str, values: tuple[str, ...], column: str, direction: str
+    def _read_keys(
+        self, _versions: tuple[int, ...], clauses: str, values: tuple[int | str, ...], column: str, direction: str
     ) -> "array[int]":
         # Text sorts by bytes and null first, in SQLite as in the shop. The shop adds no tiebreaker, so that ties fall
         # as they may; here they fall the same way every time. Column and direction come from closed lists.
         order = f"ORDER BY {column} {direction}, id"
-        rows = self._db.execute(f"SELECT id FROM customers {clauses} {order}", values)  # noqa: S608 - nothing of a caller's
-        return array("q", (number for (number,) in rows))
+        rows = self._db.execute(f"SELECT key FROM customers {clauses} {order}", values)  # noqa: S608 - nothing of a caller's
+        return array("q", (key for (key,) in rows))
 
 
 def _conditions(listing: Listing) -> tuple[str, tuple[str, ...]]:
-    clauses: list[str] = []
+    clauses = ["shop_id = ?"]
     values: list[str] = []
     for column, text in listing.filters.items():
         if len(text.encode()) > _MAX_PATTERN:
@@ -238,15 +272,22 @@ def _conditions(listing: Listing) -> tuple[str, tuple[str, ...]]:
         values.append(text if column == "id" else f"%{text}%")
     if listing.subscribed is not None:
         clauses.append("newsletter_at IS NOT NULL" if listing.subscribed else "newsletter_at IS NULL")
-    return f"WHERE {' AND '.join(clauses)}" if clauses else "", tuple(values)
+    return f"WHERE {' AND '.join(clauses)}", tuple(values)
 
 
-def open_database(database: str | os.PathLike[str], customers: Iterable[Customer]) -> sqlite3.Connection:
-    """Open the database, or make it and enter the customers, all or none.
+def opening_lines(customer: Customer) -> list[Line]:
+    """Make the ledger of a customer that is given with its balance."""
+    return balance_line(customer.balance, _OPENING)
+
+
+def open_database(
+    database: str | os.PathLike[str], shop_ids: Collection[int], entries: Iterable[Entry]
+) -> sqlite3.Connection:
+    """Open the database, or make it and enter the shops and their customers, all or none.
 
     Raises:
-        ValueError: The file is in use, cannot be made, holds something else or is somebody else's, or a customer cannot
-            be kept.
+        ValueError: The file is in use, cannot be made, holds something else or other shops or is somebody else's, or a
+            customer cannot be kept.
     """
     name = os.fspath(database)
     try:
@@ -262,7 +303,7 @@ def open_database(database: str | os.PathLike[str], customers: Iterable[Customer
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("PRAGMA temp_store = MEMORY")
             with transaction(connection):
-                _fill(connection, customers)
+                _fill(connection, shop_ids, entries)
             undo.pop_all()
     except (sqlite3.DatabaseError, OSError) as error:
         raise ValueError(f"{os.fspath(database)} cannot be used as the sandbox's database: {error}") from error
@@ -281,17 +322,38 @@ def transaction(connection: sqlite3.Connection) -> Generator[None]:
     connection.execute("COMMIT")
 
 
-def _fill(connection: sqlite3.Connection, customers: Iterable[Customer]) -> None:
+def _fill(connection: sqlite3.Connection, shop_ids: Collection[int], entries: Iterable[Entry]) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (things,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    if things and version != _VERSION:
-        raise sqlite3.DatabaseError("it is another program's database")
     if not things:
         for statement in _SCHEMA:
             connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {_VERSION}")
-        connection.executemany(INSERT, map(to_row, customers))
+        _enter(connection, shop_ids, entries)
+    elif version != _VERSION:
+        raise sqlite3.DatabaseError("it is another program's database, or that of another version")
+    else:
+        held = [shop_id for (shop_id,) in connection.execute("SELECT id FROM shops ORDER BY id")]
+        if held != sorted(shop_ids):
+            raise sqlite3.DatabaseError(f"it holds {_name_shops(held)}, and not {_name_shops(sorted(shop_ids))}")
     connection.execute(DOCUMENTS)
+
+
+def _enter(connection: sqlite3.Connection, shop_ids: Collection[int], entries: Iterable[Entry]) -> None:
+    connection.executemany("INSERT INTO shops (id) VALUES (?)", [(shop_id,) for shop_id in shop_ids])
+    left = iter(entries)
+    while some := list(islice(left, _ENTRIES_AT_ONCE)):
+        connection.executemany(INSERT, [to_row(shop_id, customer) for shop_id, customer, _ in some])
+        connection.executemany(
+            INSERT_LINE, [(shop_id, customer.id, *line) for shop_id, customer, lines in some for line in lines]
+        )
+    connection.execute(_INDEX)
+    connection.execute("UPDATE shops SET last_customer_id = (SELECT max(id) FROM customers WHERE shop_id = shops.id)")
+
+
+def _name_shops(shop_ids: Collection[int]) -> str:
+    *most, last = map(str, shop_ids)
+    return f"shops {', '.join(most)} and {last}" if most else f"shop {last}"
 
 
 def _resolve(path: str) -> str:

@@ -138,18 +138,20 @@ async def test_a_balance_is_edited_once(
     assert Decimal("18.70") == (await get_customer(session, 11)).balance
     assert [method] * 3 == [r.method for r in shop.requests if r.method != "GET"]
     lines = [(line.amount, line.description) for line in shop.transactions(11)]
-    assert [(1, None), (Decimal("-0.05"), None), (Decimal("5.25"), "thanks")] == lines
+    opening = (Decimal("12.50"), "Opening balance")
+    assert [(1, None), (Decimal("-0.05"), None), (Decimal("5.25"), "thanks"), opening] == lines
 
 
 async def test_the_ledger_is_read(small: tuple[Sandbox, AsyncSession]) -> None:
     """The ledger comes back whole, newest first, with aware times."""
     shop, session = small
-    assert await get_customer_balance_transactions(session, 11) == []
+    (opening,) = await get_customer_balance_transactions(session, 11)
+    assert opening.amount == ANNA.balance
     await edit_customer_balance(session, 11, 1, description="first")
     await edit_customer_balance(session, 11, 2, description="second")
     lines = await get_customer_balance_transactions(session, 11)
     assert shop.transactions(11) == lines
-    assert [line.description for line in lines] == ["second", "first"]
+    assert [line.description for line in lines] == ["second", "first", opening.description]
     assert {timedelta(0)} == {cast(datetime, line.created_at).utcoffset() for line in lines}
     with pytest.raises(NotFoundError):
         await get_customer_balance_transactions(session, 999)
@@ -204,8 +206,9 @@ async def test_the_shop_can_be_given_with_the_call(shop: Sandbox) -> None:
     async with AsyncSession(shop.api_key, base_url=shop.base_url) as session:
         customer = (await get_customers(session, shop_id=38)).data[0]
         assert customer == await get_customer(session, customer.id, shop_id=38)
-        await edit_customer_balance(session, customer.id, 1, shop_id=38)
-        assert len(await get_customer_balance_transactions(session, customer.id, shop_id=38)) == 1
+        await edit_customer_balance(session, customer.id, 1, description="for 38", shop_id=38)
+        newest, *_ = await get_customer_balance_transactions(session, customer.id, shop_id=38)
+        assert newest.description == "for 38"
         await edit_customer_affiliate_code(session, customer.id, "X", shop_id=38)
         assert len([c async for c in iter_customers(session, shop_id=38)]) == 250
         with pytest.raises(NotFoundError):

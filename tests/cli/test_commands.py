@@ -4,10 +4,12 @@ import io
 import json
 import re
 import sys
+from decimal import Decimal
 
 import pytest
 
-from shopsdk import Clock, Customer
+from shopsdk import Clock, Customer, RetryScheduled
+from shopsdk.cli._runner import tell_wait
 from shopsdk.sandbox import Sandbox
 from tests.support.cli import Shell
 
@@ -106,11 +108,69 @@ def test_a_mistyped_option_of_balance_is_refused(words: tuple[str, ...], shell: 
     assert not shop.requests
 
 
-@pytest.mark.parametrize("amount", ["five", "1e", "0.001", "1001", "NaN", "-1e3", "1,5"])
+WIDE = "\N{FULLWIDTH DIGIT ONE}"
+WRONG_AMOUNTS = [
+    *("five", "1e", "0.001", "1001", "1000.01", "NaN", "-1e3", "1e3", "1,50", "5 EUR", "--5", "", "1_0", WIDE)
+]
+
+
+@pytest.mark.parametrize("amount", WRONG_AMOUNTS)
 def test_an_amount_that_is_none_is_refused(amount: str, shell: Shell, shop: Sandbox) -> None:
     """An amount that is no plain number in its bounds is refused before anything is sent."""
     ended = shell.run("balance", "1001", amount, "--yes")
     assert (ended.code, shop.requests) == (2, [])
+    wanted = "a plain number from -1000 to 1000 with at most two decimals, such as 12.50 or -5"
+    assert ended.err.endswith(f"\nError: AMOUNT must be {wanted}, not {amount!r}\n")
+
+
+@pytest.mark.parametrize("amount", ["1000", "-1000.00", "+5", "0", "1.500"])
+def test_an_amount_that_the_library_takes_is_taken(amount: str, shell: Shell, shop: Sandbox) -> None:
+    """The command takes the amounts that the library takes."""
+    assert shell.run("balance", "1001", amount, "--yes").code == 0
+    assert shop.transactions(1001)[0].amount == Decimal(amount)
+
+
+@pytest.mark.parametrize("command", ["customer", "transactions", "balance", "affiliate"])
+@pytest.mark.parametrize(
+    "who", ["abc", "0", "-3", "1.5", "-1.5", f"1{'0' * 30}", WIDE, "1 2", "a b@example.com", "@", ""]
+)
+def test_a_word_that_names_no_customer_is_refused(who: str, command: str, shell: Shell, shop: Sandbox) -> None:
+    """A word that is neither an id nor an e-mail address is refused in one sentence, and nothing is sent."""
+    ended = shell.run(command, who, *{"balance": ["5", "--yes"], "affiliate": ["X"]}.get(command, []))
+    assert (ended.code, shop.requests) == (2, [])
+    wanted = "a customer's id (a whole number from 1) or a whole e-mail address"
+    assert ended.err.endswith(f"\nError: ID_OR_EMAIL must be {wanted}, not {who!r}\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("customers", "--per-page", "101"), "--per-page must be a whole number from 1 to 100, not '101'"),
+        (("export", "c.csv", "--per-page", "x"), "--per-page must be a whole number from 1 to 100, not 'x'"),
+        (("customers", "--page", "-1"), "--page must be a whole number from 1, not '-1'"),
+        (("customers", "--page=1.5"), "--page must be a whole number from 1, not '1.5'"),
+        (("customers", "--id", "0"), "--id must be a whole number from 1, not '0'"),
+        (("customers", "--id", "9" * 19), f"--id must be a whole number from 1 to {2**63 - 1}, not '{'9' * 19}'"),
+        (("customers", "--shop-id", "abc"), "--shop-id must be a whole number from 1, not 'abc'"),
+        (("export", "c.csv", "--shop-id", "38", "--shop-id", "x"), "--shop-id must be a whole number from 1, not 'x'"),
+        (("customers", "--id", WIDE), f"--id must be a whole number from 1, not '{WIDE}'"),
+        (("export", "c.csv", "--concurrency", "0"), "--concurrency must be a whole number from 1, not '0'"),
+        (("export", "c.csv", "--shops-at-once", ""), "--shops-at-once must be a whole number from 1, not ''"),
+        (("export", "c.csv", "--sandbox", "--sandbox-customers", "-1"),
+         "--sandbox-customers must be a whole number from 0, not '-1'"),
+        (("export", "c.csv", "--rate-limit", "5/0"),
+         "--rate-limit must be requests per seconds, such as 60/60 or 5, not '5/0'"),
+        (("customers", "--order-direction", "up"), "--order-direction must be asc or desc, not 'up'"),
+        (("customers", "--list-params", "url"), "--list-params must be both, body or query, not 'url'"),
+        (("customers", "--page"), "Option '--page' requires an argument."),
+        (("balance", "1001", "-5", "--yes", "--description"), "Option '--description' requires an argument."),
+    ],
+)  # fmt: skip
+def test_a_wrong_value_is_one_sentence(words: tuple[str, ...], sentence: str, shell: Shell, shop: Sandbox) -> None:
+    """The error of a wrong value says what was given and what is wanted, and nothing is sent."""
+    ended = shell.run(*words)
+    assert (ended.code, ended.out, shop.requests) == (2, "", [])
+    assert ended.err.endswith(f"Error: {sentence}\n")
 
 
 def test_money_is_not_moved_unasked(shell: Shell, shop: Sandbox) -> None:
@@ -147,10 +207,10 @@ def test_it_asks_and_does_as_answered(
 @pytest.mark.parametrize(
     ("words", "wrong"),
     [
-        (("2000",), "AMOUNT: it must be"),
-        (("0.001",), "AMOUNT: it must have"),
-        (("5", "--description", "x" * 256), "--description: it must"),
-        (("5", "--reference", "a b"), "--reference: it must"),
+        (("2000",), "AMOUNT must be"),
+        (("0.001",), "AMOUNT must be"),
+        (("5", "--description", "x" * 256), "--description must"),
+        (("5", "--reference", "a b"), "--reference must"),
     ],
 )
 def test_it_asks_nothing_that_it_would_refuse(words: tuple[str, ...], wrong: str, shell: Shell, shop: Sandbox) -> None:
@@ -158,7 +218,132 @@ def test_it_asks_nothing_that_it_would_refuse(words: tuple[str, ...], wrong: str
     shell.patch.setattr(sys, "stdin", Terminal("y\n"))
     ended = shell.run("balance", "1001", *words)
     assert (ended.code, shop.requests, "[y/N]" in ended.err) == (2, [], False)
-    assert f"Error: Invalid value for {wrong}" in ended.err
+    assert f"Error: {wrong}" in ended.err
+
+
+ADA = "ada@example.com"
+
+
+@pytest.fixture
+def ada(shop: Sandbox) -> Sandbox:
+    """A shop with one customer of that address, and one of a longer one."""
+    shop.add_customer(id=5000, email="ada@example.com.example", balance=Decimal("9.00"))
+    shop.add_customer(id=5001, email="Ada@example.com", balance=Decimal("7.00"), affiliate_code="OLD")
+    return shop
+
+
+@pytest.mark.parametrize("typed", ["y\n", "n\n"])
+def test_balance_by_email_shows_whose_it_is(typed: str, shell: Shell, ada: Sandbox) -> None:
+    """With an e-mail address, ``balance`` asks with id, address and balance, and changes that customer's on a yes."""
+    before = ada.transactions(5001)
+    shell.patch.setattr(sys, "stdin", Terminal(typed))
+    ended = shell.run("balance", ADA, "-5", "--shop-id", "38")
+    question = "Change the balance of customer 5001 (Ada@example.com, balance 7.00, to 2.00) of shop 38 by -5? [y/N]: "
+    assert ended.err.startswith(question)
+    if typed == "y\n":
+        assert (ended.code, ended.out) == (0, "The balance of customer 5001 was changed by -5: from 7.00 to 2.00\n")
+        assert ada.transactions(5001)[0].amount == Decimal(-5)
+    else:
+        assert (ended.code, ada.transactions(5001)) == (1, before)
+
+
+@pytest.mark.parametrize("words", [("balance", ADA, "5"), ("affiliate", ADA, "NEW")])
+def test_a_change_is_for_the_customer_who_was_shown(words: tuple[str, ...], shell: Shell, ada: Sandbox) -> None:
+    """A yes changes the customer whom the question showed, whoever has the e-mail address by then."""
+
+    class Slow(Terminal):
+        def readline(self, *_: object) -> str:  # type: ignore[override]
+            ada.update_customer(5001, email="moved@example.com")
+            ada.update_customer(5000, email=ADA)
+            return "y\n"
+
+    shell.patch.setattr(sys, "stdin", Slow())
+    ended = shell.run(*words)
+    assert (ended.code, " of customer 5001 was " in ended.out) == (0, True)
+    (change,) = [request for request in ada.requests if request.method != "GET"]
+    assert "/customers/5001/" in change.path
+
+
+@pytest.mark.parametrize(
+    ("words", "question", "code"),
+    [
+        (("NEW",), "Set the affiliate code to NEW", "NEW"),
+        (("--clear",), "Clear the affiliate code", None),
+    ],
+)
+def test_affiliate_asks_about_an_email(
+    words: tuple[str, ...], question: str, code: str | None, shell: Shell, ada: Sandbox
+) -> None:
+    """With an e-mail address, ``affiliate`` asks with id, address and present code; with an id it asks nothing."""
+    who = "customer 5001 (Ada@example.com, affiliate code OLD)"
+    for typed, then, ends in (("n\n", "OLD", 1), ("y\n", code, 0)):
+        shell.patch.setattr(sys, "stdin", Terminal(typed))
+        ended = shell.run("affiliate", ADA, *words)
+        assert (ended.code, ended.err.startswith(f"{question} for {who} of shop 38? [y/N]: ")) == (ends, True)
+        assert {c.id: c.affiliate_code for c in ada.customers()}[5001] == then
+    shell.patch.setattr(sys, "stdin", Terminal(""))
+    assert shell.run("affiliate", "5001", *words).err == ""
+    assert shell.run("affiliate", ADA, "x" * 51).err.endswith("Error: CODE must be at most 50 characters, not 51\n")
+
+
+@pytest.mark.parametrize("words", [("balance", ADA, "5"), ("balance", ADA, "5", "--yes"), ("affiliate", ADA, "X")])
+def test_a_script_changes_nothing_by_email(words: tuple[str, ...], shell: Shell, ada: Sandbox) -> None:
+    """With ``--yes`` or without a terminal, a change takes an id, and the message says why and how to find it."""
+    if "--yes" in words:
+        shell.patch.setattr(sys, "stdin", Terminal("y\n"))
+    ended = shell.run(*words)
+    assert (ended.code, ada.requests) == (2, [])
+    assert "the customer's id" in ended.err
+    assert "an e-mail address may belong to somebody else by the time that this runs" in ended.err
+    assert "shopsdk customer ADDRESS shows the id" in ended.err
+
+
+@pytest.mark.parametrize("words", [("customer",), ("transactions",), ("balance", "5"), ("affiliate", "X")])
+def test_an_email_of_nobody_or_of_several_is_told(words: tuple[str, ...], shell: Shell, ada: Sandbox) -> None:
+    """An address that nobody has, or several have, is told, with the ids, before any question."""
+    command, *more = words
+    for who, code, message in (
+        ("da@example.com", 3, "shopsdk: no customer has the e-mail address da@example.com\n"),
+        (ADA, 1, ", with the ids 5001, 5002\n"),
+    ):
+        if who == ADA:
+            ada.add_customer(id=5002, email=ADA)
+        shell.patch.setattr(sys, "stdin", Terminal("y\n"))
+        ended = shell.run(command, who, *more)
+        assert (ended.code, ended.out, "[y/N]" in ended.err) == (code, "", False)
+        assert ended.err.endswith(message)
+        assert {request.method for request in ada.requests} == {"GET"}
+
+
+def test_transactions_are_found_by_email(shell: Shell, ada: Sandbox) -> None:
+    """``transactions EMAIL`` lists the ledger of the customer with that address."""
+    shell.run("balance", "5001", "2.50", "--description", "Goodwill", "--yes")
+    by_email = shell.run("transactions", ADA, "--json")
+    assert json.loads(by_email.out)[0]["description"] == "Goodwill"
+    assert by_email == shell.run("transactions", "5001", "--json")
+
+
+def test_a_long_wait_is_told_with_its_reason(shell: Shell, shop: Sandbox) -> None:
+    """Without -v too, a wait of a second or more stands on stderr with its reason; -v tells it once."""
+    shell.patch.setattr("shopsdk._http.session.Clock", lambda: Clock(sleep=at_once, random=lambda: 0.0))
+    for more in ((), ("-v",)):
+        shop.fail_next("rate_limit", retry_after=2)
+        ended = shell.run("customer", "1001", "--json", *more)
+        assert json.loads(ended.out)["id"] == 1001
+        assert ("shopsdk: trying again in 2 s: 429 Too Many Requests\n" == ended.err) is (not more)
+        assert ("RateLimitedError, again in 2.00 s" in ended.err) is bool(more)
+        assert shop.api_key not in ended.err
+    for wait, status in ((0.9, 503), (1.2, 503), (1.0, None), (7.0, 599)):
+        tell_wait(RetryScheduled(operation="GET /x", call=1, attempt=1, reason="ShopError", wait=wait, status=status))
+    assert shell.capture.readouterr().err.splitlines() == [
+        "shopsdk: trying again in 2 s: 503 Service Unavailable",
+        "shopsdk: trying again in 1 s: no whole answer came",
+        "shopsdk: trying again in 7 s: 599",
+    ]
+
+
+async def at_once(_seconds: float) -> None:
+    """Wait for nothing."""
 
 
 def test_a_reference_is_used_once(shell: Shell, shop: Sandbox) -> None:
@@ -193,9 +378,6 @@ def test_affiliate_sets_and_clears(shell: Shell, shop: Sandbox) -> None:
     assert shop.customers()[0].affiliate_code == "SUMMER"
     assert json.loads(shell.run("affiliate", "1001", "--clear", "--json").out)["message"]
     assert shop.customers()[0].affiliate_code is None
-
-    async def at_once(_seconds: float) -> None:
-        pass
 
     shell.patch.setattr("shopsdk._http.session.Clock", lambda: Clock(sleep=at_once))
     shop.fail_next("drop_before", method="PUT", times=9)
@@ -269,6 +451,47 @@ def test_the_sandbox_is_named_on_stderr(words: tuple[str, ...], shell: Shell, sh
     assert "nothing in it is real" not in ended.out
     assert shell.run(*words, "--sandbox", "--shop-id", "1").code == 2
     assert not shop.requests
+
+
+@pytest.mark.parametrize("words", [("customer", "42"), ("transactions", "42"), ("balance", "42", "5"),
+                                   ("affiliate", "42", "X"), ("customer", ADA), ("balance", ADA, "5")])  # fmt: skip
+def test_a_sandbox_names_its_first_customer(words: tuple[str, ...], shell: Shell) -> None:
+    """If the customer is not in the sandbox, the message names the first who is."""
+    ended = shell.run(*words, "--sandbox")
+    assert ended.code == 3
+    hint = re.search(r"\nThe first customer of the sandbox is (\d+), (\S+)\n$", ended.err)
+    assert hint is not None
+    for who in hint.groups():
+        assert json.loads(shell.run("customer", who, "--sandbox", "--json").out)["email"] == hint[2]
+    assert shell.run(*words, "--sandbox", "--debug").err.count("The first customer") == 1
+    assert "The first customer" not in shell.run("customer", "42").err
+
+
+def test_a_sandbox_says_what_it_keeps(shell: Shell) -> None:
+    """Each run of ``--sandbox`` says that it keeps nothing and how to have a shop that lasts; ``--quiet`` does not."""
+    first = shell.run("customers", "--sandbox")
+    assert "Each run begins with the same customers and keeps nothing." in first.err
+    assert "For a shop that lasts: shopsdk sandbox" in first.err
+    shell.run("balance", "1001", "5", "--sandbox")
+    assert shell.run("customers", "--sandbox") == first
+    assert shell.run("export", "c.csv", "--sandbox", "--quiet").err == ""
+
+
+def test_one_is_no_plural(shell: Shell) -> None:
+    """A noun beside 1 is singular."""
+    with Sandbox(1) as one:
+        shell.enter(one)
+        assert shell.run("customers").err == "page 1 of 1, 1 customer in all\n"
+        assert (
+            shell.run("customers", "--page", "2").err == "there is no page 2: the last is page 1, 1 customer in all\n"
+        )
+        assert re.match(r"1 customer in [\d.]+ s \(1 page, 1 request\): ", shell.run("export", "c.csv").err)
+        (shell.folder / "ids.txt").write_text("38\n")
+        ended = shell.run("export", "many.csv", "--shop-ids-file", "ids.txt")
+        assert "shop 38: 1 customer in " in ended.err
+        assert "\n1 customer of 1 shop: " in ended.err
+        (shell.folder / "ids.txt").write_text("39\n")
+        assert "\n1 of 1 shop failed. " in shell.run("export", "no.csv", "--shop-ids-file", "ids.txt").err
 
 
 @pytest.mark.parametrize("missing", ["typer", "rich", "dotenv"])

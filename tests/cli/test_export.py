@@ -102,7 +102,7 @@ def test_options_reach_the_export(shell: Shell, shop: Sandbox) -> None:
         (("c.csv", "--shop-ids-file", "none.txt"), 2, "none.txt"),
         (("c.csv", "--shop-ids-file", "bad.txt"), 2, "bad.txt, line 2"),
         (("c.csv", "--shop-ids-file", "empty.txt"), 2, "names no shop"),
-        (("c.csv", "--shop-ids-file", "latin.txt"), 2, "latin.txt cannot be read: 'utf-8' codec"),
+        (("c.csv", "--shop-ids-file", "latin.txt"), 2, "latin.txt cannot be read: it is not UTF-8"),
         (("c.csv", "--email", ""), 2, "email"),
     ],
 )
@@ -202,3 +202,18 @@ def test_it_loads_pyarrow_and_the_sandbox_only_when_needed(shell: Shell) -> None
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_several_shops_of_one_sandbox(shell: Shell) -> None:
+    """Shops that one sandbox serves are exported into a file each, or into one."""
+    shops = ("--shop-id", "38", "--shop-id", "39")
+    with Sandbox(30, shop_id=[38, 39]) as mall:
+        shell.enter(mall)
+        assert shell.run("export", *shops, "customers-{shop_id}.ndjson").code == 0
+        for shop_id in (38, 39):
+            assert read_rows(shell.folder / f"customers-{shop_id}.ndjson") == mall.customers(shop_id=shop_id)
+        ended = shell.run("export", *shops, "everybody.csv", "--columns", "shop_id,id")
+        rows = {f"{shop_id},{one.id}" for shop_id in (38, 39) for one in mall.customers(shop_id=shop_id)}
+        assert (ended.code, {"shop_id,id", *rows}) == (0, set((shell.folder / "everybody.csv").read_text().split()))
+        theirs = str(mall.customers(shop_id=39)[0].id)
+        assert [shell.run("customer", theirs, *shop).code for shop in ((), shops[2:])] == [3, 0]

@@ -40,21 +40,24 @@ def test_the_expressions_that_are_replaced_exist() -> None:
     ("words", "message"),
     [
         (("export", "there.csv"), "it exists already; --force replaces it"),
-        (("export", "begun.csv"), "rows is there; --resume goes on with it, --force begins anew"),
+        (
+            ("export", "begun.csv"),
+            "an unfinished export of 1 row is there; --resume goes on with it, --force begins anew",
+        ),
         (("export", "begun.csv", "--resume"), "or begin anew with --force and without --resume"),
         (("export", "c.txt"), "or give the format"),
         (("export", "/dev/null", "--format", "csv"), "it is no regular file; it can only be written as a stream"),
-        (("export", "c.ndjson", "--bom"), "Error: Invalid value for --bom: it is for csv alone"),
-        (("export", "c.ndjson", "--raw"), "Error: Invalid value for --raw: it is for csv alone"),
-        (("export", "c.csv", "--columns", "x"), "Error: Invalid value for --columns: 'x' is not a column"),
-        (("export", "c.csv", "--columns", "id,id"), "Error: Invalid value for --columns: it must name"),
-        (("balance", "1001", "2000", "--yes"), "Error: Invalid value for AMOUNT: it must be"),
-        (("balance", "1001", "5", "--reference", "a b", "--yes"), "Error: Invalid value for --reference: it must be"),
+        (("export", "c.ndjson", "--bom"), "Error: --bom is for csv alone"),
+        (("export", "c.ndjson", "--raw"), "Error: --raw is for csv alone"),
+        (("export", "c.csv", "--columns", "x"), "Error: --columns: 'x' is not a column"),
+        (("export", "c.csv", "--columns", "id,id"), "Error: --columns must name"),
+        (("balance", "1001", "2000", "--yes"), "Error: AMOUNT must be"),
+        (("balance", "1001", "5", "--reference", "a b", "--yes"), "Error: --reference must be"),
         (
             ("customers", "--affiliate-referrer-email", ""),
-            "Invalid value for --affiliate-referrer-email: it must not be empty",
+            "Error: --affiliate-referrer-email must not be empty",
         ),
-        (("affiliate", "1001", "x" * 51), "Error: Invalid value for CODE: it must be at most 50"),
+        (("affiliate", "1001", "x" * 51), "Error: CODE must be at most 50"),
         (("affiliate", "1001", ""), "Error: CODE must not be empty: --clear clears it"),
     ],
 )
@@ -140,6 +143,6 @@ def test_help_says_what_a_limit_and_a_reference_are(shell: Shell) -> None:
     """The help explains the forms of a limit and what a reference is."""
     help_text = " ".join(shell.run("sandbox", "--help").out.split())
     assert "--rate-limit N[/SECONDS] Answer at most N requests per SECONDS" in help_text
-    assert "default: per second" in help_text
+    assert "without /SECONDS, per second" in help_text
     help_text = " ".join(shell.run("balance", "--help").out.split())
-    assert "Your own name for this edit, for one customer; case matters." in help_text
+    assert "Your own name for this edit of this customer: 1 to 64 letters, digits and . _ : -" in help_text

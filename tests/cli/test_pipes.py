@@ -9,14 +9,17 @@ import signal
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Self
 
 import pytest
 
+from shopsdk import AsyncSession
 from shopsdk.cli import main
 from shopsdk.sandbox import Fault, RecordedRequest, Sandbox
+from shopsdk.testing import InstantClock
 from tests.support.cli import COMMAND, Shell, environment, running, signals_restored
 from tests.support.export import read_rows
 
@@ -72,31 +75,47 @@ def test_ctrl_c_works_while_nobody_reads(tmp_path: Path) -> None:
         os.close(write)
 
 
-def test_the_sandbox_command_serves_until_ctrl_c(tmp_path: Path) -> None:
-    """``sandbox`` serves until Ctrl-C, and its lines lead other commands to it."""
-    process = subprocess.Popen(
-        [*COMMAND, "sandbox", "--customers", "42", "--shop-id", "7"],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    try:
-        assert process.stdout is not None
-        lines = [process.stdout.readline().decode() for _ in range(3)]
-        exports = dict(line.removeprefix("export ").rstrip().split("=", 1) for line in lines)
-        assert list(exports) == ["SHOPSDK_API_KEY", "SHOPSDK_SHOP_ID", "SHOPSDK_BASE_URL"]
-        done = subprocess.run(
-            [*COMMAND, "export", "c.csv"], env={**os.environ, **exports}, cwd=tmp_path, capture_output=True, check=False
+def test_the_sandbox_command_serves_until_ctrl_c(shell: Shell) -> None:
+    """``sandbox`` serves its shops until Ctrl-C, twice in a row on one port; its lines lead other commands to them."""
+    port, url = "0", ""
+    for shop_ids, message in (
+        ([7], b"Serving the embedded shop 7; nothing in it is real."),
+        ([7, 8, 9], b"Serving the embedded shops 7, 8 and 9; nothing in them is real."),
+    ):
+        options = [word for shop_id in shop_ids for word in ("--shop-id", str(shop_id))]
+        process = subprocess.Popen(
+            [*COMMAND, "sandbox", "--customers", "42", "--port", port, *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
         )
-        assert done.returncode == 0
-        assert len(read_rows(tmp_path / "c.csv")) == 42
-        process.send_signal(signal.SIGINT)
-        _, messages = process.communicate()
-        assert process.returncode == 0
-        assert b"Traceback" not in messages
-    finally:
-        process.kill()
-        process.communicate()
+        try:
+            assert process.stdout is not None
+            lines = [process.stdout.readline().decode() for _ in range(3)]
+            exports = dict(line.removeprefix("export ").rstrip().split("=", 1) for line in lines)
+            assert list(exports) == ["SHOPSDK_API_KEY", "SHOPSDK_SHOP_ID", "SHOPSDK_BASE_URL"]
+            assert exports["SHOPSDK_SHOP_ID"] == "7"
+            for name, value in exports.items():
+                shell.patch.setenv(name, value)
+            assert shell.run("export", "c.csv", *options, "--force").code == 0
+            assert (shell.folder / "c.csv").read_text().count("\n") == 1 + 42 * len(shop_ids)
+            url = exports["SHOPSDK_BASE_URL"]
+            port = url.split(":")[2].removesuffix("/v1")
+            busy = shell.run("sandbox", "--port", port)
+            assert (busy.code, busy.out) == (1, "")
+            assert busy.err.startswith(f"shopsdk: port {port} is not available: ")
+            process.send_signal(signal.SIGINT)
+            _, messages = process.communicate()
+            assert process.returncode == 0
+            assert message in messages
+            assert b"Traceback" not in messages
+        finally:
+            process.kill()
+            process.communicate()
+    shell.patch.setattr("shopsdk.cli._runner.AsyncSession", partial(AsyncSession, clock=InstantClock()))
+    gone = shell.run("customers")
+    assert gone.code == 1
+    assert f"Nothing listens at {url}, where SHOPSDK_BASE_URL leads." in gone.err
+    assert "start shopsdk sandbox again" in gone.err
 
 
 def test_completion_is_there(tmp_path: Path) -> None:

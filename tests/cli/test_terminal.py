@@ -50,8 +50,8 @@ def test_a_terminal_sees_a_bar(tmp_path: Path) -> None:
     assert code == 0
     assert "\N{BOX DRAWINGS HEAVY HORIZONTAL}" in drawn
     assert "shop 38" in drawn
-    assert "3,000/3,000 customers · done · page 30/30 · " in drawn
-    assert re.search(r"customers · \d:\d\d left · page \d+/30 · [\d,]+/s", drawn)
+    assert "3,000/3,000 customers, done, page 30/30, " in drawn
+    assert re.search(r"customers, \d:\d\d left, page \d+/30, [\d,]+/s", drawn)
     assert "100%" in drawn
     assert "done" in drawn
     assert "3,000 customers in" in drawn
@@ -70,7 +70,7 @@ def test_a_terminal_sees_what_is_waited_for(tmp_path: Path) -> None:
 STAGES: list[dict[str, Any]] = [
     {"stage": "reading", "rows": 0, "page": 0},
     {"stage": "waiting", "rows": 700, "page": 7, "waiting": 0.3, "rate_limited": True},
-    {"stage": "waiting", "rows": 700, "page": 7, "waiting": 61.2},
+    {"stage": "waiting", "rows": 700, "page": 7, "waiting": 61.2, "status": 503},
     {"stage": "waiting", "rows": 700, "page": 7, "waiting": 0.0},
     {"stage": "reading", "rows": 64_500, "page": 645},
     {"stage": "assembling", "rows": 99_000, "page": 990},
@@ -79,8 +79,8 @@ STAGES: list[dict[str, Any]] = [
 SHOWN = {
     0: "0/99,000 customers",
     1: "waiting 1 s for the rate limit",
-    2: "waiting 62 s to try again",
-    3: "trying again",
+    2: "trying again in 62 s: 503",
+    3: "trying again: no whole answer",
 }
 
 
@@ -100,6 +100,41 @@ def test_a_narrow_terminal_sees_one_line_a_shop(number: int, monkeypatch: pytest
     assert lines[0].startswith("shop 38 ")
     assert len(lines[0]) <= 80
     assert SHOWN.get(number, "customers") in lines[0]
+    assert re.sub("[━╸╺]", "", lines[0]).isascii()  # as wide in any encoding: rich has other bars for ASCII
+
+
+@pytest.mark.parametrize("columns", [40, 140])
+def test_ctrl_c_leaves_one_bar(columns: int, tmp_path: Path) -> None:
+    """Ctrl-C leaves one bar for each shop, above the message; the ^C that the terminal echoes is erased."""
+    faults = [Fault("rate_limit", every=3, retry_after="60")]
+    words = ("export", "c.csv", "--per-page", "10", "--concurrency", "1")
+    with Sandbox(300, faults=faults) as shop:
+        with started(shop, *words, cwd=tmp_path, columns=columns) as (process, terminal):
+            terminal.wait_for(rb"20/300 customers, w")
+            terminal.press(b"\x03")
+            terminal.wait_for(rb"\^C")
+            process.send_signal(signal.SIGINT)  # the command is not in the foreground of this terminal
+            assert 130 == process.wait()
+    drawn = re.sub(r"\x1b\[(?!2K)[\d;?]*[a-zA-Z]", "", terminal.drawn.decode())
+    bars, _, message = drawn.partition("shopsdk: stopped. 20 customers are kept.")
+    assert "customers, w" not in message
+    *erased, left = re.split(r"\r\x1b\[2K", bars)
+    assert any("^C" in bar for bar in erased)
+    assert all(len(bar) <= columns and "\n" not in bar for bar in erased)
+    assert re.fullmatch(r"shop 38 [^\r\n]+\r\n", left)
+
+
+def test_a_dumb_terminal_sees_lines(tmp_path: Path) -> None:
+    """With TERM=dumb, no control sequence and no bar is written, and a table fits the terminal."""
+    with Sandbox(30) as shop, Terminal() as terminal:
+        env = environment(shop, TERM="dumb", COLUMNS="50")
+        for words in (("export", "c.csv"), ("customers", "--per-page", "2"), ("customer", "1001")):
+            assert 0 == terminal.start([*COMMAND, *words], cwd=tmp_path, env=env).wait()
+    drawn = terminal.drawn.decode()
+    assert "\x1b" not in drawn
+    assert drawn.startswith("30 customers in ")
+    table = drawn.partition("\n")[2].splitlines()
+    assert max(len(line.rstrip("\r")) for line in table if "too narrow" not in line) <= 50
 
 
 def test_no_terminal_sees_no_bar(tmp_path: Path) -> None:

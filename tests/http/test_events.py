@@ -39,10 +39,10 @@ async def test_events_cover_a_call_from_start_to_end() -> None:
     assert [
         RequestStarted(operation=OPERATION, call=1),
         AttemptStarted(operation=OPERATION, call=1, attempt=1),
-        RetryScheduled(operation=OPERATION, call=1, attempt=1, reason="ServerError", wait=0.25),
+        RetryScheduled(operation=OPERATION, call=1, attempt=1, reason="ServerError", wait=0.25, status=500),
         AttemptStarted(operation=OPERATION, call=1, attempt=2),
         RateLimitPaused(operation=OPERATION, seconds=10.0),
-        RetryScheduled(operation=OPERATION, call=1, attempt=2, reason="RateLimitedError", wait=10.5),
+        RetryScheduled(operation=OPERATION, call=1, attempt=2, reason="RateLimitedError", wait=10.5, status=429),
         RateLimitResumed(operation=OPERATION),
         AttemptStarted(operation=OPERATION, call=1, attempt=3),
         RequestFinished(operation=OPERATION, call=1, attempts=3, elapsed=10.75, status=200, received=size, error=None),

@@ -200,7 +200,7 @@ async def test_a_cancelled_sleeper_delays_no_other() -> None:
 
 @pytest.mark.slow
 def test_the_environment_leads_to_the_sandbox(tmp_path: Path) -> None:
-    """During a test the environment names its sandbox; after it, nothing is left there."""
+    """The environment names a test's sandbox while it runs; the next test has its own, or none."""
     test = """
 names = ("SHOPSDK_API_KEY", "SHOPSDK_SHOP_ID", "SHOPSDK_BASE_URL")
 
@@ -211,7 +211,38 @@ def test_one(shop_sandbox):
 def test_two():
     assert [None] * 3 == [os.environ.get(name) for name in names]
 """
-    assert "2 passed" in run_suite(tmp_path, test)
+    again = """
+from decimal import Decimal
+from shopsdk import AsyncSession, Customer, get_customer
+
+async def read_balance():
+    async with AsyncSession() as session:
+        return (await get_customer(session, 7)).balance
+
+class app:
+    session = AsyncSession("12345|real", shop_id=1)
+
+    async def read_balance():
+        return (await get_customer(app.session, 7)).balance
+
+@pytest.mark.parametrize("balance", [1, 2, 3])
+def test_one_after_the_other(balance, shop_sandbox, shop_session, monkeypatch):
+    assert [] == shop_sandbox.customers()
+    shop_sandbox.add_customer(Customer(id=7, email="ada@example.com"), balance=Decimal(balance))
+    assert balance == asyncio.run(read_balance())
+    monkeypatch.setattr(app, "session", shop_session)
+    assert balance == asyncio.run(app.read_balance())
+    assert 2 == len(shop_sandbox.requests)
+
+@pytest.mark.shop(customers=3, shop_id=[38, 39])
+@pytest.mark.parametrize("time", [1, 2])
+def test_several_shops(time, shop_sandbox, shop_session):
+    assert "38" == os.environ["SHOPSDK_SHOP_ID"]
+    other = shop_sandbox.customers(shop_id=39)[0]
+    assert other == asyncio.run(get_customer(shop_session, other.id, shop_id=39))
+    shop_sandbox.remove_customer(other.id, shop_id=39)
+"""
+    assert "7 passed" in run_suite(tmp_path, test, again=again)
 
 
 @pytest.mark.slow
@@ -223,6 +254,20 @@ def test_a_marker_that_makes_no_sense_says_so(tmp_path: Path) -> None:
     assert "1 passed, 3 errors" in output
     for name, words in (("one", "takes its arguments by name"), ("two", "unexpected keyword"), ("three", "0 or more")):
         assert re.search(f"ERROR at setup of test_{name} (?s:.*?)^E .*{words}", output, re.MULTILINE), output
+
+
+@pytest.mark.slow
+def test_pytest_tells_that_a_shop_is_empty_by_default(tmp_path: Path) -> None:
+    """``pytest --fixtures`` and ``pytest --markers`` say that the shop has no customers unless they are asked for."""
+    (tmp_path / "conftest.py").write_text('pytest_plugins = ["shopsdk.testing"]\n')
+    (tmp_path / "test_it.py").write_text("def test_it(): pass\n")
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:randomly", "--rootdir", "."]
+    for option, words in (
+        ("--fixtures", "It has no customers unless marked: ``@pytest.mark.shop(customers=50)``"),
+        ("--markers", "Without customers= the shop has no customers."),
+    ):
+        told = subprocess.run([*command, option], cwd=tmp_path, capture_output=True, text=True, check=False).stdout
+        assert words in told
 
 
 def loaded_by(statement: str) -> set[str]:
