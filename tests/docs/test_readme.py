@@ -79,7 +79,7 @@ KEY_IN_A_SHELL, SERVED, EXPORTS, SHOPS, NETWORK = SHELL[2:]
 @pytest.mark.slow
 async def test_the_key_is_quoted_where_it_is_set() -> None:
     """A reader who pastes the lines sends the whole key, not the digits before its pipe."""
-    async with Sandbox(api_key="12345|the rest of the key") as shop:
+    async with Sandbox(api_key="12345|the-rest-of-the-key") as shop:
         process = await asyncio.create_subprocess_exec(
             *("bash", "-euc", KEY_IN_A_SHELL), env=environment(SHOPSDK_BASE_URL=shop.base_url), stdout=PIPE, stderr=PIPE
         )
