@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shopsdk import AsyncSession, Customer, InvalidRequestError, RateLimitedError
+from shopsdk import AsyncSession, Customer, InvalidRequestError, RateLimitedError, edit_customer_balance
 from shopsdk.sandbox import Fault, Sandbox
 from shopsdk.testing import InstantClock
 from tests.support.discord_server import GUILD, MEMBER, Discord, discord_server
@@ -120,7 +120,7 @@ async def test_staff_credit_a_member(shop: Sandbox, discord: Discord) -> None:
     assert f"Made: 5.00. {BY}" == made.text
     assert f"Had been made already: 5.00. {BY}" == again.text
     assert [] == message["components"]
-    newest = "`+5.00` a \\*late\\* parcel " + reference[1]
+    newest = "`+5.00` a \\*late\\* parcel " + re.sub(r"([]\[:])", r"\\\1", reference[1])
     assert FOUND.replace("1.50", "6.50") + "\n" + newest == found_again.text
     assert "@example.com" not in str(discord.channel)
     assert [("customer", "32"), ("credit", "32")] == [
@@ -356,8 +356,6 @@ async def test_foreign_text_stays_text(discord: Discord) -> None:
     email = "_" * 60 + "[a](b)<@1>@example.com"
     with Sandbox([Customer(id=7, email=email, discord_id=BOB)]) as shop:
         async with running(session_on(shop)) as bot:
-            from shopsdk import edit_customer_balance
-
             for _ in range(7):
                 await edit_customer_balance(bot.session, 7, "1000", description=hostile[:250].replace("\x00", ""))
             found = await discord.command("customer", member=BOB)
@@ -365,8 +363,21 @@ async def test_foreign_text_stays_text(discord: Discord) -> None:
     assert 5 == len(lines)
     assert first.startswith("Customer 7, ")
     for line in lines:
-        assert line.startswith(r"`+1000.00` @everyone \<@&1> \*\*b\*\* [x] (http://evil.test) # big \`c\`")
-    assert not re.search(r"(?<!\\)<|\]\(|[\u202e\x00]", found.text)
+        assert line.startswith(r"`+1000.00` @everyone \<@&1\> \*\*b\*\* \[x\]\(http\://evil.test\) # big \`c\`")
+    assert not re.search(r"(?<!\\)[<\[]|\]\(|[\u202e\x00]", found.text)
+
+
+async def test_a_credit_that_a_proxy_repeated(shop: Sandbox) -> None:
+    """A reference that the ledger has more than once is told."""
+    need("discord")
+    from tests.programs.bot import Credit
+
+    async with session_on(shop) as session:
+        for _ in range(2):
+            await edit_customer_balance(session, 7, "5", description="x [ref:r-1]")
+        credit = Credit(7, "5", "r-1")
+        told = "Had been made already: 5. The ledger has it more than once: a proxy may have repeated it."
+        assert (told, None) == await credit.make(session, None, credit)
 
 
 def test_every_text_of_an_error_is_bounded() -> None:

@@ -8,7 +8,8 @@ to your server with the scopes ``bot`` and ``applications.commands`` (no permiss
     python bot.py
 
 To try it, run ``shopsdk sandbox`` in another shell, and paste the three lines that it prints in place of the second
-``export``. Staff are those who may manage the server. ``/credit`` asks in the channel, where all staff see the button.
+``export``. Staff are those who may manage the server. ``/credit`` posts a question with a button into the channel, so
+type it in a channel for staff; the customer's e-mail address is told only to who typed it.
 
 A second press is another interaction for Discord. So ``/credit`` makes the reference, and the button carries it, with
 the customer and the amount. Every press uses that reference, after a restart too, and the ledger is searched for it
@@ -83,9 +84,8 @@ class Credit:
         with suppress(SessionStateError):  # a closed session refuses a sound edit instead of sending it
             await self.send(closed, reason)
 
-    async def make(self, session: AsyncSession, reason: str | None, pressed: int) -> tuple[str, "Credit | None"]:
+    async def make(self, session: AsyncSession, reason: str | None, tried: "Credit") -> "tuple[str, Credit | None]":
         """Make the credit; return what became of it, and what a further press has to carry, if one makes sense."""
-        tried = attrs.evolve(self, not_before=pressed + PATIENCE)
         try:
             edit = await self.send(session, reason)
         except (ShopError, ValueError) as error:
@@ -141,12 +141,12 @@ class CreditButton(
             # If the bot dies from here on, the button tells the next press of this one.
             await interaction.response.edit_message(content="The shop is being asked.", view=tried.view("Retry"))
         except discord.HTTPException:
-            del bot.not_before[credit.reference]
+            bot.not_before.pop(credit.reference, None)
             raise
         embeds = interaction.message.embeds if interaction.message else []
-        text, again = await credit.make(bot.session, embeds[0].footer.text if embeds else None, pressed)
-        if again != tried:
-            del bot.not_before[credit.reference]
+        text, again = await credit.make(bot.session, embeds[0].footer.text if embeds else None, tried)
+        if again is not tried:
+            bot.not_before.pop(credit.reference, None)
         view = None if again is None else again.view("Retry")
         await interaction.edit_original_response(content=f"{text} (pressed by {interaction.user.mention})", view=view)
 
@@ -181,7 +181,7 @@ class StaffBot(discord.Client):
         self.tasks: set[asyncio.Task[object]] = set()
 
     async def setup_hook(self) -> None:
-        """Tell Discord the commands, and take presses on the buttons of earlier runs."""
+        """Tell Discord the commands, of this server alone, and take presses on the buttons of earlier runs."""
         self.tree.add_command(show_customer, guild=self.guild)
         self.tree.add_command(propose_credit, guild=self.guild)
         await self.tree.sync(guild=self.guild)
@@ -270,9 +270,9 @@ def explain(error: ShopError | ValueError) -> str:
 
 def plain(text: str, size: int = 100) -> str:
     """Make text of the shop's fit for a message: one line, bounded, without markup."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split()).replace("](", "] (")
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     cut = line if len(line) <= size else f"{line[: size - 1]}…"
-    return discord.utils.escape_markdown(cut, ignore_links=False).replace("<", "\\<")
+    return re.sub(r"[]\[\\*_~|`<>():]", r"\\\g<0>", cut)  # discord.py's escape_markdown leaves links within links
 
 
 async def main() -> None:
