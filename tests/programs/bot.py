@@ -7,9 +7,15 @@ to your server with the scopes ``bot`` and ``applications.commands`` (no permiss
     export SHOPSDK_API_KEY='12345|...' SHOPSDK_SHOP_ID=38
     python bot.py
 
-To try it, run ``shopsdk sandbox`` in another shell, and paste the three lines that it prints in place of the second
-``export``. Staff are those who may manage the server. ``/credit`` posts a question with a button into the channel, so
-type it in a channel for staff; the customer's e-mail address is told only to who typed it.
+To try it, put yourself (Copy User ID) into a made-up shop, in another shell, and paste the three lines that the second
+command prints in place of the second ``export``::
+
+    python -c "from shopsdk.sandbox import Sandbox
+    with Sandbox(database='shop.db') as shop: shop.add_customer(discord_id='YOUR USER ID')"
+    shopsdk sandbox --database shop.db
+
+Staff are those who may manage the server. ``/credit`` posts a question with a button: type it in a channel for staff.
+The customer's e-mail address is told only to who typed it.
 
 A second press is another interaction for Discord. So ``/credit`` makes the reference, and the button carries it, with
 the customer and the amount. Every press uses that reference, after a restart too, and the ledger is searched for it
