@@ -331,6 +331,7 @@ def test_a_long_wait_is_told_with_its_reason(shell: Shell, shop: Sandbox) -> Non
         ended = shell.run("customer", "1001", "--json", *more)
         assert json.loads(ended.out)["id"] == 1001
         assert ("shopsdk: trying again in 2 s: 429 Too Many Requests\n" == ended.err) is (not more)
+        assert ("trying again" in ended.err) is not bool(more)
         assert ("RateLimitedError, again in 2.00 s" in ended.err) is bool(more)
         assert shop.api_key not in ended.err
     for wait, status in ((0.9, 503), (1.2, 503), (1.0, None), (7.0, 599)):
