@@ -123,7 +123,6 @@ _add(
     sandbox,
     "Serve a made-up shop on this machine until Ctrl-C.",
     "shopsdk sandbox --customers 10000 --rate-limit 60/60",
-    more="It prints the environment variables that lead to the shop: paste them into another shell. The shop is gone"
-    " when the command ends; --database keeps it in a file. Its key is random each time; set SHOPSDK_SANDBOX_KEY to"
-    " choose one.",
+    more="It prints the environment variables that lead to the shop, to be pasted into another shell. Its key is random"
+    " each time; set SHOPSDK_SANDBOX_KEY to choose one.",
 )
