@@ -121,7 +121,7 @@ _add(
 )
 _add(
     sandbox,
-    "Serve a made-up shop, or several, on this machine until Ctrl-C.",
+    "Serve made-up shops on this machine until Ctrl-C.",
     "shopsdk sandbox --customers 10000 --rate-limit 60/60",
     more="It prints the environment variables that lead there, to be pasted into another shell. The key is random each"
     " time; set SHOPSDK_SANDBOX_KEY to choose one.",
