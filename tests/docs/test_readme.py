@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientSession
 
+from shopsdk import AsyncSession, get_customers
 from shopsdk.sandbox import Sandbox
 from tests.support.examples import README, blocks, compiled, run_as_test, run_fragment
 from tests.support.proxy import certificate_file, tls_server, tunnel
@@ -73,7 +74,7 @@ def environment(**variables: str) -> dict[str, str]:
     return {**os.environ, "PATH": path, **variables}
 
 
-KEY_IN_A_SHELL, SERVED, EXPORTS, SHOPS, NETWORK = SHELL[2:]
+KEY_IN_A_SHELL, SERVED, BOT, EXPORTS, SHOPS, NETWORK = SHELL[2:]
 
 
 @pytest.mark.slow
@@ -139,6 +140,23 @@ async def test_the_way_through_a_proxy_is_as_it_says(tmp_path: Path, monkeypatch
     assert b"seven@example.com" in out
     assert f"requests go through the proxy {proxy.url}\n" in err.decode()
     assert "proxy-authorization" in proxy.heard[0].headers
+
+
+@pytest.mark.slow
+async def test_the_shop_for_the_bot_has_the_reader(tmp_path: Path) -> None:
+    """The lines before the bot serve a shop that has the reader's Discord account; only the installation is left out."""
+    lines = "pip() { :; }\n" + BOT.replace("shopsdk sandbox", "exec shopsdk sandbox")
+    server = await asyncio.create_subprocess_exec(
+        *("bash", "-euc", lines), env=environment(), cwd=tmp_path, stdout=PIPE, stderr=PIPE
+    )
+    assert server.stdout is not None
+    variables = [(await server.stdout.readline()).decode() for _ in range(3)]
+    key, shop_id, base_url = (line.strip().partition("=")[2].strip("'") for line in variables)
+    async with AsyncSession(key, shop_id=int(shop_id), base_url=base_url) as session:
+        page = await get_customers(session, discord_id="YOUR USER ID")
+    assert 1 == page.total
+    server.send_signal(signal.SIGINT)
+    assert (b"", 0) == ((await server.communicate())[0], server.returncode)
 
 
 @pytest.mark.slow

@@ -56,7 +56,7 @@ from shopsdk import (
 )
 
 STAFF = discord.Permissions(manage_guild=True)
-PATIENCE = 120
+PATIENCE = 300
 """Seconds after a press until the shop, or a proxy, cannot still be at work on its request."""
 TIMEOUT = Timeout(deadline=8)
 RETRY = RetryPolicy(attempts=3, wait_max=2, retry_after_max=3)  # people wait for the answer
