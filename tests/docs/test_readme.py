@@ -144,7 +144,7 @@ async def test_the_way_through_a_proxy_is_as_it_says(tmp_path: Path, monkeypatch
 
 @pytest.mark.slow
 async def test_the_shop_for_the_bot_has_the_reader(tmp_path: Path) -> None:
-    """The lines before the bot serve a shop that has the reader's Discord account; only the installation is left out."""
+    """The lines before the bot serve a shop that has the reader's Discord account (nothing is installed here)."""
     lines = "pip() { :; }\n" + BOT.replace("shopsdk sandbox", "exec shopsdk sandbox")
     server = await asyncio.create_subprocess_exec(
         *("bash", "-euc", lines), env=environment(), cwd=tmp_path, stdout=PIPE, stderr=PIPE
