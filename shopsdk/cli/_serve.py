@@ -94,6 +94,7 @@ def sandbox(
             put(f"export SHOPSDK_SHOP_ID={shop.shop_id}\n")
             put(f"export SHOPSDK_BASE_URL={shop.base_url}\n")
             say(_what_is_served(shop.shop_ids))
+            say(f"See it in a browser: {shop.base_url.removesuffix('v1')}")
             try:
                 signals.wait()
             except KeyboardInterrupt:

@@ -17,7 +17,7 @@ with Sandbox(customers=50) as shop:
 """
 
 from shopsdk.sandbox._faults import Fault, FaultFields
+from shopsdk.sandbox._requests import RecordedRequest
 from shopsdk.sandbox._sandbox import CustomerFields, Sandbox, SessionOptions
-from shopsdk.sandbox._server import RecordedRequest
 
 __all__ = ["CustomerFields", "Fault", "FaultFields", "RecordedRequest", "Sandbox", "SessionOptions"]

@@ -28,9 +28,12 @@ from shopsdk import (
 from shopsdk.sandbox._fake_data import check_count, fake_customer, fake_shops
 from shopsdk.sandbox._faults import Fault, FaultFields, FaultKind, FaultPlan
 from shopsdk.sandbox._host import check_host, url_host
+from shopsdk.sandbox._look import Look
 from shopsdk.sandbox._message import plain_value
+from shopsdk.sandbox._page import Page
+from shopsdk.sandbox._requests import RecordedRequest, RequestLog
 from shopsdk.sandbox._rows import Entry
-from shopsdk.sandbox._server import RecordedRequest, Server
+from shopsdk.sandbox._server import Server
 from shopsdk.sandbox._shop import Shop
 from shopsdk.sandbox._store import Store, opening_lines
 from shopsdk.sandbox._thread import ServerThread, enter_in_thread, listen
@@ -106,6 +109,10 @@ class Sandbox:
     It is for made-up data on this machine. A request is answered 421 unless its ``Host`` is ``localhost`` or a loopback
     address, with any port or none. A body of more than 1 MiB is answered 413; the body of a request without a valid key
     is not read.
+
+    A browser shows the customers, the ledgers and the requests as they come at the root of the address, such as
+    ``http://127.0.0.1:54321/``. It needs no key, so other users of this machine can see it too. Nothing can be changed
+    there.
 
     It runs on a thread of its own inside ``with`` or ``async with``. Entered again, it begins anew: without recorded
     requests, with the faults that it was given at first, and, unless a file keeps them, with the same customers as
@@ -389,7 +396,9 @@ class Sandbox:
     def _make_server(self, store: Store) -> Server:
         throttle = None if self._rate_limit is None else Throttle(self._rate_limit)
         shop = Shop(store, shop_ids=self.shop_ids, api_key=self.api_key, throttle=throttle)
-        return Server(shop, self._plan, self.requests, latency=self._latency)
+        log = RequestLog(self.requests)
+        page = Page(Look(store, log, shop_ids=self.shop_ids, api_key=self.api_key))
+        return Server(shop, page, self._plan, log, latency=self._latency)
 
 
 def _check_customers(customers: Iterable[Customer]) -> list[Customer]:

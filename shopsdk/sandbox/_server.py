@@ -2,10 +2,9 @@
 
 import asyncio
 import logging
-import sys
-from collections import deque
+import time
 from contextlib import suppress
-from typing import Any
+from datetime import UTC, datetime
 
 import attrs
 from aiohttp import web
@@ -22,87 +21,24 @@ from shopsdk.sandbox._message import (
     read_json,
     replace_surrogates,
 )
+from shopsdk.sandbox._page import Page, is_page
+from shopsdk.sandbox._requests import RecordedRequest, RequestLog
 from shopsdk.sandbox._shop import RouteMatch, Shop, match_route
 
 _logger = logging.getLogger("shopsdk.sandbox")
 _MISDIRECTED = HTTPError(421, "This sandbox answers to localhost and loopback addresses alone.")
 _TOO_LARGE = HTTPError(413, "The body has more than 1 MiB.")
 _UNREADABLE = HTTPError(400, "The body cannot be read.")
-_MAX_REQUESTS = 10_000
-"""Requests that are kept."""
-_MAX_REQUEST_BYTES = 64 * 2**20
-"""Bytes of memory that they may take; many short parameters take more there than on the wire."""
-
-
-@attrs.frozen(kw_only=True, eq=False)
-class RecordedRequest:
-    """One request that reached the sandbox, answered or not."""
-
-    method: str
-    """The HTTP verb."""
-    path: str
-    """The path as it was asked for, decoded, without its query."""
-    route: str | None
-    """The route of the path, such as ``/shops/{shop}/customers/{customer}``; None where there is none."""
-    query: dict[str, str]
-    """The parameters of the query string."""
-    headers: dict[str, str]
-    """The headers as they were sent; the key is masked."""
-    body: bytes = attrs.field(repr=False)
-    """The body as it was sent; empty, and not read, if it is larger than 1 MiB, or if the request is for another host
-    or has no valid key."""
-    fault: str | None
-    """The kind of the fault that hit the request; None if none did."""
-    status: int | None = None
-    """The status of the answer; None before it is sent, and if the connection was dropped instead."""
-
-    @property
-    def json(self) -> Any:
-        """The body as JSON, its fractions as ``Decimal``; None if there was none or it is no JSON."""
-        return read_json(self.body) if self.body else None
-
-
-class RequestLog:
-    """Adds to the list of requests that a sandbox shows, and removes the oldest if there are too many.
-
-    Users may remove requests from the list at any time, so the sizes are kept apart from it.
-    """
-
-    def __init__(self, requests: list[RecordedRequest]) -> None:
-        self._requests = requests
-        self._kept: deque[tuple[RecordedRequest, int]] = deque()
-        self._bytes = 0
-
-    def add(self, record: RecordedRequest) -> None:
-        """Add a request."""
-        size = _size(record)
-        self._requests.append(record)
-        self._kept.append((record, size))
-        self._bytes += size
-        while len(self._kept) > _MAX_REQUESTS or (self._bytes > _MAX_REQUEST_BYTES and len(self._kept) > 1):
-            oldest, size = self._kept.popleft()
-            self._bytes -= size
-            if self._requests[:1] == [oldest]:
-                del self._requests[:1]
-
-
-def _size(record: RecordedRequest) -> int:
-    texts = (record.path, *record.query, *record.query.values(), *record.headers, *record.headers.values())
-    return sum(map(sys.getsizeof, (record.body, record.query, record.headers, *texts)))
-
-
-def set_status(record: RecordedRequest, status: int) -> None:
-    """Set the status of a request that was recorded on arrival, when no status was known."""
-    object.__setattr__(record, "status", status)
 
 
 class Server:
     """Reads requests, records them, applies faults, and sends what the shop answers."""
 
-    def __init__(self, shop: Shop, plan: FaultPlan, requests: list[RecordedRequest], *, latency: float) -> None:
+    def __init__(self, shop: Shop, page: Page, plan: FaultPlan, log: RequestLog, *, latency: float) -> None:
         self._shop = shop
+        self._page = page
         self._plan = plan
-        self._log = RequestLog(requests)
+        self._log = log
         self._latency = latency
         self._closing = asyncio.Event()
 
@@ -112,9 +48,12 @@ class Server:
 
     async def handle(self, received: web.BaseRequest) -> web.StreamResponse:
         """Answer one request, or break its connection."""
+        received_at, start = datetime.now(UTC), time.monotonic()
         request = _read(received)
         body = b""
         error = None if _is_for_this_machine(received) else _MISDIRECTED
+        if is_page(request.path):
+            return _to_web(self._page.respond(request) if error is None else error_response(request, error))
         if error is None and self._shop.is_authenticated(request.headers):  # nobody else's body is even read
             try:
                 body = await received.read()
@@ -123,24 +62,33 @@ class Server:
             except web.RequestPayloadError:  # compressed or chunked, but not as it says
                 error = _UNREADABLE
         if error is not None:
-            set_status(self._record(received, request, body, None, None), error.status)
+            record = self._record(received, received_at, request, body)
+            self._log.finish(record, error.status, time.monotonic() - start)
             return _to_web(error_response(request, error))
         request = attrs.evolve(request, document=read_json(body) if body else None)
         match = match_route(request.path)
         fault = self._plan.next(request.method, request.path)
-        record = self._record(received, request, body, match, fault)
+        record = self._record(received, received_at, request, body, match=match, fault=fault)
         response = self._respond(request, match, fault)
         await self._pause(self._latency + (fault.seconds if fault is not None and fault.kind == "slow" else 0.0))
+        self._log.finish(record, None if response is None else response.status, time.monotonic() - start)
         if response is None:
             return _break_off(received)
-        set_status(record, response.status)
         return _to_web(response, cut=fault is not None and fault.kind == "truncate")
 
     def _record(
-        self, received: web.BaseRequest, request: Request, body: bytes, match: RouteMatch | None, fault: Fault | None
+        self,
+        received: web.BaseRequest,
+        received_at: datetime,
+        request: Request,
+        body: bytes,
+        *,
+        match: RouteMatch | None = None,
+        fault: Fault | None = None,
     ) -> RecordedRequest:
         headers = dict(received.headers)
         record = RecordedRequest(
+            received_at=received_at,
             method=request.method,
             path=request.path,
             route=None if match is None else match.route,

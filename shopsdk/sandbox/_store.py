@@ -80,6 +80,12 @@ class Store:
         with self.lock:
             self._db.close()
 
+    @property
+    def changes(self) -> int:
+        """A number that grows with every change."""
+        with self.lock:
+            return self._db.total_changes
+
     def page(self, shop_id: int, listing: Listing) -> tuple[list[str], int]:
         """The rows of one page, each as JSON, and the number of rows in the whole list."""
         clauses, values = _conditions(listing)

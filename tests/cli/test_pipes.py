@@ -107,6 +107,7 @@ def test_the_sandbox_command_serves_until_ctrl_c(shell: Shell) -> None:
             _, messages = process.communicate()
             assert process.returncode == 0
             assert message in messages
+            assert f"See it in a browser: http://127.0.0.1:{port}/\n".encode() in messages
             assert b"Traceback" not in messages
         finally:
             process.kill()

@@ -51,9 +51,9 @@ def names(archive: Path) -> set[str]:
 def test_the_wheel_holds_the_package_and_nothing_else(dist: Path) -> None:
     """The wheel holds the package, py.typed and the licence, and no tests."""
     found = names(next(dist.glob("*.whl")))
-    files = [path for path in (ROOT / "shopsdk").rglob("*") if path.suffix in {".py", ".typed"}]
+    files = [path for path in (ROOT / "shopsdk").rglob("*") if path.suffix in {".html", ".py", ".typed"}]
     ours = {path.relative_to(ROOT).as_posix() for path in files}
-    assert "shopsdk/py.typed" in ours
+    assert {"shopsdk/py.typed", "shopsdk/sandbox/page.html"} <= ours
     assert ours == {name for name in found if ".dist-info/" not in name}
     assert {"LICENSE"} == {Path(name).name for name in found if "/licenses/" in name}
 
@@ -61,7 +61,14 @@ def test_the_wheel_holds_the_package_and_nothing_else(dist: Path) -> None:
 def test_the_sdist_can_be_tested(dist: Path) -> None:
     """The sdist holds what the tests need, and no caches or environments."""
     found = names(next(dist.glob("*.tar.gz")))
-    assert {"shopsdk/py.typed", "tests/conftest.py", "tests/consumer/pytest.ini", "README.md", "CHANGELOG.md"} <= found
+    assert {
+        "shopsdk/py.typed",
+        "shopsdk/sandbox/page.html",
+        "tests/conftest.py",
+        "tests/consumer/pytest.ini",
+        "README.md",
+        "CHANGELOG.md",
+    } <= found
     assert {"LICENSE", "pyproject.toml", "PKG-INFO"} <= found
     assert {".ci/run", ".pre-commit-config.yaml", ".pdoc/module.html.jinja2"} <= found  # tests read them
     assert [] == [name for name in found if "__pycache__" in name or name.startswith((".venv", ".git/", "dist"))]

@@ -172,7 +172,7 @@ async def test_records() -> None:
 
 async def test_records_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The last requests are kept, up to a number."""
-    monkeypatch.setattr("shopsdk.sandbox._server._MAX_REQUESTS", 3)
+    monkeypatch.setattr("shopsdk.sandbox._requests._MAX_REQUESTS", 3)
     async with Sandbox(3) as shop:
         for number in range(5):
             await ask(shop, params={"page": str(number)})

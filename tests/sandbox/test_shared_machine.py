@@ -46,31 +46,31 @@ def edit(*lines: str, target: str = "/v1/shops/38/customers/7/balance") -> str:
 BODY = b'{"amount": 5}'
 
 
-@pytest.mark.parametrize(
-    "lines",
-    [
-        ("Host: evil.example",),
-        ("Host: evil.example:{port}",),
-        ("Host: 127.0.0.1.evil.example:{port}",),
-        ("Host: localhost.evil.example:{port}",),
-        ("Host: localhost.:{port}",),
-        ("Host: 192.168.0.7:{port}",),
-        ("Host: 0.0.0.0:{port}",),
-        ("Host: [::]:{port}",),
-        ("Host: [::1]evil.example:{port}",),
-        ("Host: evil.example@127.0.0.1:{port}",),
-        ("Host: 127.0.0.1:{port}@evil.example",),
-        ("Host: 127.0.0.1:{port}/evil.example",),
-        ("Host: 127.0.0.1:{port}, evil.example",),
-        ("Host: localhost:",),
-        ("Host: localhost:99999",),
-        ("Host: ",),
-        ("Host: localhost:{port}", "Host: evil.example"),
-        ("Host: evil.example", "Host: localhost:{port}"),
-        ("Host: localhost:{port}", "Host: localhost:{port}"),
-        (),
-    ],
-)
+WRONG_HOSTS: list[tuple[str, ...]] = [
+    ("Host: evil.example",),
+    ("Host: evil.example:{port}",),
+    ("Host: 127.0.0.1.evil.example:{port}",),
+    ("Host: localhost.evil.example:{port}",),
+    ("Host: localhost.:{port}",),
+    ("Host: 192.168.0.7:{port}",),
+    ("Host: 0.0.0.0:{port}",),
+    ("Host: [::]:{port}",),
+    ("Host: [::1]evil.example:{port}",),
+    ("Host: evil.example@127.0.0.1:{port}",),
+    ("Host: 127.0.0.1:{port}@evil.example",),
+    ("Host: 127.0.0.1:{port}/evil.example",),
+    ("Host: 127.0.0.1:{port}, evil.example",),
+    ("Host: localhost:",),
+    ("Host: localhost:99999",),
+    ("Host: ",),
+    ("Host: localhost:{port}", "Host: evil.example"),
+    ("Host: evil.example", "Host: localhost:{port}"),
+    ("Host: localhost:{port}", "Host: localhost:{port}"),
+    (),
+]
+
+
+@pytest.mark.parametrize("lines", WRONG_HOSTS)
 async def test_a_request_for_another_host_changes_nothing(lines: tuple[str, ...]) -> None:
     """A web page whose host name leads to this machine can neither read nor change anything, even with the key."""
     with Sandbox([ADA]) as shop:
@@ -190,7 +190,7 @@ async def test_what_is_no_http_is_logged_in_a_line(sent: bytes, caplog: pytest.L
 
 async def test_what_is_removed_from_the_list_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     """Requests that a test has removed from the list take no room from later ones."""
-    monkeypatch.setattr("shopsdk.sandbox._server._MAX_REQUEST_BYTES", 60_000)
+    monkeypatch.setattr("shopsdk.sandbox._requests._MAX_REQUEST_BYTES", 60_000)
     with Sandbox([ADA]) as shop:
         for _ in range(4):
             await ask(shop, edit("Host: localhost:{port}"), BODY.ljust(10_000))
@@ -202,7 +202,7 @@ async def test_what_is_removed_from_the_list_does_not_count(monkeypatch: pytest.
 
 async def test_many_short_parameters_count_by_the_memory_they_take(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parameters count by the memory that they take, which is some hundred bytes for two letters."""
-    monkeypatch.setattr("shopsdk.sandbox._server._MAX_REQUEST_BYTES", 200_000)
+    monkeypatch.setattr("shopsdk.sandbox._requests._MAX_REQUEST_BYTES", 200_000)
     parameters = "&".join(f"{number:x}" for number in range(1_000))
     with Sandbox([ADA]) as shop:
         for _ in range(5):
@@ -212,7 +212,7 @@ async def test_many_short_parameters_count_by_the_memory_they_take(monkeypatch: 
 
 async def test_what_is_recorded_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest requests go when all of them hold too much, also after the list was cleared; the last one stays."""
-    monkeypatch.setattr("shopsdk.sandbox._server._MAX_REQUEST_BYTES", 50_000)
+    monkeypatch.setattr("shopsdk.sandbox._requests._MAX_REQUEST_BYTES", 50_000)
     with Sandbox([ADA]) as shop:
         for size in [10_000] * 6 + [60_000]:
             await ask(shop, edit("Host: localhost:{port}"), BODY.ljust(size))

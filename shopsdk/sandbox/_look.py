@@ -1,0 +1,128 @@
+"""What the page shows of the shop and of the requests: plain values, and nothing that changes it.
+
+Ids and counts of the shop are text: JavaScript reads whole numbers beyond 2**53 inexactly.
+"""
+
+import json
+import secrets
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import cast
+
+import attrs
+
+from shopsdk.sandbox._message import HTTPError, Request, parameters
+from shopsdk.sandbox._requests import RecordedRequest, RequestLog
+from shopsdk.sandbox._store import Store
+from shopsdk.sandbox._validation import check_listing
+
+PER_PAGE = 50
+MAX_REQUESTS = 300
+"""Requests in one answer, the latest."""
+
+
+class Look:
+    """Reads the shop and the log for the page; used from the server's loop alone."""
+
+    def __init__(self, store: Store, log: RequestLog, *, shop_ids: Iterable[int], api_key: str) -> None:
+        self._store = store
+        self._log = log
+        self._shop_ids = {str(shop_id): shop_id for shop_id in shop_ids}
+        self._api_key = api_key
+        self._run = secrets.token_hex(8)  # tells the page that another sandbox has taken the address over
+
+    def requests(self, request: Request) -> dict[str, object]:
+        """The requests that came or were answered after a version of the log."""
+        after = request.query.get("after")
+        version = int(after) if isinstance(after, str) and after.isascii() and after.isdecimal() else 0
+        changed = self._log.changed_since(version, MAX_REQUESTS)
+        return {
+            **self._state(),
+            "shops": list(self._shop_ids),
+            "total": self._log.total,
+            "version": self._log.version,
+            "requests": [self._request(number, record) for number, record in changed],
+        }
+
+    def customers(self, shop: str, request: Request) -> dict[str, object]:
+        """One page of a shop's customers, by the parameters of Get Customers; past the last page, the last.
+
+        Raises:
+            HTTPError: There is no such shop (404), or a parameter is not valid (422).
+        """
+        shop_id = self._find_shop(shop)
+        listing = check_listing(request, {**parameters(request), "perPage": PER_PAGE})
+        with self._store.lock:
+            rows, total = self._store.page(shop_id, listing)
+            if listing.page > _pages(total):
+                listing = attrs.evolve(listing, page=_pages(total))
+                rows, _ = self._store.page(shop_id, listing)
+            customers = [_texts(json.loads(row)) for row in rows]
+            return {**self._state(), **_place(listing.page, total), "customers": customers}
+
+    def customer(self, shop: str, customer: str, request: Request) -> dict[str, object]:
+        """A customer, and one page of its ledger, newest first; past the last page, the last.
+
+        Raises:
+            HTTPError: There is no such shop or customer (404), or the page is not valid (422).
+        """
+        shop_id = self._find_shop(shop)
+        page = check_listing(request, {"page": parameters(request).get("page")}).page
+        with self._store.lock:
+            customer_id = self._store.find(shop_id, customer)
+            if customer_id is None:
+                raise HTTPError(404, "This shop has no such customer.")
+            ledger = self._store.ledger(shop_id, customer_id)
+            page = min(page, _pages(len(ledger)))
+            return {
+                **self._state(),
+                **_place(page, len(ledger)),
+                "customer": _texts(json.loads(self._store.document(shop_id, customer_id))),
+                "lines": [_texts(line) for line in ledger[(page - 1) * PER_PAGE : page * PER_PAGE]],
+            }
+
+    def _state(self) -> dict[str, object]:
+        """Whose answer this is, and what it is the state of."""
+        return {"run": self._run, "changes": self._store.changes}
+
+    def _find_shop(self, shop: str) -> int:
+        shop_id = self._shop_ids.get(shop)
+        if shop_id is None:
+            raise HTTPError(404, "There is no such shop.")
+        return shop_id
+
+    def _request(self, number: int, record: RecordedRequest) -> dict[str, object]:
+        return {
+            "number": number,
+            "received_at": _utc(record.received_at),
+            "method": self._mask(record.method),
+            "route": record.route,
+            "path": self._mask(record.path),
+            "query": [[self._mask(name), self._mask(text)] for name, text in record.query.items()],
+            "status": record.status,
+            "elapsed": record.elapsed,
+            "fault": record.fault,
+        }
+
+    def _mask(self, text: str) -> str:
+        """Mask the key, which a wrong program may have written into a URL."""
+        return text.replace(self._api_key, "***") if self._api_key else text
+
+
+def _pages(total: int) -> int:
+    return max(-(-total // PER_PAGE), 1)
+
+
+def _place(page: int, total: int) -> dict[str, object]:
+    return {"page": page, "pages": _pages(total), "total": total}
+
+
+def _texts(value: object) -> object:
+    """Turn the whole numbers of a document to text."""
+    if isinstance(value, dict):
+        return {name: _texts(each) for name, each in cast("Mapping[str, object]", value).items()}
+    return str(value) if isinstance(value, int) else value
+
+
+def _utc(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
