@@ -341,7 +341,9 @@ def _fill(connection: sqlite3.Connection, shop_ids: Collection[int], entries: It
     else:
         held = [shop_id for (shop_id,) in connection.execute("SELECT id FROM shops ORDER BY id")]
         if held != sorted(shop_ids):
-            raise sqlite3.DatabaseError(f"it holds {_name_shops(held)}, and not {_name_shops(sorted(shop_ids))}")
+            raise sqlite3.DatabaseError(
+                f"it holds {_name_shops(held)}, and was opened for {_name_shops(sorted(shop_ids))}"
+            )
     connection.execute(DOCUMENTS)
 
 

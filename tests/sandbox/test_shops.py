@@ -247,7 +247,7 @@ def test_a_file_holds_its_shops(tmp_path: Path) -> None:
         before = [mall.customers(), mall.customers(shop_id=39)]
         mall.remove_customer(mall.add_customer().id)
     for wrong, words in ((38, "shop 38"), (40, "shop 40"), ([38, 39, 40], "shops 38, 39 and 40")):
-        with pytest.raises(ValueError, match=f"it holds shops 38 and 39, and not {words}$"):
+        with pytest.raises(ValueError, match=f"it holds shops 38 and 39, and was opened for {words}$"):
             Sandbox(3, shop_id=wrong, database=path).start()
     with Sandbox(99, shop_id=[39, 38], database=path) as mall:
         assert [mall.customers(shop_id=38), mall.customers()] == before

@@ -158,6 +158,15 @@ async def shops() -> None:
         assert_type(shop.add_customer(email="x@example.com"), Customer)
         assert_type(shop.update_customer(1001, balance=Decimal(5), discord_id=None), Customer)
         shop.fail_next("rate_limit", times=2, retry_after=3)
+    with Sandbox(shop_id=[38, 39]) as shop:
+        assert_type(shop.shop_id, int)
+        assert_type(shop.shop_ids, tuple[int, ...])
+        assert_type(shop.session(shop_id=39, max_in_flight=2), AsyncSession)
+        assert_type(shop.customers(shop_id=39), list[Customer])
+        assert_type(shop.transactions(1001, shop_id=39), list[BalanceTransaction])
+        assert_type(shop.add_customer(shop_id=39, email="x@example.com"), Customer)
+        assert_type(shop.update_customer(1001, shop_id=39, discord_id=None), Customer)
+        shop.remove_customer(1001, shop_id=39)
         clock = InstantClock(chance=0)
         assert_type(clock.slept, list[float])
         async with shop.session(clock=clock, max_in_flight=2) as session:
