@@ -12,7 +12,8 @@ import re
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import reduce
 from operator import or_
 from pathlib import Path
@@ -226,21 +227,36 @@ def highlight(source: str) -> str:
     return str(pygments.highlight(source, PythonLexer(), CODE))
 
 
+class Tables:
+    """Takes the tables of a command's help, in the place of a formatter that writes them."""
+
+    width = 80
+
+    def __init__(self) -> None:
+        self.tables: dict[str, list[tuple[str, str]]] = {}
+
+    @contextmanager
+    def section(self, title: str) -> Iterator[None]:
+        """Begin a table."""
+        self.tables[title] = []
+        yield
+
+    def write_dl(self, rows: Sequence[tuple[str, str]], **_: object) -> None:
+        """Take the rows of the table."""
+        self.tables[[*self.tables][-1]] = [*rows]
+
+
 def describe(context: Any) -> dict[str, Any]:
     """Read the help of a command."""
-    command = context.command
-    kinds: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
-    for parameter in command.get_params(context):
-        if record := parameter.get_help_record(context):
-            kinds["Arguments" if parameter.param_type_name == "argument" else "Options"].append(record)
-    notes = inspect.cleandoc((command.epilog or "").replace("\b", "")).strip()
-    paragraphs = inspect.cleandoc(command.help or "").split("\n\n")
+    command, tables = context.command, Tables()
+    context.terminal_width = tables.width
+    command.format_options(context, tables)
     return {
         "name": context.command_path,
         "usage": command.get_usage(context),
-        "help": paragraphs,
-        "kinds": kinds,
-        "notes": notes,
+        "help": inspect.cleandoc(command.help or "").split("\n\n"),
+        "tables": tables.tables,
+        "notes": inspect.cleandoc((command.epilog or "").replace("\b", "")).strip(),
     }
 
 
