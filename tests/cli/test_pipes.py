@@ -233,6 +233,8 @@ EACH = (
     LACKING
     + """
 for sys.argv[1:] in {commands}:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a process that has just started
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         main()
     except SystemExit as end:
