@@ -11,6 +11,7 @@ import pytest
 from shopsdk import Clock, Customer, RetryScheduled
 from shopsdk.cli._runner import tell_wait
 from shopsdk.sandbox import Sandbox
+from shopsdk.testing import InstantClock
 from tests.support.cli import Shell
 
 COMMANDS = ("export", "customers", "customer", "transactions", "balance", "affiliate", "sandbox")
@@ -411,6 +412,7 @@ def test_rejections_by_the_shop_have_their_code(shell: Shell) -> None:
 @pytest.mark.slow
 def test_failures_are_a_sentence_or_on_request_a_traceback(shell: Shell) -> None:
     """A failure is one sentence, or a traceback with ``--debug``."""
+    shell.patch.setattr("shopsdk._http.session.Clock", InstantClock)
     shell.patch.setenv("SHOPSDK_BASE_URL", "http://127.0.0.1:9/v1")
     ended = shell.run("customer", "1001", "--shop-id", "1")
     assert (ended.code, "Traceback" in ended.err) == (1, False)

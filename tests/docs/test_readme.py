@@ -14,7 +14,8 @@ from aiohttp import ClientSession
 
 from shopsdk import AsyncSession, get_customers
 from shopsdk.sandbox import Sandbox
-from tests.support.examples import README, blocks, compiled, run_as_test, run_fragment
+from tests.support.examples import README, blocks, compiled, imports, run_as_test, run_fragment
+from tests.support.needs import need
 from tests.support.proxy import certificate_file, tls_server, tunnel
 from tests.support.servers import CUSTOMER, answer, page_of
 
@@ -39,6 +40,8 @@ FRAGMENTS = [n for n, block in enumerate(PYTHON) if "asyncio.run(" not in block 
 @pytest.mark.parametrize("number", FRAGMENTS)
 async def test_fragments_run(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each example of the README runs on the shop that the command serves, and does what the text beside it says."""
+    for module in imports(PYTHON[number]):
+        need(module)
     monkeypatch.chdir(tmp_path)
     certificate_file(tmp_path, "company-ca.pem")
     async with Sandbox(shop_id=[38, 39]) as shop, shop.session() as session:

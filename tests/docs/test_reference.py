@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 
 from shopsdk.cli._app import app
 from tests.support.examples import README
+from tests.support.needs import need
 
 ROOT = README.parent
 PROGRAMS = sorted((ROOT / "tests" / "programs").glob("[!_]*.py"))
@@ -75,6 +76,7 @@ Site = dict[Path, PageReader]
 
 def build(folder: Path, **environment: str) -> None:
     """Run the README's command; a warning of it is an error."""
+    need("pdoc")
     found = re.search(r"`\.venv-dev/bin/python (\.pdoc[^`]*)`", README.read_text(encoding="utf-8"))
     assert found is not None
     command = [sys.executable, "-W", "error", *shlex.split(found[1]), "-o", str(folder)]

@@ -21,6 +21,7 @@ from shopsdk import (
 )
 from shopsdk.sandbox import Sandbox
 from shopsdk.testing import InstantClock
+from tests.support.needs import need
 from tests.support.servers import (
     CUSTOMER,
     Behaviour,
@@ -179,7 +180,8 @@ def test_the_library_does_not_log_by_itself(capfd: pytest.CaptureFixture[str]) -
 
 def test_it_works_on_uvloop() -> None:
     """The library works on uvloop."""
-    uvloop = pytest.importorskip("uvloop", reason="uvloop has no wheel for this platform")
+    need("uvloop")
+    import uvloop
 
     async def main() -> None:
         with Sandbox(300) as shop:
