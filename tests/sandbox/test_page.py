@@ -70,9 +70,13 @@ def link(page: Any, name: str) -> Any:
     return page.get_by_role("link", name=name, exact=True)
 
 
-async def no_sideways_scroll(page: Any) -> bool:
-    fits: bool = await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    return fits
+async def fits(page: Any) -> bool:
+    """Whether nothing has to be scrolled sideways to be seen, and nothing is cut off."""
+    inside: bool = await page.evaluate("""
+        document.documentElement.scrollWidth <= innerWidth
+        && [...document.querySelectorAll("td, dd, h2")].every(cell => cell.getBoundingClientRect().right <= innerWidth)
+    """)
+    return inside
 
 
 async def test_customers_can_be_searched_and_paged(browser: Any) -> None:
@@ -103,10 +107,11 @@ async def test_customers_can_be_searched_and_paged(browser: Any) -> None:
             await page.get_by_label("Search customers").fill("")
             await expect(rows(page, "rows")).to_have_count(50)
 
-            await link(page, "Balance").click()
+            await link(page, "Balance").press("Enter")
             richest = max(everybody, key=lambda customer: (customer.balance or 0, -customer.id))
             await expect(rows(page, "rows").first).to_contain_text(richest.email)
             await expect(page.get_by_role("columnheader", name="Balance")).to_have_attribute("aria-sort", "descending")
+            await expect(link(page, "Balance")).to_be_focused()
         assert [] == shop.requests
 
 
@@ -228,6 +233,32 @@ async def test_a_customer_that_is_not_there_is_shown_once_it_is(browser: Any) ->
             await expect(rows(page, "lines")).to_contain_text(["+5.00"])
 
 
+async def test_an_answer_that_is_no_longer_wanted_is_not_shown(browser: Any) -> None:
+    """Customers that arrive when the requests are asked for already do not appear beside them."""
+    from playwright.async_api import expect
+
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def hold(route: Any) -> None:
+        asked.set()
+        await answer.wait()
+        await route.continue_()
+
+    with Sandbox(3) as shop:
+        async with window(browser, shop, "#/requests") as page:
+            await page.route("**/customers?*", hold)
+            await link(page, "Customers").click()
+            await asked.wait()
+            await link(page, "Requests").click()
+            await expect(link(page, "Requests")).to_have_attribute("aria-current", "page")
+            async with page.expect_response("**/customers?*"):
+                answer.set()
+            await page.evaluate("fetch('/').then((page) => page.text())")  # longer than it takes to draw them
+            await expect(page.locator("#customers")).to_be_hidden()
+            await link(page, "Customers").click()
+            await expect(rows(page, "rows")).to_have_count(3)
+
+
 HOSTILE = [
     "<img src=x onerror=alert(1)>",
     "<script>alert(2)</script>",
@@ -278,14 +309,14 @@ async def test_it_is_light_or_dark_and_fits_a_phone(browser: Any, scheme: str) -
             await expect(rows(page, "rows")).to_have_count(1)
             colours = "getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)"
             assert (sum(await page.evaluate(colours)) > 600) is (scheme == "light")
-            assert await no_sideways_scroll(page)
+            assert await fits(page)
             await expect(rows(page, "requests").first).to_be_hidden()  # beside the customers, in a wide window
             await page.locator("#rows a").click()
             await expect(page.get_by_text("y" * 255)).to_be_visible()
-            assert await no_sideways_scroll(page)
+            assert await fits(page)
             await link(page, "Requests").click()
             await expect(page.get_by_text("z" * 1000)).to_be_visible()
-            assert await no_sideways_scroll(page)
+            assert await fits(page)
 
 
 async def test_a_sandbox_that_closes_is_missed_and_another_is_picked_up(browser: Any) -> None:
@@ -330,9 +361,9 @@ async def test_a_hidden_tab_asks_nothing(browser: Any) -> None:
                 async with page.expect_request("**/_sandbox/requests*") as asked:
                     await page.clock.run_for(1000)
                 await (await asked.value).response()
-            await page.evaluate(hide, True)
             questions = list[str]()
             page.on("request", lambda sent: questions.append(sent.url))
+            await page.evaluate(hide, True)
             await page.clock.run_for(60_000)
             assert [] == questions
             async with page.expect_request("**/_sandbox/requests*"):

@@ -155,6 +155,9 @@ async def shops() -> None:
         assert_type(shop.customers(), list[Customer])
         assert_type(shop.transactions(1001), list[BalanceTransaction])
         assert_type(shop.requests, list[RecordedRequest])
+        for request in shop.requests:
+            assert_type(request.received_at, datetime)
+            assert_type(request.elapsed, float | None)
         assert_type(shop.add_customer(email="x@example.com"), Customer)
         assert_type(shop.update_customer(1001, balance=Decimal(5), discord_id=None), Customer)
         shop.fail_next("rate_limit", times=2, retry_after=3)
