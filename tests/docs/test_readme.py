@@ -77,7 +77,7 @@ def environment(**variables: str) -> dict[str, str]:
     return {**os.environ, "PATH": path, **variables}
 
 
-KEY_IN_A_SHELL, SERVED, BOT, EXPORTS, SHOPS, NETWORK = SHELL[2:]
+KEY_IN_A_SHELL, SERVED, COMMANDS, BOT, EXPORTS, SHOPS, NETWORK = SHELL[2:]
 
 
 @pytest.mark.slow
@@ -143,6 +143,19 @@ async def test_the_way_through_a_proxy_is_as_it_says(tmp_path: Path, monkeypatch
     assert b"seven@example.com" in out
     assert f"requests go through the proxy {proxy.url}\n" in err.decode()
     assert "proxy-authorization" in proxy.heard[0].headers
+
+
+@pytest.mark.slow
+async def test_commands_run() -> None:
+    """Each command of the README succeeds on the served shop, and the ledger shows the edit."""
+    async with Sandbox(shop_id=[38, 39]) as shop:
+        there = environment(SHOPSDK_API_KEY=shop.api_key, SHOPSDK_SHOP_ID="38", SHOPSDK_BASE_URL=shop.base_url)
+        process = await asyncio.create_subprocess_exec("bash", "-euc", COMMANDS, env=there, stdout=PIPE, stderr=PIPE)
+        out, err = await process.communicate()
+    assert (0, "") == (process.returncode, err.decode() if process.returncode else "")
+    assert "tsantos1001@example.org" in out.decode()
+    assert "a late parcel [ref:parcel-17]" in out.decode()
+    assert "Usage: shopsdk balance" in out.decode()
 
 
 @pytest.mark.slow
