@@ -33,7 +33,7 @@ def plot() -> Path:
     try:
         import matplotlib as mpl  # noqa: PLC0415 - only for this
     except ImportError:
-        raise SystemExit("--plot needs matplotlib: pip install 'shopsdk[dev]'") from None
+        raise SystemExit("--plot needs matplotlib: pip install 'shopsdk[programs]'") from None
     mpl.use("svg")
     mpl.rcParams.update({"svg.hashsalt": "shopsdk", "svg.fonttype": "none", "font.size": 9})
     import matplotlib.pyplot as plt  # noqa: PLC0415

@@ -2,19 +2,23 @@
 
 Begin with the README; this is the reference.
 
-- A session and its settings: ``AsyncSession``, ``Timeout``, ``RetryPolicy``, ``RateLimit``, ``Clock``
-- One page, one customer: ``get_customers``, ``CustomerFilters``, ``OrderColumn``, ``OrderDirection``, ``get_customer``,
-  ``find_customer``
-- All customers, and any other list: ``iter_customers``, ``iter_customer_pages``, ``paginate``
-- Money: ``get_customer_balance_transactions``, ``edit_customer_balance``, ``find_balance_edit``
-- Affiliates: ``edit_customer_affiliate_code``
-- What is answered: ``Customer``, ``AffiliateReferrer``, ``Page``, ``BalanceTransaction``, ``BalanceEdit``,
-  ``AffiliateCodeEdit``
-- What is raised: ``ShopError``, which draws the whole tree
-- Events: ``Event``, which is one of ``RequestStarted``, ``AttemptStarted``, ``RetryScheduled``,
-  ``RateLimitPaused``, ``RateLimitResumed``, ``RequestFinished``
-- Beside it: ``shopsdk.sandbox``, a shop to try it on; ``shopsdk.testing``, fixtures for pytest; ``shopsdk.export``,
-  customers into files; ``shopsdk.arrow``, customers as record batches and tables
+- Sessions: ``AsyncSession``, ``Timeout``, ``RetryPolicy``, ``RateLimit``, ``Clock``
+- Customers: ``get_customers``, ``get_customer``, ``find_customer``, ``Customer``, ``Page``, ``CustomerFilters``,
+  ``OrderColumn``, ``OrderDirection``
+- All customers, and other lists: ``iter_customers``, ``iter_customer_pages``, ``paginate``
+- Money: ``edit_customer_balance``, ``find_balance_edit``, ``get_customer_balance_transactions``, ``BalanceEdit``,
+  ``BalanceTransaction``
+- Affiliates: ``edit_customer_affiliate_code``, ``AffiliateCodeEdit``, ``AffiliateReferrer``
+- Errors: ``ShopError``, which draws the whole tree: ``SessionStateError``, ``TransportError``, ``NotSentError``,
+  ``UnknownOutcomeError``, ``ResponseError``, ``AuthenticationError``, ``PermissionDeniedError``, ``NotFoundError``,
+  ``InvalidRequestError``, ``RateLimitedError``, ``ServerError``, ``DecodeError``, ``PaginationError``,
+  ``MultipleCustomersError``, ``ReferenceConflictError``
+- Events: ``Event``, which is one of ``RequestStarted``, ``AttemptStarted``, ``RetryScheduled``, ``RateLimitPaused``,
+  ``RateLimitResumed``, ``RequestFinished``
+- Version: ``__version__``
+
+Beside it: ``shopsdk.sandbox``, a shop to try it on; ``shopsdk.testing``, fixtures for pytest; ``shopsdk.export``,
+customers into files; ``shopsdk.arrow``, customers as record batches and tables.
 """
 
 from shopsdk._api.arguments import CustomerFilters

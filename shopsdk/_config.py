@@ -46,39 +46,60 @@ Pause = Callable[[float], Awaitable[object]]
 
 @attrs.frozen
 class Timeout:
-    """How long to wait for the server, in seconds, each above 0."""
+    """How long to wait for the server, in seconds, each above 0.
+
+    Args:
+        connect: seconds for a connection: DNS, TCP, TLS and a proxy's tunnel; default: 10.
+        total: seconds for one attempt, from its start to the last byte of the answer; default: 30.
+        deadline: seconds for one call, with all its attempts and waits, from its first slot on; default: 180.
+    """
 
     connect: float = attrs.field(default=10, validator=[validate_seconds, gt(0)])
-    """For a connection: DNS, TCP, TLS and a proxy's tunnel."""
+    """Seconds for a connection: DNS, TCP, TLS and a proxy's tunnel; default: 10."""
     total: float = attrs.field(default=30, validator=[validate_seconds, gt(0)])
-    """For one attempt, from its start to the last byte of the answer."""
+    """Seconds for one attempt, from its start to the last byte of the answer; default: 30."""
     deadline: float = attrs.field(default=180, validator=[validate_seconds, gt(0)])
-    """For one call with all its attempts and the waits between them, from its first slot on."""
+    """Seconds for one call, with all its attempts and waits, from its first slot on; default: 180."""
 
 
 @attrs.frozen
 class RetryPolicy:
-    """How often to try, and how long to wait between tries, in seconds."""
+    """How often to try, and how long to wait between tries, in seconds.
+
+    Args:
+        attempts: requests of one call, the first included, at least 1; default: 4.
+        wait_initial: the longest wait after the first failure, in seconds; it doubles with each, and the actual wait is
+            random below it; default: 0.5.
+        wait_max: the longest wait that the doubling leads to, in seconds; default: 8.
+        retry_after_max: the longest wait that a server may ask for, in seconds; if it asks for more, the error is
+            raised at once, with its ``retry_after``; default: 90.
+    """
 
     attempts: int = attrs.field(default=4, validator=[validate_int, ge(1)])
-    """Requests of one call, the first included, at least 1."""
+    """Requests of one call, the first included, at least 1; default: 4."""
     wait_initial: float = attrs.field(default=0.5, validator=[validate_seconds, ge(0)])
-    """The longest wait after the first failure; it doubles with each, and the actual wait is random below it."""
+    """The longest wait after the first failure, in seconds; it doubles with each, and the actual wait is random below
+    it; default: 0.5."""
     wait_max: float = attrs.field(default=8, validator=[validate_seconds, ge(0)])
-    """The longest wait that the doubling leads to."""
+    """The longest wait that the doubling leads to, in seconds; default: 8."""
     retry_after_max: float = attrs.field(default=90, validator=[validate_seconds, ge(0)])
-    """The longest wait that a server may ask for. If it asks for more, the error is raised at once, with its
-    ``retry_after``."""
+    """The longest wait that a server may ask for, in seconds; if it asks for more, the error is raised at once, with
+    its ``retry_after``; default: 90."""
 
 
 @attrs.frozen
 class RateLimit:
-    """At most this many requests in that many seconds, spaced evenly, without bursts."""
+    """At most so many requests in so many seconds, spaced evenly, without bursts.
+
+    Args:
+        max_requests: the most requests that are sent within ``per_seconds``, at least 1.
+        per_seconds: the time for them, in seconds, above 0; default: 1.
+    """
 
     max_requests: int = attrs.field(validator=[validate_int, ge(1)])
-    """Requests, at least 1."""
+    """The most requests that are sent within ``per_seconds``, at least 1."""
     per_seconds: float = attrs.field(default=1.0, validator=[validate_seconds, gt(0)])
-    """Seconds, above 0."""
+    """The time for them, in seconds, above 0; default: 1."""
 
 
 @attrs.define(eq=False, repr=False)
@@ -87,14 +108,19 @@ class Clock:
 
     They decide the waits: backoff, Retry-After, the session's own rate limit, deadlines. The timeouts of requests go by
     the event loop's time.
+
+    Args:
+        now: returns the seconds since any moment, which never decrease; default: ``time.monotonic``.
+        sleep: waits so many seconds; its exception ends the call; default: ``asyncio.sleep``.
+        random: returns a number from 0 up to, but not including, 1; default: ``random.random``.
     """
 
     now: Callable[[], float] = time.monotonic
-    """Seconds since any moment; they never decrease."""
+    """Returns the seconds since any moment, which never decrease; default: ``time.monotonic``."""
     sleep: Pause = asyncio.sleep
-    """Waits so many seconds; its exception ends the call."""
+    """Waits so many seconds; its exception ends the call; default: ``asyncio.sleep``."""
     random: Callable[[], float] = random
-    """A number from 0 up to, but not including, 1."""
+    """Returns a number from 0 up to, but not including, 1; default: ``random.random``."""
 
 
 class Secret:

@@ -40,7 +40,12 @@ OrderDirection = Literal["asc", "desc"]
 
 @attrs.frozen(kw_only=True)
 class AffiliateReferrer:
-    """The customer who referred another one."""
+    """The customer who referred another one.
+
+    Args:
+        id: the referring customer's id.
+        email: the referring customer's e-mail address.
+    """
 
     id: Int64
     """The referring customer's id."""
@@ -53,6 +58,20 @@ class Customer:
     """One customer of a shop, as Get Customers and Get Customer answer.
 
     Only ``id`` and ``email`` are certain; anything else may be None.
+
+    Args:
+        id: the customer's id, unique within the shop.
+        email: the customer's e-mail address.
+        discord_id: the linked Discord account's id.
+        discord_username: the linked Discord account's name.
+        balance: store credit, in the shop's currency; may be negative.
+        total_completed: how many orders the customer has completed.
+        total_spent_usd: what those orders came to, in US dollars.
+        last_completed_at: when the last of those orders was completed (UTC).
+        newsletter_at: when the customer subscribed to the newsletter (UTC); None if not subscribed.
+        affiliate_code: the customer's own affiliate code.
+        affiliate_referrer_id: the id of the customer who referred this one.
+        affiliate_referrer: the customer who referred this one.
     """
 
     id: Int64
@@ -115,7 +134,15 @@ class Ledger:
 
 @attrs.frozen(kw_only=True)
 class Page(Generic[T]):
-    """One page of a list, as the server counted it."""
+    """One page of a list, as the server counted it.
+
+    Args:
+        data: the rows.
+        current_page: this page's number, from 1.
+        last_page: the number of the last page, as of this answer; at least 1.
+        per_page: rows to a full page, 1 to 100.
+        total: rows in the whole list, as of this answer.
+    """
 
     data: list[T]
     """The rows."""

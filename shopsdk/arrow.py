@@ -11,6 +11,9 @@ print(table.num_rows, pyarrow.compute.sum(table["balance"]))
 
 It needs pyarrow: ``pip install 'shopsdk[parquet]'``. Money is ``decimal128(38, 6)``, times are ``timestamp[us, UTC]``,
 ids are ``int64``, and Discord ids are text. The referrer is its e-mail address, since its id has a column already.
+
+- Tables: ``read_customers``, ``read_shops``, ``ShopsTable``, ``Connect``
+- Batches: ``iter_record_batches``, ``to_record_batch``, ``customers_schema``
 """
 
 # pyright: basic

@@ -34,6 +34,10 @@ A session that a module of yours makes when it is imported cannot follow: give t
 
 There is no entry point: suites without that line load none of this. The fixtures need pytest alone. Asynchronous tests
 need a plugin that runs them: pytest-asyncio, at any loop scope, or anyio's.
+
+- Fixtures: ``shop_sandbox``, ``shop_session``, ``shop_clock``
+- Clock: ``InstantClock``
+- Plugin: ``pytest_configure``
 """
 
 import asyncio

@@ -37,6 +37,15 @@ class CustomerFilters(TypedDict, total=False):
     All but ``id`` and ``subscribed`` match anywhere in the text, without regard to the case of ASCII letters, and ``%``
     and ``_`` are wildcards: to find one person use ``find_customer``, which compares the whole text. Filters stand in
     the URL (unless ``AsyncSession(list_params="body")``), and so in access logs of servers and proxies and in traces.
+
+    Args:
+        id: exactly this customer id.
+        email: this text within the e-mail address.
+        discord_id: this text within the Discord id.
+        discord_username: this text within the Discord name.
+        subscribed: whether the customer takes the newsletter; True and False travel as "1" and "0".
+        affiliate_code: this text within the affiliate code.
+        affiliate_referrer_email: this text within the referring customer's e-mail address.
     """
 
     id: int | str

@@ -139,8 +139,8 @@ class Caller:
             if wait is None or wait >= call.deadline.remaining:
                 if outcome.maybe_applied or repeatable(outcome, idempotent=idempotent):
                     reason, doubt = type(outcome).__name__, ", maybe applied" if outcome.maybe_applied else ""
-                    attempts = "1 attempt" if call.attempts == 1 else f"{call.attempts} attempts"
-                    logger.warning("%s: giving up after %s: %s%s", call.request.operation, attempts, reason, doubt)
+                    operation = call.request.operation
+                    logger.warning("%s: giving up at attempt %d: %s%s", operation, call.attempts, reason, doubt)
                 raise outcome
             await self._wait(call, outcome, wait)
 

@@ -15,8 +15,8 @@ class SafeConsole(Console):
 
     def __init__(self, stream: TextIO, **options: Any) -> None:
         super().__init__(file=drawing(stream), highlight=False, markup=False, emoji=False, **options)
-        if self.is_dumb_terminal and options.get("width") is None:  # rich takes 80 columns for its width
-            self.width = shutil.get_terminal_size().columns
+        if self.is_dumb_terminal and options.get("width") is None:  # rich takes it for 80 columns wide
+            self.size = shutil.get_terminal_size()
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """Render it, and escape what is not printable. Segments with ``control`` come from rich alone."""

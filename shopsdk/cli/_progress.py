@@ -3,7 +3,7 @@
 import math
 import sys
 import time
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TextIO, cast
 
 import attrs
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -13,7 +13,7 @@ from rich.table import Column
 from rich.text import Text
 
 from shopsdk.cli._console import SafeConsole
-from shopsdk.cli._stdio import guarded, noun, retry, say
+from shopsdk.cli._stdio import Printable, noun, retry, say
 from shopsdk.export import ExportProgress
 
 _LINE_SECONDS = 10.0
@@ -85,8 +85,9 @@ class Bars:
 
     def __enter__(self) -> Self:
         self._progress.start()
-        # rich replaces the stream, to print above the bars, and would keep the colours of foreign text.
-        sys.stderr = guarded(sys.stderr)
+        # rich replaces the stream, to print above the bars, and would keep the colours of foreign text. The stream of
+        # rich 13.9 does not say that it is a terminal.
+        sys.stderr = cast(TextIO, Printable(sys.stderr))
         return self
 
     def __exit__(self, *exc: object) -> None:

@@ -125,8 +125,8 @@ class Runner:
         with Sandbox(customers, api_key=secrets.token_urlsafe()) as shop:  # others on this machine can reach it
             if not self.quiet:
                 say(
-                    "This is a sandbox, an embedded shop with made-up customers: nothing in it is real.",
-                    "Each run begins with the same customers and keeps nothing. For a shop that lasts: shopsdk sandbox",
+                    "This is a sandbox: nothing in it is real, and each run has the same customers.",
+                    "It ends with this command. For a shop that lasts: shopsdk sandbox",
                 )
             try:
                 return signals.run(_with(shop.session(**self._settings()), shop.shop_id, work))

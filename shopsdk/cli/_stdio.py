@@ -100,12 +100,12 @@ def data_output() -> BinaryIO:
 
 def drawing(stream: TextIO) -> TextIO:
     """Return the stream that takes the command's own control sequences."""
-    return stream.stream if isinstance(stream, _Printable) else stream
+    return stream.stream if isinstance(stream, Printable) else stream
 
 
 def guarded(stream: TextIO) -> TextIO:
     """Wrap a terminal so that only printable text passes; return any other stream as it is."""
-    return cast(TextIO, _Printable(stream)) if stream.isatty() else stream
+    return cast(TextIO, Printable(stream)) if stream.isatty() else stream
 
 
 @contextmanager
@@ -179,8 +179,11 @@ class _NeverFails(_Wrapped):
             super().flush()
 
 
-class _Printable(_Wrapped):
+class Printable(_Wrapped):
     """A terminal that gets nothing but printable text."""
+
+    def isatty(self) -> bool:
+        return True
 
     def write(self, text: str) -> int:
         super().write(printable_lines(text))

@@ -10,6 +10,13 @@ async with AsyncSession() as session:
 
 A file has its final name only when it is whole, and an interrupted export goes on where it stopped: see
 ``export_customers``.
+
+- One shop: ``export_customers``, ``ExportSummary``, ``Destination``, ``CustomerSink``, ``Format``, ``COLUMNS``,
+  ``IfExists``
+- Many shops: ``export_shops``, ``ShopsSummary``
+- Progress: ``OnProgress``, ``ExportProgress``, ``Stage``
+- Errors: ``ExportError``, ``CheckpointError``
+- Values: ``to_plain``, ``escape_formula``, ``unescape_formula``
 """
 
 from shopsdk.export._export import Destination, export_customers

@@ -10,6 +10,10 @@ with Sandbox(customers=50) as shop:
         page = await get_customers(session, per_page=10)
         assert page.total == 50
 ```
+
+- The shop: ``Sandbox``, ``RecordedRequest``
+- Faults: ``Fault``, ``FaultFields``
+- Arguments: ``CustomerFields``, ``SessionOptions``
 """
 
 from shopsdk.sandbox._faults import Fault, FaultFields

@@ -43,17 +43,6 @@ def _positive(_: object, attribute: "attrs.Attribute[int | None]", value: int | 
 class Fault:
     """One way in which the shop misbehaves, and when.
 
-    Requests are counted per fault, and only those that it could hit. Where several faults apply, the first one hits and
-    those after it do not count the request.
-
-    Raises:
-        ValueError: The kind is unknown, both ``every`` and ``first`` are given or either is below 1, ``applied`` is set
-            for a kind that leaves no choice, or ``seconds`` is negative.
-    """
-
-    kind: FaultKind = attrs.field(validator=_known)
-    """The kind of misbehaviour.
-
     - ``drop_before``: the connection is closed, and nothing was done.
     - ``drop_after``: the request is carried out, and the connection closed without an answer.
     - ``error_500``: the framework's own error; nothing was done unless ``applied``.
@@ -62,21 +51,43 @@ class Fault:
     - ``slow``: the request is carried out, and the answer comes ``seconds`` later.
     - ``rate_limit``: 429 with ``retry_after``; nothing was done.
     - ``ignore_body``: as behind a proxy that drops the body of a GET (of ``method``, where that is given).
+
+    Requests are counted per fault, and only those that it could hit. Where several faults apply, the first one hits and
+    those after it do not count the request.
+
+    Args:
+        kind: the kind of misbehaviour.
+        every: hit every Nth request; default: 1, which is all of them, unless ``first`` is given.
+        first: hit the first N requests, then never again; default: no such end.
+        method: hit only requests with this verb; default: with any.
+        path: hit only requests whose path contains this, such as ``/balance``; default: any path.
+        applied: for ``error_500`` and ``html_502``: whether the request is carried out all the same; default: False.
+        seconds: for ``slow``: the delay of the answer, in seconds, at least 0; default: 1.
+        retry_after: for ``rate_limit``: the header's value, in seconds or as a date, sent as it is; None leaves the
+            header out; default: 1.
+
+    Raises:
+        ValueError: The kind is unknown, both ``every`` and ``first`` are given or either is below 1, ``applied`` is set
+            for a kind that leaves no choice, or ``seconds`` is negative.
     """
+
+    kind: FaultKind = attrs.field(validator=_known)
+    """The kind of misbehaviour."""
     every: int | None = attrs.field(default=None, kw_only=True, validator=_positive)
     """Hit every Nth request; default: 1, which is all of them, unless ``first`` is given."""
     first: int | None = attrs.field(default=None, kw_only=True, validator=_positive)
-    """Hit the first N requests, then never again."""
+    """Hit the first N requests, then never again; default: no such end."""
     method: str | None = attrs.field(default=None, kw_only=True)
-    """Hit only requests with this verb."""
+    """Hit only requests with this verb; default: with any."""
     path: str | None = attrs.field(default=None, kw_only=True)
-    """Hit only requests whose path contains this, such as ``/balance``."""
+    """Hit only requests whose path contains this, such as ``/balance``; default: any path."""
     applied: bool = attrs.field(default=False, kw_only=True)
-    """For ``error_500`` and ``html_502``: whether the request is carried out all the same."""
+    """For ``error_500`` and ``html_502``: whether the request is carried out all the same; default: False."""
     seconds: float = attrs.field(default=1.0, kw_only=True)
-    """For ``slow``: how much later the answer comes."""
+    """For ``slow``: the delay of the answer, in seconds, at least 0; default: 1."""
     retry_after: int | str | None = attrs.field(default=1, kw_only=True)
-    """For ``rate_limit``: the header's value, sent as it is (a date, too); None leaves the header out."""
+    """For ``rate_limit``: the header's value, in seconds or as a date, sent as it is; None leaves the header out;
+    default: 1."""
 
     def __attrs_post_init__(self) -> None:
         for name in ("kind", "every", "first", "method", "path", "retry_after"):

@@ -11,6 +11,7 @@ import pytest
 from shopsdk import Clock, Customer, RetryScheduled
 from shopsdk.cli._runner import tell_wait
 from shopsdk.sandbox import Sandbox
+from shopsdk.testing import InstantClock
 from tests.support.cli import Shell
 
 COMMANDS = ("export", "customers", "customer", "transactions", "balance", "affiliate", "sandbox")
@@ -331,6 +332,7 @@ def test_a_long_wait_is_told_with_its_reason(shell: Shell, shop: Sandbox) -> Non
         ended = shell.run("customer", "1001", "--json", *more)
         assert json.loads(ended.out)["id"] == 1001
         assert ("shopsdk: trying again in 2 s: 429 Too Many Requests\n" == ended.err) is (not more)
+        assert ("trying again" in ended.err) is not bool(more)
         assert ("RateLimitedError, again in 2.00 s" in ended.err) is bool(more)
         assert shop.api_key not in ended.err
     for wait, status in ((0.9, 503), (1.2, 503), (1.0, None), (7.0, 599)):
@@ -410,6 +412,7 @@ def test_rejections_by_the_shop_have_their_code(shell: Shell) -> None:
 @pytest.mark.slow
 def test_failures_are_a_sentence_or_on_request_a_traceback(shell: Shell) -> None:
     """A failure is one sentence, or a traceback with ``--debug``."""
+    shell.patch.setattr("shopsdk._http.session.Clock", InstantClock)
     shell.patch.setenv("SHOPSDK_BASE_URL", "http://127.0.0.1:9/v1")
     ended = shell.run("customer", "1001", "--shop-id", "1")
     assert (ended.code, "Traceback" in ended.err) == (1, False)
@@ -470,8 +473,9 @@ def test_a_sandbox_names_its_first_customer(words: tuple[str, ...], shell: Shell
 def test_a_sandbox_says_what_it_keeps(shell: Shell) -> None:
     """Each run of ``--sandbox`` says that it keeps nothing and how to have a shop that lasts; ``--quiet`` does not."""
     first = shell.run("customers", "--sandbox")
-    assert "Each run begins with the same customers and keeps nothing." in first.err
-    assert "For a shop that lasts: shopsdk sandbox" in first.err
+    assert "each run has the same customers" in first.err
+    assert "It ends with this command. For a shop that lasts: shopsdk sandbox" in first.err
+    assert max(map(len, first.err.splitlines())) < 80
     shell.run("balance", "1001", "5", "--sandbox")
     assert shell.run("customers", "--sandbox") == first
     assert shell.run("export", "c.csv", "--sandbox", "--quiet").err == ""

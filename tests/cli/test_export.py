@@ -108,7 +108,7 @@ def test_options_reach_the_export(shell: Shell, shop: Sandbox) -> None:
 )
 def test_failures_are_a_sentence_and_a_code(words: tuple[str, ...], code: int, message: str, shell: Shell) -> None:
     """A failure is one sentence and an exit code, and leaves no file."""
-    (shell.folder / "bad.txt").write_text("38\nx\n")
+    (shell.folder / "bad.txt").write_text("38\n12345|key\n")
     (shell.folder / "empty.txt").write_text("# none\n\n")
     (shell.folder / "latin.txt").write_bytes(b"38 # caf\xe9\n")
     before = sorted(os.listdir(shell.folder))
@@ -116,6 +116,7 @@ def test_failures_are_a_sentence_and_a_code(words: tuple[str, ...], code: int, m
     assert (ended.code, ended.out) == (code, "")
     assert message in ended.err
     assert "Traceback" not in ended.err
+    assert "|key" not in ended.err
     assert sorted(os.listdir(shell.folder)) == before
 
 

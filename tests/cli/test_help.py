@@ -49,6 +49,7 @@ def test_help_names_values_in_words(command: str, shell: Shell) -> None:
     """No help shows a type or a formula, and each default stands there as it is given."""
     shell.patch.setenv("COLUMNS", "100")
     text = text_of(shell, command)
+    assert re.match(r"Usage: shopsdk \w+ \[OPTIONS\]( [A-Z_]+)*( \[CODE\])? [A-Z][a-z]", text)  # as messages name them
     assert not re.search(r"<\w|\brange\b|INTEGER|[<>]=|\(\d+\)\]|\[required", text)
     for param in group.commands[command].params:
         if isinstance(param.default, int | float | str) and not isinstance(param.default, bool):

@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from decimal import Decimal
 from operator import attrgetter
 from pathlib import Path
-from types import FrameType, ModuleType
+from types import CodeType, FrameType, ModuleType
 from typing import Any
 
 import pytest
@@ -134,17 +134,23 @@ def test_a_read_that_nobody_gets_is_a_failure(line: str) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
-def test_text_that_a_code_page_lacks_is_escaped(encoding: str) -> None:
+def test_text_that_a_code_page_lacks_is_escaped(encoding: str, shell: Shell) -> None:
     """Text that the stream's encoding lacks is escaped as in JSON, and JSON stays JSON."""
+
+    def written(*words: str) -> str:
+        with open(shell.folder / "out", "w", encoding=encoding) as out:
+            shell.patch.setattr(sys, "stdout", out)
+            ended = shell.run(*words)
+        assert 0 == ended.code, ended.err
+        return (shell.folder / "out").read_text(encoding)
+
     with shop_of_two() as (shop, _):
-        ended = shell("shopsdk customer 7; shopsdk customers --json", shop, PYTHONIOENCODING=encoding)
-        assert 0 == ended.returncode, ended.stderr
-        record, _, listed = ended.stdout.decode(encoding).partition("\n{")
-        assert "Ärger 😀 €" == json.loads("{" + listed)["data"][0]["discord_username"]
+        shell.enter(shop)
+        assert "Ärger 😀 €" == json.loads(written("customers", "--json"))["data"][0]["discord_username"]
+        record = written("customer", "7")
         assert ("\\u20ac" in record) is (encoding == "ascii")
         assert ("\\ud83d\\ude00" in record) is (encoding != "utf-8")
-        set_code = shell('shopsdk affiliate 7 "Ä€"', shop, PYTHONIOENCODING=encoding)
-        assert 0 == set_code.returncode, set_code.stderr
+        assert ("Ä€" in written("affiliate", "7", "Ä€")) is (encoding != "ascii")
 
 
 def test_words_that_a_code_page_lacks_are_escaped_too() -> None:
@@ -401,29 +407,39 @@ class Tracer:
     def __init__(self, number: int) -> None:
         self.number = number
         self.at = self.lines = 0
-        self.armed = False
+        self._watched: dict[CodeType, bool] = {}
 
     def begin_anew(self) -> bool:
         """Begin a run with the next line; return False if the last run did not reach its line."""
         self.at += 1
         more = self.at == 1 or self.lines >= self.at - 1
-        self.lines, self.armed = 0, False
+        self.lines = 0
         return more
+
+    def _arm(self) -> None:
+        """Trace from here on: what is called, and what has been called and not ended."""
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None:
+            if self._traces(frame):
+                frame.f_trace = self._line
+            frame = frame.f_back
+        sys.settrace(self)
 
     def arming(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Arm it where the function begins, or, if it is a coroutine function, where its outcome is known."""
 
         def begins(*args: Any) -> Any:
-            self.armed = True
+            self._arm()
             return function(*args)
 
         async def is_known(*args: Any, **options: Any) -> Any:
             try:
                 answer = await function(*args, **options)
             except ShopError as error:
-                self.armed = error.maybe_applied
+                if error.maybe_applied:
+                    self._arm()
                 raise
-            self.armed = True
+            self._arm()
             return answer
 
         return is_known if inspect.iscoroutinefunction(function) else begins
@@ -438,17 +454,23 @@ class Tracer:
             yield
 
         before = sys.gettrace()
-        sys.settrace(self)
+        sys.settrace(None)
         try:
             next(isolated())
         finally:
             sys.settrace(before)
 
+    def _traces(self, frame: FrameType) -> Any:
+        code = frame.f_code
+        if code not in self._watched:
+            self._watched[code] = any(name in code.co_filename for name in self.FILES)
+        return self._line if self._watched[code] else None
+
     def __call__(self, frame: FrameType, _event: str, _argument: object) -> Any:
-        return self._line if any(name in frame.f_code.co_filename for name in self.FILES) else None
+        return self._traces(frame)
 
     def _line(self, _frame: FrameType, event: str, _argument: object) -> Any:
-        if self.armed and event == "line":
+        if event == "line":
             self.lines += 1
             if self.lines == self.at:
                 signal.raise_signal(self.number)

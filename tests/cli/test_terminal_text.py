@@ -80,6 +80,7 @@ def terminal(encoding: str = "utf-8") -> Iterator[tuple[TextIO, Terminal]]:
 
 class _Answers(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # headers and body are two writes, and the second would wait 40 ms
 
     def do_GET(self) -> None:
         server: Any = self.server

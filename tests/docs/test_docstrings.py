@@ -3,10 +3,15 @@
 import ast
 import importlib
 import inspect
-from collections.abc import Iterator
+import re
+import textwrap
+from collections.abc import Callable, Iterator
+from inspect import isfunction
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
+import attrs
 import pytest
 
 import shopsdk
@@ -64,6 +69,56 @@ def test_no_code_hides_from_these_tests() -> None:
     assert [] == [place for place, text in ALL if text.count("\n```") % 2]
     fenced = sum(text.count("\n```") // 2 for _, text in ALL)
     assert fenced == len(EXAMPLES) + sum(len(blocks(text, "text")) for _, text in ALL)
+
+
+def constructed(annotation: object) -> Iterator[type]:
+    """The attrs classes that somebody makes who passes such an argument."""
+    kind = get_origin(annotation) or annotation
+    if kind is not Callable:
+        for part in get_args(annotation):
+            yield from constructed(part)
+    if isinstance(kind, type) and attrs.has(kind):
+        yield kind
+        for field in attrs.fields(kind):
+            yield from constructed(field.type)
+
+
+def arguments() -> Iterator[object]:
+    """The types of the arguments of public functions and of the classes that stand between them."""
+    functions: list[Callable[..., object]] = [shopsdk.AsyncSession.__init__, Sandbox.__init__]
+    for module in (shopsdk, *map(importlib.import_module, PUBLIC)):
+        functions += [shown for name, shown in vars(module).items() if name in module.__all__ and isfunction(shown)]
+    for function in functions:
+        yield from (kind for name, kind in get_type_hints(function).items() if name != "return")
+
+
+CONSTRUCTED = {cls.__name__: cls for annotation in arguments() for cls in constructed(annotation)}
+
+
+def test_what_is_constructed_is_found() -> None:
+    """These tests see the classes that users construct."""
+    named = {"Timeout", "RetryPolicy", "RateLimit", "Clock", "Customer", "AffiliateReferrer", "Page", "Fault"}
+    assert named <= set(CONSTRUCTED)
+
+
+@pytest.mark.parametrize("shown", [*CONSTRUCTED.values(), shopsdk.CustomerFilters], ids=lambda shown: shown.__name__)
+def test_an_editor_explains_each_argument_as_the_field_does(shown: type) -> None:
+    """The docstring of a class that users construct explains each field, in the words under it, with its default."""
+    section = (inspect.getdoc(shown) or "").partition("Args:\n")[2].partition("\n\n")[0]
+    entries = re.split(r"\n(?=    \w)", section)
+    explained = {name.strip(): " ".join(text.split()) for name, _, text in (entry.partition(":") for entry in entries)}
+    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(shown))).body
+    assert isinstance(tree, ast.ClassDef)
+    fields: dict[str, str] = {}
+    for field, docstring in pairwise(tree.body):
+        match field, docstring:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                text = " ".join(text.split())
+                fields[name] = text[0].lower() + text[1:]
+    assert list(explained.items()) == list(fields.items())
+    defaults = {field.name: field.default for field in (attrs.fields(shown) if attrs.has(shown) else ())}
+    numbers = {name: f"{value:g}" for name, value in defaults.items() if isinstance(value, int | float) and value}
+    assert [] == [name for name, value in numbers.items() if f"default: {value}." not in fields[name]]
 
 
 WITH_EXAMPLES = [

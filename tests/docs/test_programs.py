@@ -10,78 +10,12 @@ from typing import Any
 
 import pytest
 
-from shopsdk import Customer
 from shopsdk.export import to_plain
 from shopsdk.sandbox import Sandbox
-from shopsdk.testing import InstantClock
-from tests.programs import bot, mirror
+from tests.programs import mirror
 from tests.support.programs import run
 
 pytestmark = pytest.mark.slow
-
-
-def say(*said: tuple[str, str, str]) -> str:
-    """Write messages as the bot reads them."""
-    return "".join(json.dumps({"id": name, "author": author, "text": text}) + "\n" for name, author, text in said)
-
-
-def test_the_bot_is_spoken_to(shop: Sandbox, tmp_path: Path) -> None:
-    """Staff look customers up and credit them, and nobody else does."""
-    customer = shop.customers()[0]
-    before = customer.balance or Decimal(0)
-    credit = f"/credit {customer.id} 5.00 a late parcel"
-    ran = run(
-        "bot.py",
-        shop=shop,
-        cwd=tmp_path,
-        stdin=say(("1", "ann", f"/customer {customer.email.upper()}"), ("2", "eve", credit), ("3", "ann", "hello")),
-        STAFF="ann bob",
-    )
-    assert (0, "") == (ran.code, ran.err)
-    replies = {reply["to"]: reply["text"] for reply in map(json.loads, ran.out.splitlines())}
-    assert {
-        "1": f"{customer.id} {customer.email}: {before} in store credit",
-        "2": "I take orders from staff only.",
-        "3": bot.HELP,
-    } == replies
-    assert [] == shop.transactions(customer.id)
-
-
-def test_a_message_that_is_delivered_twice_pays_once(shop: Sandbox, tmp_path: Path) -> None:
-    """A message that the chat platform delivers twice pays once."""
-    customer = shop.customers()[0]
-    message = ("17", "ann", f"/credit {customer.id} 5.00 a late parcel")
-    ran = run("bot.py", shop=shop, cwd=tmp_path, stdin=say(message, message), STAFF="ann")
-    assert (0, "") == (ran.code, ran.err)
-    said = sorted(json.loads(line)["text"].partition(".")[0] for line in ran.out.splitlines())
-    assert ["Done", "Had been done already"] == said
-    assert ["a late parcel [ref:chat-17]"] == [line.description for line in shop.transactions(customer.id)]
-
-
-@pytest.mark.parametrize(
-    ("fault", "text", "reply"),
-    [
-        ("drop_after", "/credit {id} 5", "Done. {id} {email}: 5.00 in store credit"),
-        ("drop_before", "/credit {id} 5", "Nobody knows yet whether that was done: look for chat-9 in the ledger."),
-        (None, "/credit {id} -7.50", "Done. {id} {email}: -7.50 in store credit"),
-        (None, "/credit {id} five", f"I do not understand the numbers in that. {bot.HELP}"),
-        (None, "/credit {id} 5000", f"I do not understand the numbers in that. {bot.HELP}"),
-        (None, "/customer 999999", "There is no such customer."),
-        (None, "/customer nobody@example.com", "There is no such customer."),
-        (None, "/customer {id}", "{id} {email}: 0 in store credit"),
-        (None, "/ledger {id}", "Nothing yet."),
-    ],
-)
-async def test_the_bot_answers_in_words(fault: Any, text: str, reply: str) -> None:
-    """A reply tells in words what was done, what was not, and what nobody knows yet."""
-    customer = Customer(id=7, email="seven@example.com")
-    with Sandbox([customer]) as shop:
-        if fault is not None:
-            shop.fail_next(fault, method="POST")
-        async with shop.session(clock=InstantClock()) as session:
-            message = bot.Message("9", "ann", text.format(id=7))
-            said = await bot.Bot(session, ["ann"]).answer(message)
-    assert reply.format(id=7, email=customer.email) == said
 
 
 def test_the_nightly_export_of_many_shops(shop: Sandbox, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def test_pre_commit_checks_what_ci_checks() -> None:
 def test_the_changelog_speaks_of_what_there_is() -> None:
     """Each name in the changelog exists."""
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-    names = re.findall(r"`(shopsdk(?:\.\w+)+)", text.partition("## Unreleased")[2])
+    names = re.findall(r"`(shopsdk(?:\.\w+)+)", text)
     assert names
     for name in names:
         owner, _, last = name.rpartition(".")
@@ -57,3 +57,10 @@ def test_no_private_package_is_open_to_what_stands_on_the_public_names() -> None
     contract = next(each for each in settings["contracts"] if "public face" in each["name"])
     private = {path.stem for path in (ROOT / "shopsdk").glob("_[a-z]*")}
     assert set(contract["forbidden_modules"]) == {f"shopsdk.{name}" for name in private}
+
+
+def test_the_changelog_has_this_version() -> None:
+    """The newest section of the changelog is of the version that the package has."""
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    (newest, *_) = re.findall(r"^## (\S+)", text, re.MULTILINE)
+    assert newest in {"Unreleased", shopsdk.__version__}

@@ -2,21 +2,20 @@
 
 import asyncio
 import gzip
-import json
 import os
 import re
+import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from aiohttp import ClientSession, web
-from aiohttp.test_utils import TestServer
+from aiohttp import ClientSession
 
-from shopsdk import Customer
+from shopsdk import AsyncSession, get_customers
 from shopsdk.sandbox import Sandbox
-from tests.support.examples import README, blocks, compiled, run_as_test, run_fragment
+from tests.support.examples import README, blocks, compiled, imports, run_as_test, run_fragment
+from tests.support.needs import need
 from tests.support.proxy import certificate_file, tls_server, tunnel
 from tests.support.servers import CUSTOMER, answer, page_of
 
@@ -31,7 +30,7 @@ def test_programs_run(
 ) -> None:
     """The first program of the README runs as it stands."""
     exec(compiled(PYTHON[number], f"README block {number}"), {"__name__": "__main__"})
-    assert 250 == len(capsys.readouterr().out.splitlines())
+    assert 5 == len(capsys.readouterr().out.splitlines())
 
 
 FOR_PYTEST = [n for n, block in enumerate(PYTHON) if "def test_" in block]
@@ -41,9 +40,11 @@ FRAGMENTS = [n for n, block in enumerate(PYTHON) if "asyncio.run(" not in block 
 @pytest.mark.parametrize("number", FRAGMENTS)
 async def test_fragments_run(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each example of the README runs on the shop that the command serves, and does what the text beside it says."""
+    for module in imports(PYTHON[number]):
+        need(module)
     monkeypatch.chdir(tmp_path)
     certificate_file(tmp_path, "company-ca.pem")
-    async with Sandbox() as shop, shop.session() as session:
+    async with Sandbox(shop_id=[38, 39]) as shop, shop.session() as session:
         for name, value in (("API_KEY", shop.api_key), ("SHOP_ID", str(shop.shop_id)), ("BASE_URL", shop.base_url)):
             monkeypatch.setenv(f"SHOPSDK_{name}", value)
         await run_fragment(PYTHON[number], f"README block {number}", {"session": session})
@@ -70,40 +71,56 @@ def test_a_first_test_passes(number: int, tmp_path: Path) -> None:
     assert run_as_test('pytest_plugins = ["shopsdk.testing"]', PYTHON[number], tmp_path) == "1 passed"
 
 
-@pytest.fixture
-async def two_shops(readers_shop: Sandbox, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
-    """One address for two shops, as the vendor has it; in the midst of the first export it has had enough."""
-    others = [Customer(id=number, email=f"other{number}@example.com") for number in range(1, 31)]
-    async with Sandbox(others, shop_id=39) as other, ClientSession() as client:
-        asked: list[int] = []
-
-        async def forward(request: web.Request) -> web.Response:
-            asked.append(json.loads(await request.read())["page"])
-            if asked[-1] == 3 and asked.count(3) == 1:
-                message = {"message": "Too Many Attempts."}
-                return web.json_response(message, status=429, headers={"Retry-After": "3600"})
-            base = other.base_url if "/shops/39/" in request.path else readers_shop.base_url
-            url = base.removesuffix("/v1") + request.path_qs
-            async with client.request(
-                request.method, url, data=await request.read(), headers=request.headers
-            ) as answer:
-                return web.Response(status=answer.status, body=await answer.read(), content_type="application/json")
-
-        app = web.Application()
-        app.router.add_route("*", "/{path:.*}", forward)
-        async with TestServer(app) as server:
-            monkeypatch.setenv("SHOPSDK_BASE_URL", str(server.make_url("/v1")))
-            yield
+def environment(**variables: str) -> dict[str, str]:
+    """Return an environment in which the installed command is found."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return {**os.environ, "PATH": path, **variables}
 
 
+KEY_IN_A_SHELL, SERVED, COMMANDS, BOT, EXPORTS, SHOPS, NETWORK = SHELL[2:]
+
+
+@pytest.mark.slow
 async def test_the_key_is_quoted_where_it_is_set() -> None:
-    """A reader who pastes the line has a key with its pipe in it, not the digits before."""
-    words = 'printf "%s %s" "$SHOPSDK_API_KEY" "$SHOPSDK_SHOP_ID"'
-    process = await asyncio.create_subprocess_exec("bash", "-euc", SHELL[2] + words, stdout=PIPE, stderr=PIPE)
-    assert (b"12345|the rest of the key 38", b"") == await process.communicate()
+    """A reader who pastes the lines sends the whole key, not the digits before its pipe."""
+    async with Sandbox(api_key="12345|the-rest-of-the-key") as shop:
+        process = await asyncio.create_subprocess_exec(
+            *("bash", "-euc", KEY_IN_A_SHELL), env=environment(SHOPSDK_BASE_URL=shop.base_url), stdout=PIPE, stderr=PIPE
+        )
+        out, err = await process.communicate()
+    assert (0, "") == (process.returncode, err.decode() if process.returncode else "")
+    assert b"page 1 of 50, 250 customers in all" in out + err
 
 
-NETWORK, EXPORTS = SHELL[3:]
+@pytest.mark.slow
+async def test_the_served_shop_is_as_it_says(tmp_path: Path) -> None:
+    """The lines that the embedded shop prints lead another shell to it, and it has both shops and the page."""
+    server = await asyncio.create_subprocess_exec(
+        *("bash", "-euc", f"exec {SERVED}"), env=environment(), cwd=tmp_path, stdout=PIPE, stderr=PIPE
+    )
+    try:
+        assert server.stdout is not None
+        assert server.stderr is not None
+        lines = [(await server.stdout.readline()).decode() for _ in range(3)]
+        assert all(line.startswith("export SHOPSDK_") for line in lines)
+        while b"http://" not in (said := await server.stderr.readline()):
+            assert said
+        (address,) = re.findall(r"http://127\.0\.0\.1:\d+/", said.decode())
+        assert f"{address}v1" in "".join(lines)
+        async with ClientSession() as browser, browser.get(address) as answer:
+            assert (200, "text/html") == (answer.status, answer.content_type)
+        shops = SHOPS.splitlines()[1]
+        assert "everybody.csv" in shops
+        process = await asyncio.create_subprocess_exec(
+            *("bash", "-euc", "".join(lines) + shops), env=environment(), cwd=tmp_path, stdout=PIPE, stderr=PIPE
+        )
+        _, err = await process.communicate()
+        assert (0, "") == (process.returncode, err.decode() if process.returncode else "")
+    finally:
+        server.send_signal(signal.SIGINT)
+        await server.communicate()
+    exported = (tmp_path / "everybody.csv").read_text(encoding="utf-8").splitlines()
+    assert ["38"] * 250 + ["39"] * 250 == [line.partition(",")[0] for line in exported[1:]]
 
 
 @pytest.mark.slow
@@ -129,29 +146,62 @@ async def test_the_way_through_a_proxy_is_as_it_says(tmp_path: Path, monkeypatch
 
 
 @pytest.mark.slow
-async def test_shell_blocks_run(two_shops: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each command of the README succeeds, and leaves what the text beside it says."""
-    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
-    for shop in (38, 39):
-        there = f"SHOPSDK_API_KEY='{os.environ['SHOPSDK_API_KEY']}'\nSHOPSDK_SHOP_ID={shop}\n"
-        (tmp_path / f"shop-{shop}.env").write_text(there, encoding="utf-8")
-    process = await asyncio.create_subprocess_exec(
-        "bash", "-uc", EXPORTS, cwd=tmp_path, stdout=PIPE, stderr=PIPE, stdin=DEVNULL
-    )
-    out, err = await process.communicate()
+async def test_commands_run() -> None:
+    """Each command of the README succeeds on the served shop, and the ledger shows the edit."""
+    async with Sandbox(shop_id=[38, 39]) as shop:
+        there = environment(SHOPSDK_API_KEY=shop.api_key, SHOPSDK_SHOP_ID="38", SHOPSDK_BASE_URL=shop.base_url)
+        process = await asyncio.create_subprocess_exec("bash", "-euc", COMMANDS, env=there, stdout=PIPE, stderr=PIPE)
+        out, err = await process.communicate()
     assert (0, "") == (process.returncode, err.decode() if process.returncode else "")
-    assert "reader1@example.com" in out.decode()
+    assert "tsantos1001@example.org" in out.decode()
+    assert "a late parcel [ref:parcel-17]" in out.decode()
+    assert "Usage: shopsdk balance" in out.decode()
+
+
+@pytest.mark.slow
+async def test_the_shop_for_the_bot_has_the_reader(tmp_path: Path) -> None:
+    """The lines before the bot serve a shop that has the reader's Discord account (nothing is installed here)."""
+    lines = "pip() { :; }\n" + BOT.replace("shopsdk sandbox", "exec shopsdk sandbox")
+    server = await asyncio.create_subprocess_exec(
+        *("bash", "-euc", lines), env=environment(), cwd=tmp_path, stdout=PIPE, stderr=PIPE
+    )
+    assert server.stdout is not None
+    variables = [(await server.stdout.readline()).decode() for _ in range(3)]
+    key, shop_id, base_url = (line.strip().partition("=")[2].strip("'") for line in variables)
+    async with AsyncSession(key, shop_id=int(shop_id), base_url=base_url) as session:
+        page = await get_customers(session, discord_id="YOUR USER ID")
+    assert 1 == page.total
+    server.send_signal(signal.SIGINT)
+    assert (b"", 0) == ((await server.communicate())[0], server.returncode)
+
+
+@pytest.mark.slow
+async def test_exports_run(tmp_path: Path) -> None:
+    """Each export of the README succeeds, one of them after an interruption, and leaves what the text says."""
+    async with Sandbox(shop_id=[38, 39]) as shop:
+        shop.fail_next("slow", seconds=0, times=2)
+        shop.fail_next("rate_limit", retry_after=3600)  # the third page of the first export
+        for number in shop.shop_ids:
+            variables = f"SHOPSDK_API_KEY='{shop.api_key}'\nSHOPSDK_SHOP_ID={number}\n"
+            (tmp_path / f"shop-{number}.env").write_text(variables, encoding="utf-8")
+        there = environment(SHOPSDK_API_KEY=shop.api_key, SHOPSDK_SHOP_ID="38", SHOPSDK_BASE_URL=shop.base_url)
+        process = await asyncio.create_subprocess_exec(
+            *("bash", "-uc", EXPORTS + SHOPS), env=there, cwd=tmp_path, stdout=PIPE, stderr=PIPE, stdin=DEVNULL
+        )
+        out, err = await process.communicate()
+    assert (0, "") == (process.returncode, err.decode() if process.returncode else "")
+    assert "tsantos1001@example.org" in out.decode()
     assert "250 customers (" in err.decode()
     assert "of them by an earlier run)" in err.decode()
     assert 251 == len((tmp_path / "customers.csv").read_text(encoding="utf-8").splitlines())
-    for shop, size in ((38, 250), (39, 30)):
-        assert size == len(gzip.decompress((tmp_path / f"customers-{shop}.ndjson.gz").read_bytes()).splitlines())
+    for number in (38, 39):
+        assert 250 == len(gzip.decompress((tmp_path / f"customers-{number}.ndjson.gz").read_bytes()).splitlines())
     assert (tmp_path / "customers.parquet").stat().st_size > 0
     assert (tmp_path / "customers-today.parquet").read_bytes() == (tmp_path / "customers.parquet").read_bytes()
     lines = (tmp_path / "everybody.csv").read_text(encoding="utf-8").splitlines()
-    assert ["38"] * 250 + ["39"] * 30 == [line.partition(",")[0] for line in lines[1:]]
+    assert ["38"] * 250 + ["39"] * 250 == [line.partition(",")[0] for line in lines[1:]]
     assert lines == (tmp_path / "own.csv").read_text(encoding="utf-8").splitlines()
-    assert 31 == len((tmp_path / "own-39.csv").read_text(encoding="utf-8").splitlines())
+    assert 251 == len((tmp_path / "own-39.csv").read_text(encoding="utf-8").splitlines())
 
 
 def test_links_lead_somewhere() -> None:
@@ -168,6 +218,16 @@ def test_the_two_commands_come_first() -> None:
     assert TEXT.index(SHELL[1]) < TEXT.index(PYTHON[0])
 
 
+def test_the_contents_name_every_section() -> None:
+    """The list of contents leads to every section, in order."""
+    contents = TEXT.partition("**Contents:**")[2].partition("\n\n")[0]
+    titles = re.findall("^(##+) (.+)$", TEXT, re.MULTILINE)
+    places = {title: re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for _, title in titles}
+    sections = [(title, places[title]) for depth, title in titles if depth == "##"]
+    assert sections == re.findall(r"\[([^]]+)\]\(#([\w-]+)\)", contents)
+    assert set(re.findall(r"\]\(#([\w-]+)\)", TEXT)) <= set(places.values())
+
+
 def test_every_error_is_in_the_readme() -> None:
     """The README names every error."""
     import shopsdk
@@ -176,30 +236,11 @@ def test_every_error_is_in_the_readme() -> None:
     assert [] == [name for name in names if f"`{name}`" not in TEXT]
 
 
-def test_the_page_is_in_its_order() -> None:
-    """The sections stand in their order: what raises an error before what it means."""
-    order = [
-        "shop",
-        "operation",
-        "walk",
-        "money",
-        "rate limits",
-        "errors",
-        "export",
-        "data",
-        "testing",
-        "working on it",
-    ]
-    titles = re.findall("^## (.+)$", TEXT.lower(), re.MULTILINE)
-    found = [next((name for name in order if name in title), None) for title in titles]
-    assert order == [name for name in found if name is not None]
-
-
 def test_every_program_is_linked() -> None:
     """The README links every program to start from, in its list of questions."""
     folder = README.parent / "tests" / "programs"
     programs = {path.name for path in folder.iterdir() if path.suffix in {".py", ".ipynb"}} - {"__init__.py"}
-    answers = TEXT.partition("### How do I ...")[2].partition("\n## ")[0]
+    answers = TEXT.partition("\n## How do I ...")[2].partition("\n## ")[0]
     assert programs == set(re.findall(r"\]\(tests/programs/(\w+\.\w+)\)", answers))
 
 

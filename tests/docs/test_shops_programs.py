@@ -117,6 +117,7 @@ async def test_a_pool_of_processes(six_shops: Gateway, tmp_path: Path) -> None:
 
 def test_a_task_holds_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     """The function and its arguments travel by name: no key is in the pickle."""
+    need("cloudpickle")
     import cloudpickle
 
     monkeypatch.setenv("SHOPSDK_API_KEY_38", CANARY)

@@ -14,7 +14,7 @@ from shopsdk import Customer, RateLimitedError, iter_customer_pages
 from shopsdk.export import to_plain
 from shopsdk.sandbox import Fault, Sandbox
 from tests.docs.test_web_programs import App, served
-from tests.programs.stream_fastapi import CustomersResponse
+from tests.support.needs import need
 
 pytestmark = pytest.mark.slow
 
@@ -93,6 +93,10 @@ async def test_a_shop_that_fails_before_the_first_row_is_an_error() -> None:
 
 async def test_a_shop_that_fails_in_the_middle_breaks_the_stream_off() -> None:
     """A failure in the middle raises in the server, which then ends no body as if it were whole; no task is left."""
+    need("fastapi")
+    need("uvicorn")
+    from tests.programs.stream_fastapi import CustomersResponse
+
     sent: list[MutableMapping[str, Any]] = []
 
     async def receive() -> MutableMapping[str, Any]:
@@ -115,6 +119,10 @@ async def test_a_shop_that_fails_in_the_middle_breaks_the_stream_off() -> None:
 
 async def test_a_browser_that_leaves_takes_the_requests_on_their_way_with_it() -> None:
     """When the browser leaves while the next page is on its way, the request for it is cancelled at once."""
+    need("fastapi")
+    need("uvicorn")
+    from tests.programs.stream_fastapi import CustomersResponse
+
     read = asyncio.Event()
 
     async def receive() -> MutableMapping[str, Any]:

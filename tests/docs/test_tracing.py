@@ -1,23 +1,36 @@
 """OpenTelemetry: the recipe in tests/programs/tracing.py, with an exporter that keeps the spans in memory."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from __future__ import annotations
 
-import pytest
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from shopsdk import AsyncSession, find_balance_edit, find_customer
-from shopsdk.sandbox import Sandbox
-from tests.programs.tracing import look_up, traced_session
+from tests.support.needs import need
 
-Traced = tuple[AsyncSession, TracerProvider, InMemorySpanExporter]
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import pytest
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    from shopsdk.sandbox import Sandbox
 
 
 @asynccontextmanager
-async def traced(shop: Sandbox, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Traced]:
+async def traced(
+    shop: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[AsyncSession, TracerProvider, InMemorySpanExporter]]:
     """A session of the program's on this shop, and where its spans go."""
+    need("opentelemetry.instrumentation.aiohttp_client")
+    need("opentelemetry.sdk")
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    from tests.programs.tracing import traced_session
+
     monkeypatch.setenv("SHOPSDK_API_KEY", shop.api_key)
     monkeypatch.setenv("SHOPSDK_SHOP_ID", str(shop.shop_id))
     monkeypatch.setenv("SHOPSDK_BASE_URL", shop.base_url)
@@ -33,6 +46,8 @@ async def test_each_request_is_a_span(shop: Sandbox, monkeypatch: pytest.MonkeyP
     """Each attempt of a call is a span under the caller's own, and none holds the key."""
     shop.fail_next("error_500")
     async with traced(shop, monkeypatch) as (session, provider, exporter):
+        from tests.programs.tracing import look_up
+
         await look_up(session, shop.customers()[0].id, provider)
     first, second, whole = exporter.get_finished_spans()
     assert ("look up a customer", None) == (whole.name, whole.parent)

@@ -12,6 +12,7 @@ import attrs
 import pytest
 
 from shopsdk.sandbox import Fault, Sandbox
+from tests.support.needs import need
 from tests.support.programs import PROGRAMS, environment
 
 pytestmark = [
@@ -41,6 +42,9 @@ class App:
 @asynccontextmanager
 async def served(name: str, shop: Sandbox) -> AsyncIterator[App]:
     """Serve an app; at the end it is told to stop, and everything that it said is kept."""
+    if "fastapi" in name:
+        need("fastapi")
+        need("uvicorn")
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     process = await asyncio.create_subprocess_exec(

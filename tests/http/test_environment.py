@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import aiohttp_socks
 import pytest
 
 from shopsdk import AsyncSession, NotSentError, RetryPolicy, edit_customer_balance, get_customer
@@ -184,6 +183,9 @@ async def test_what_a_proxy_refuses_is_the_proxy_s(status: int, says: str) -> No
 
 async def test_a_socks_proxy_is_a_connector() -> None:
     """Requests go through a SOCKS proxy by a connector of aiohttp_socks, which resolves the shop's name."""
+    need("aiohttp_socks")
+    import aiohttp_socks
+
     async with (
         tls_server(answer(CUSTOMER), answer({"message": "ok"})) as server,
         socks_server(b"me", PASSWORD.encode()) as (port, targets),
@@ -197,6 +199,9 @@ async def test_a_socks_proxy_is_a_connector() -> None:
 
 async def test_a_socks_proxy_that_refuses_the_password_sends_nothing() -> None:
     """A SOCKS proxy that refuses is a NotSentError without the password."""
+    need("aiohttp_socks")
+    import aiohttp_socks
+
     async with (
         socks_server(b"me", b"another") as (port, targets),
         aiohttp_socks.ProxyConnector.from_url(f"socks5://me:{PASSWORD}@127.0.0.1:{port}") as way,

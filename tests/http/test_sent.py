@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
-import aiohttp_socks
 import pytest
 
 from shopsdk import (
@@ -29,6 +28,7 @@ from shopsdk import (
     iter_customers,
 )
 from shopsdk.testing import InstantClock
+from tests.support.needs import need
 from tests.support.proxy import client_tls, server_tls, tls_server, tunnel
 from tests.support.servers import (
     CUSTOMER,
@@ -133,6 +133,8 @@ async def test_time_that_ends_while_connecting_leaves_the_request_unsent(
 @pytest.mark.parametrize("call", CALLS)
 async def test_a_connectors_own_exception_is_not_sent(call: str) -> None:
     """A SOCKS connector's own exception becomes a NotSentError."""
+    need("aiohttp_socks")
+    import aiohttp_socks
 
     def serve(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"\x05\xff")  # SOCKS 5: no login method is acceptable

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.needs import need
+
 ROOT = Path(__file__).parents[2]
 CONSUMER = ROOT / "tests" / "consumer"
 
@@ -27,6 +29,7 @@ def run(*command: str | Path, cwd: Path) -> str:
 @pytest.fixture(scope="module")
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the archives from a copy of the tree, so that nothing is left in it."""
+    need("build")
     source = tmp_path_factory.mktemp("source") / "shopsdk"
     ignored = shutil.ignore_patterns(".git", ".venv*", ".tox", ".*_cache", "__pycache__", "dist", "build", "*.part")
     shutil.copytree(ROOT, source, ignore=ignored)
@@ -76,6 +79,7 @@ def test_the_sdist_can_be_tested(dist: Path) -> None:
 
 def test_the_registry_would_take_it(dist: Path) -> None:
     """The archives pass the registry's checks, the README's rendering among them."""
+    need("twine")
     output = run(sys.executable, "-m", "twine", "check", "--strict", *sorted(dist.iterdir()), cwd=dist)
     assert 2 == output.count("PASSED")
 

@@ -4,7 +4,6 @@ import asyncio
 import re
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,12 @@ from shopsdk import Customer, RateLimit, RetryPolicy, Timeout, get_customer
 from shopsdk.sandbox import Sandbox
 from shopsdk.testing import InstantClock
 from tests.support.examples import README, blocks
+from tests.support.needs import is_installed, need
+
+
+@pytest.fixture(autouse=True)
+def _processes_are_not_measured() -> None:
+    """Have coverage measure processes: the fixtures run in them alone."""
 
 
 def run_suite(folder: Path, test: str, *, conftest: str = "", ini: str = "", **others: str) -> str:
@@ -119,7 +124,7 @@ def test_the_session_serves_every_loop_scope(tmp_path: Path) -> None:
 
     The README's own test is among them, where fixtures run on the loop of the whole session by default.
     """
-    anyio = {"anyio": USES + ANYIO.replace("MARK", "pytest.mark.anyio")} if find_spec("anyio") else {}
+    anyio = {"anyio": USES + ANYIO.replace("MARK", "pytest.mark.anyio")} if is_installed("anyio") else {}
     output = run_suite(
         tmp_path,
         USES + SCOPES,
@@ -134,7 +139,7 @@ def test_the_session_serves_every_loop_scope(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_session_serves_anyio_s_auto_mode(tmp_path: Path) -> None:
     """``shop_session`` works where anyio's plugin runs every coroutine, the README's own test included."""
-    pytest.importorskip("anyio")
+    need("anyio")
     output = run_suite(
         tmp_path,
         USES + ANYIO.replace("@MARK", ""),

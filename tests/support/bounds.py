@@ -34,7 +34,7 @@ from shopsdk import (
 )
 from shopsdk.testing import InstantClock
 
-CAP = 128 * 2**10
+CAP = 32 * 2**10
 """The session's max_response_bytes."""
 
 
@@ -121,7 +121,8 @@ ROWS: dict[str, Callable[[], Iterator[str] | str]] = {
     "small lists": lambda: "[0]",
     "lists of a fraction": lambda: "[1.0]",
     "objects of a fraction": lambda: '{"":1.0}',
-    "deep lists": lambda: f"{'[' * 400}{']' * 400}",
+    "deep lists": lambda: f"{'[' * 100}{']' * 100}",
+    "deeper lists": lambda: f"{'[' * 400}{']' * 400}",
     "deep objects": lambda: '{"":' * 300 + "0" + "}" * 300,
     "customers": _numbered('{"id":#,"email":""}'),
     "customers with ids as text": _numbered('{"id":"#","email":""}'),
@@ -199,9 +200,9 @@ BOMB = gzip.compress(b'{"data":[' + b",".join([b"{}"] * 160_000) + b"]" + _PAGE.
 """160,000 empty rows."""
 
 
-async def _measure(root: str, operation: str, cases: list[str], statuses: list[int]) -> None:
-    for status in statuses:
-        for case in cases:
+async def _measure(root: str, calls: list[tuple[str, int]], cases: int) -> None:
+    for operation, status in calls:
+        for case in range(cases):
             url = f"{root}/{status}/{case}"
             async with AsyncSession(
                 "key-of-sixteen-letters",
@@ -224,15 +225,15 @@ async def _measure(root: str, operation: str, cases: list[str], statuses: list[i
                 else:
                     outcome, shown = "value", 0
                 peak = tracemalloc.get_traced_memory()[1] - before
-            sys.stdout.write(json.dumps([status, int(case), outcome, shown, peak]) + "\n")
+            sys.stdout.write(json.dumps([operation, status, case, outcome, shown, peak]) + "\n")
 
 
 def main() -> None:
-    """Run the calls that the arguments name on the server's bodies, and print how each ends."""
-    root, operation, cases, statuses = sys.argv[1:]
+    """Run the calls that the arguments name, each on all of the server's bodies, and print how each ends."""
+    root, calls, cases = sys.argv[1:]
     gc.freeze()  # a collection before each case then takes no time
     tracemalloc.start()
-    asyncio.run(_measure(root, operation, cases.split(","), [int(status) for status in statuses.split(",")]))
+    asyncio.run(_measure(root, json.loads(calls), int(cases)))
 
 
 if __name__ == "__main__":

@@ -23,6 +23,13 @@ def compiled(source: str, name: str) -> CodeType:
     return code
 
 
+def imports(source: str) -> set[str]:
+    """Find the modules that a block imports."""
+    nodes = list(ast.walk(ast.parse(source)))
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    return names | {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
+
+
 def run_as_test(conftest: str, test: str, folder: Path) -> str:
     """Run a block that is a test; return the last line of pytest's output, or all of it if it failed."""
     (folder / "conftest.py").write_text(conftest, encoding="utf-8")
