@@ -19,8 +19,8 @@ from shopsdk.sandbox import Sandbox
 PICTURE = Path(__file__).with_name("terminal.svg")
 COMMANDS = {
     "shopsdk export customers.parquet --concurrency 8": "every answer takes 20 ms",
-    "shopsdk balance 1001 5.00 --reference refund-1187 --yes -v": "its answer is lost",
-    "shopsdk balance 1001 5.00 --reference refund-1187 --yes": "the same again",
+    "shopsdk balance 1001 5.00 --reference parcel-17 --yes -v": "its answer is lost",
+    "shopsdk balance 1001 5.00 --reference parcel-17 --yes": "the same again",
 }
 """Each command, with what happens to it."""
 _COLUMNS = 98

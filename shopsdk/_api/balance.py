@@ -75,7 +75,7 @@ async def edit_customer_balance(
     (queues for a slot not counted). Calls that share a reference and a customer are served in turn within a session;
     others do not wait.
 
-    The README's "Money and references" says what is repeated, when it is safe to call again, and what cannot be known.
+    The README's "Money" says what is repeated, when it is safe to call again, and what cannot be known.
 
     Args:
         session: the session to ask through.

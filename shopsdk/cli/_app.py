@@ -107,8 +107,8 @@ _add(
     balance,
     "Add to a customer's balance, or deduct from it.",
     "shopsdk balance 1042 5.00 --description 'Goodwill'",
-    "shopsdk balance ada@example.com -5.00 --reference refund-1187",
-    "shopsdk balance 1042 -5.00 --reference refund-1187 --yes",
+    "shopsdk balance ada@example.com -5.00 --reference order-1187",
+    "shopsdk balance 1042 -5.00 --reference order-1187 --yes",
     more="It shows whose balance it is and asks first; --sandbox and --yes ask nothing. It sends the edit at most once."
     " The exit code is 0 once the balance is known to be changed, whatever fails after that.",
 )

@@ -83,7 +83,7 @@ def noun(singular: str, number: int) -> str:
 def retry(seconds: float, status: int | None) -> str:
     """Write when a request is tried again, and why; the status is None if no whole answer came."""
     known = {each.value: f" {each.phrase}" for each in HTTPStatus}
-    why = "no whole answer came" if status is None else f"{status}{known.get(status, '')}"
+    why = "no usable answer" if status is None else f"{status}{known.get(status, '')}"
     return f"trying again in {math.ceil(seconds)} s: {why}" if seconds > 0 else f"trying again: {why}"
 
 

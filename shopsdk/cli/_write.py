@@ -120,13 +120,13 @@ class _BalanceChange:
         change = f"whether the balance of customer {self.who} was changed by {self.amount}"
         if self.reference is not None:
             return (
-                f"It is not known {change}.\nIts reference is {self.reference}. After a while, run this again; if the"
+                f"It is not known {change}.\nIts reference is {self.reference}. In five minutes, run this again; if the"
                 f" ledger has the reference by then, nothing is sent:\n  {self._command()}"
             )
         look = shell_line("shopsdk", "transactions", str(self.who), *self.shop_options)
         return (
             f"It is not known {change}.\nIt had no --reference, so look for it in the ledger first:\n  {look}\nOnly if"
-            f" it is not there after a while, run this again:\n  {self._command()}"
+            f" it is not there after five minutes, run this again:\n  {self._command()}"
         )
 
     def _command(self) -> str:

@@ -339,7 +339,7 @@ def test_a_long_wait_is_told_with_its_reason(shell: Shell, shop: Sandbox) -> Non
         tell_wait(RetryScheduled(operation="GET /x", call=1, attempt=1, reason="ShopError", wait=wait, status=status))
     assert shell.capture.readouterr().err.splitlines() == [
         "shopsdk: trying again in 2 s: 503 Service Unavailable",
-        "shopsdk: trying again in 1 s: no whole answer came",
+        "shopsdk: trying again in 1 s: no usable answer",
         "shopsdk: trying again in 7 s: 599",
     ]
 

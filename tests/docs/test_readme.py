@@ -77,7 +77,7 @@ def environment(**variables: str) -> dict[str, str]:
     return {**os.environ, "PATH": path, **variables}
 
 
-KEY_IN_A_SHELL, SERVED, COMMANDS, BOT, EXPORTS, SHOPS, NETWORK = SHELL[2:]
+KEY_IN_A_SHELL, SERVED, COMMANDS, BOT_SHOP, BOT, EXPORTS, SHOPS, NETWORK = SHELL[2:]
 
 
 @pytest.mark.slow
@@ -161,7 +161,7 @@ async def test_commands_run() -> None:
 @pytest.mark.slow
 async def test_the_shop_for_the_bot_has_the_reader(tmp_path: Path) -> None:
     """The lines before the bot serve a shop that has the reader's Discord account (nothing is installed here)."""
-    lines = "pip() { :; }\n" + BOT.replace("shopsdk sandbox", "exec shopsdk sandbox")
+    lines = "pip() { :; }\n" + BOT_SHOP.replace("shopsdk sandbox", "exec shopsdk sandbox")
     server = await asyncio.create_subprocess_exec(
         *("bash", "-euc", lines), env=environment(), cwd=tmp_path, stdout=PIPE, stderr=PIPE
     )
@@ -173,6 +173,18 @@ async def test_the_shop_for_the_bot_has_the_reader(tmp_path: Path) -> None:
     assert 1 == page.total
     server.send_signal(signal.SIGINT)
     assert (b"", 0) == ((await server.communicate())[0], server.returncode)
+
+
+@pytest.mark.slow
+async def test_the_bot_says_what_it_needs() -> None:
+    """Pasted as they stand, the lines of the bot say what to fill in."""
+    need("discord")
+    process = await asyncio.create_subprocess_exec(
+        *("bash", "-euc", BOT), env=environment(), cwd=README.parent, stdout=PIPE, stderr=PIPE
+    )
+    _, err = await process.communicate()
+    said = "set DISCORD_TOKEN to the bot's token, and DISCORD_GUILD to the id of your server, a number\n"
+    assert (1, said) == (process.returncode, err.decode())
 
 
 @pytest.mark.slow
@@ -220,11 +232,11 @@ def test_the_two_commands_come_first() -> None:
 
 def test_the_contents_name_every_section() -> None:
     """The list of contents leads to every section, in order."""
-    contents = TEXT.partition("**Contents:**")[2].partition("\n\n")[0]
+    contents = TEXT.partition("**Contents**\n\n")[2].partition("\n\n")[0]
     titles = re.findall("^(##+) (.+)$", TEXT, re.MULTILINE)
     places = {title: re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for _, title in titles}
     sections = [(title, places[title]) for depth, title in titles if depth == "##"]
-    assert sections == re.findall(r"\[([^]]+)\]\(#([\w-]+)\)", contents)
+    assert sections == re.findall(r"^- \[([^]]+)\]\(#([\w-]+)\)", contents, re.MULTILINE)
     assert set(re.findall(r"\]\(#([\w-]+)\)", TEXT)) <= set(places.values())
 
 

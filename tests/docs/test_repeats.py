@@ -64,8 +64,10 @@ HAPPENS: dict[str, list[Behaviour]] = {
         answer(raw=raw) for raw in (b"<html>", b"", b" ", b'{"id": 7', b"[1, 2", b"nul")
     ],
     "a success of another shape": [answer(raw=b'"' + b"x" * 5000 + b'"')],
-    "400, 401, 403, 404, 422": [answer({"message": "no"}, status) for status in (400, 401, 403, 404, 422)],
-    "the same with anything else": [
+    "400, 401, 403, 404, 422 with the API's JSON": [
+        answer({"message": "no"}, status) for status in (400, 401, 403, 404, 422)
+    ],
+    "400, 401, 403, 404, 422 with anything else": [
         answer(raw=body, status=status) for status in (400, 401, 403, 404, 422) for body in (b"<html>", b"no", b"")
     ],
 }
@@ -159,7 +161,10 @@ async def test_the_log_tells_of_requests_retries_and_giving_up(caplog: pytest.Lo
     levels = [record.levelname for record in caplog.records]
     assert ["DEBUG", "INFO", "DEBUG"] == levels[:3]
     assert ["DEBUG", "INFO"] * 3 + ["DEBUG", "WARNING"] == levels[3:]
-    assert "GET /shops/{shop_id}/customers/{customer_id}: giving up at attempt 4: ServerError" == caplog.messages[-1]
+    assert (
+        "GET /shops/{shop_id}/customers/{customer_id}: not tried again after attempt 4: ServerError"
+        == caplog.messages[-1]
+    )
     assert "GET /shops/{shop_id}/customers/{customer_id}: ServerError, again in 0.25 s" == caplog.records[1].message
 
 
@@ -170,7 +175,7 @@ async def test_the_log_tells_of_an_edit_whose_fate_is_open(caplog: pytest.LogCap
         with pytest.raises(ShopError):
             await edit_customer_balance(session, 7, 1)
     assert ["DEBUG", "WARNING"] == [record.levelname for record in caplog.records]
-    assert caplog.messages[-1].endswith("giving up at attempt 1: UnknownOutcomeError, maybe applied")
+    assert caplog.messages[-1].endswith("not tried again after attempt 1: UnknownOutcomeError, maybe applied")
 
 
 def test_the_library_does_not_log_by_itself(capfd: pytest.CaptureFixture[str]) -> None:

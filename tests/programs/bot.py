@@ -11,7 +11,7 @@ To try it, put yourself (Copy User ID) into a made-up shop, in another shell, an
 command prints in place of the second ``export``::
 
     python -c "from shopsdk.sandbox import Sandbox
-    with Sandbox(database='shop.db') as shop: shop.add_customer(discord_id='YOUR USER ID')"
+    with Sandbox(database='shop.db') as shop: shop.update_customer(1001, discord_id='YOUR USER ID')"
     shopsdk sandbox --database shop.db
 
 Staff are those who may manage the server. ``/credit`` posts a question with a button: type it in a channel for staff.
@@ -285,8 +285,10 @@ async def main() -> None:
     """Run until Ctrl-C or SIGTERM; the bot ends before the session that it uses."""
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     discord.utils.setup_logging()
-    guild_id, token = int(os.environ["DISCORD_GUILD"]), os.environ["DISCORD_TOKEN"]
-    async with AsyncSession(timeout=TIMEOUT, retry=RETRY) as session, StaffBot(session, guild_id) as bot:
+    token, guild_id = os.environ.get("DISCORD_TOKEN", ""), os.environ.get("DISCORD_GUILD", "")
+    if not token or not guild_id.isdecimal():
+        raise SystemExit("set DISCORD_TOKEN to the bot's token, and DISCORD_GUILD to the id of your server, a number")
+    async with AsyncSession(timeout=TIMEOUT, retry=RETRY) as session, StaffBot(session, int(guild_id)) as bot:
         await bot.start(token)
 
 

@@ -2,7 +2,7 @@
 
 The API cannot be asked for what changed since, so read all, keep the file, and compare it with the one before::
 
-    pip install 'shopsdk[parquet]' duckdb
+    pip install '.[cli,parquet]' duckdb
     shopsdk export 09.parquet  # and an hour later 10.parquet
     python changes.py 09.parquet 10.parquet
 

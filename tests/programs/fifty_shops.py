@@ -3,7 +3,7 @@
 The keys stand in the environment, one for each shop::
 
     export SHOPSDK_API_KEY_38='12345|...' SHOPSDK_API_KEY_39='12346|...'
-    pip install 'shopsdk[parquet]'
+    pip install '.[parquet]'
     python fifty_shops.py customers.parquet
 
 A shop that fails is named on stderr, is not in the table, and makes the program end with 1.

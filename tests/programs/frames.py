@@ -2,7 +2,7 @@
 
 In one shell ``shopsdk sandbox``; paste the three lines that it prints into another, and there::
 
-    pip install 'shopsdk[parquet]' pandas polars duckdb
+    pip install '.[parquet]' pandas polars duckdb
     python frames.py
 """
 

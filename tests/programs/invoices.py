@@ -4,6 +4,8 @@
 repeated; a rate limit is waited out; a page that was not asked for is an error; the key is printed nowhere.
 
     python invoices.py someone@example.com
+
+It needs your shop: the sandbox has no invoices.
 """
 
 import asyncio

@@ -2,7 +2,7 @@
 
 In one shell ``shopsdk sandbox``; paste the three lines that it prints into another, and there::
 
-    pip install 'shopsdk[parquet]' polars
+    pip install '.[parquet]' polars
     python lake.py lake 38
 
 Each run replaces the file of each shop as a whole. Who reads meanwhile sees the old file or the new one: an unfinished

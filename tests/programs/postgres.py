@@ -2,7 +2,7 @@
 
 In one shell ``shopsdk sandbox``; paste the three lines that it prints into another, and there::
 
-    pip install shopsdk 'psycopg[binary]'
+    pip install . 'psycopg[binary]'
     export PGHOST=/var/run/postgresql PGDATABASE=shop  # as for psql
     python postgres.py
 

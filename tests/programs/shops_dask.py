@@ -1,6 +1,6 @@
 """A thousand shops on a Dask cluster: the worker function of ``shops.py``, and a frame over its files.
 
-    pip install 'shopsdk[parquet]' 'dask[dataframe]' distributed
+    pip install '.[parquet]' 'dask[dataframe]' distributed
     export SHOPSDK_API_KEY_38='12345|...' SHOPSDK_API_KEY_39='12346|...'
     python shops_dask.py lake 38 39
 
