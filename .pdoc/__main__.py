@@ -256,7 +256,7 @@ def describe(context: Any) -> dict[str, Any]:
         "usage": command.get_usage(context),
         "help": inspect.cleandoc(command.help or "").split("\n\n"),
         "tables": tables.tables,
-        "notes": inspect.cleandoc((command.epilog or "").replace("\b", "")).strip(),
+        "notes": re.sub(r"\n\n+", "\n\n", inspect.cleandoc((command.epilog or "").replace("\b", ""))).strip(),
     }
 
 

@@ -439,7 +439,7 @@ def _reason(error: BaseException) -> str:
             words = getattr(error.certificate_error, "verify_message", "") or type(error.certificate_error).__name__
             reason = f"certificate verification failed: {words.rstrip('.')}"
         case aiohttp.ClientConnectorDNSError():
-            reason = "the host's name could not be resolved (DNS)"
+            reason = f"the name {error.host} could not be resolved (DNS)"
         case aiohttp.ClientHttpProxyError() | aiohttp.ClientProxyConnectionError():
             reason = _refused_by_proxy(error)
         case aiohttp.ClientConnectorError():

@@ -166,9 +166,9 @@ async def test_a_refused_connection_is_surely_unsent_and_tried_again(nobody_list
 
 
 async def test_a_name_that_does_not_resolve_is_surely_unsent() -> None:
-    """An edit to a host name that does not resolve is reported as not sent."""
+    """An edit to a host name that does not resolve is reported as not sent, and the name is told."""
     async with AsyncSession("key", shop_id=38, base_url="https://nowhere.invalid/v1", clock=InstantClock()) as session:
-        with pytest.raises(NotSentError):
+        with pytest.raises(NotSentError, match=r"the name nowhere\.invalid could not be resolved"):
             await edit_customer_balance(session, 7, 1)
 
 
