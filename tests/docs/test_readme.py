@@ -47,8 +47,14 @@ async def test_fragments_run(number: int, tmp_path: Path, monkeypatch: pytest.Mo
     async with Sandbox(shop_id=[38, 39]) as shop, shop.session() as session:
         for name, value in (("API_KEY", shop.api_key), ("SHOP_ID", str(shop.shop_id)), ("BASE_URL", shop.base_url)):
             monkeypatch.setenv(f"SHOPSDK_{name}", value)
-        await run_fragment(PYTHON[number], f"README block {number}", {"session": session})
+        for name in ("MAIN_SHOP_KEY", "OTHER_SHOP_KEY"):
+            monkeypatch.setenv(name, shop.api_key)
+        scope = {"session": session}
+        await run_fragment(PYTHON[number], f"README block {number}", scope)
     assert all(request.status == 200 for request in shop.requests)
+    assert not getattr(scope.get("summary"), "failed", None)
+    if re.search(r"await \w+\((session|connect)\b", PYTHON[number]) and "Sandbox(" not in PYTHON[number]:
+        assert shop.requests
 
 
 async def test_a_missing_key_leaves_the_other_shop_whole(
@@ -77,7 +83,7 @@ def environment(**variables: str) -> dict[str, str]:
     return {**os.environ, "PATH": path, **variables}
 
 
-KEY_IN_A_SHELL, SERVED, COMMANDS, BOT_SHOP, BOT, EXPORTS, SHOPS, NETWORK = SHELL[2:]
+KEY_IN_A_SHELL, SERVED, COMMANDS, BOT_SHOP, BOT, EXPORTS, KEYS, SHOPS, NETWORK = SHELL[2:]
 
 
 @pytest.mark.slow
@@ -193,12 +199,9 @@ async def test_exports_run(tmp_path: Path) -> None:
     async with Sandbox(shop_id=[38, 39]) as shop:
         shop.fail_next("slow", seconds=0, times=2)
         shop.fail_next("rate_limit", retry_after=3600)  # the third page of the first export
-        for number in shop.shop_ids:
-            variables = f"SHOPSDK_API_KEY='{shop.api_key}'\nSHOPSDK_SHOP_ID={number}\n"
-            (tmp_path / f"shop-{number}.env").write_text(variables, encoding="utf-8")
         there = environment(SHOPSDK_API_KEY=shop.api_key, SHOPSDK_SHOP_ID="38", SHOPSDK_BASE_URL=shop.base_url)
         process = await asyncio.create_subprocess_exec(
-            *("bash", "-uc", EXPORTS + SHOPS), env=there, cwd=tmp_path, stdout=PIPE, stderr=PIPE, stdin=DEVNULL
+            *("bash", "-uc", EXPORTS + KEYS + SHOPS), env=there, cwd=tmp_path, stdout=PIPE, stderr=PIPE, stdin=DEVNULL
         )
         out, err = await process.communicate()
     assert (0, "") == (process.returncode, err.decode() if process.returncode else "")
