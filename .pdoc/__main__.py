@@ -121,7 +121,7 @@ class Site:
     def __init__(self, folder: Path, modules: Mapping[str, pdoc.doc.Module]) -> None:
         self.folder = folder
         self.found: list[dict[str, str]] = []
-        """What the search finds beside the reference."""
+        """Entries of the search beside those of the reference."""
         names = {name: f"{name.replace('.', '/')}.html" for name in modules}
         self.addresses = names | {
             f"{prefix}{member}": f"{names[name]}#{member}"

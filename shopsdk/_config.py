@@ -46,7 +46,7 @@ Pause = Callable[[float], Awaitable[object]]
 
 @attrs.frozen
 class Timeout:
-    """How long to wait for the server, in seconds, each above 0.
+    """Times to wait for the server, in seconds, each above 0.
 
     Args:
         connect: seconds for a connection: DNS, TCP, TLS and a proxy's tunnel; default: 10.
@@ -64,7 +64,7 @@ class Timeout:
 
 @attrs.frozen
 class RetryPolicy:
-    """How often to try, and how long to wait between tries, in seconds.
+    """Number of tries, and the waits between them in seconds.
 
     Args:
         attempts: requests of one call, the first included, at least 1; default: 4.

@@ -59,7 +59,7 @@ class TransportError(ShopError):
     path: str
     """The path of the request below the base URL, without its query."""
     attempts: int
-    """How many times the request was tried."""
+    """Number of times that the request was tried."""
     elapsed: float
     """Seconds from the first attempt to the failure, waits included."""
 
@@ -148,7 +148,7 @@ class ResponseError(ShopError):
     status: int
     """The HTTP status."""
     message: str
-    """What the server said; empty where it said nothing readable."""
+    """The server's message; empty if it had none that can be read."""
     errors: Mapping[str, Sequence[str]]
     """Validation messages by field; empty where there are none."""
     request_id: str | None
@@ -158,7 +158,7 @@ class ResponseError(ShopError):
     path: str
     """The path of the request below the base URL, without its query."""
     attempts: int
-    """How many times the request was tried."""
+    """Number of times that the request was tried."""
     body: str
     """The start of the answer's body, at most 2,000 characters, as text."""
     retry_after: float | None
@@ -288,9 +288,9 @@ class PaginationError(ShopError):
     """The server ignored, repeated or clamped a page, or its rows are out of order: the list cannot be trusted."""
 
     asked: str
-    """What was asked for."""
+    """The request that the answer should have met, in words."""
     got: str
-    """What came instead."""
+    """The answer that came instead, in words."""
 
     def __init__(
         self,

@@ -102,7 +102,7 @@ def site(folder: Path) -> Site:
 
 @pytest.fixture(scope="module")
 def index(folder: Path) -> list[dict[str, str]]:
-    """What the search finds."""
+    """Entries of the search."""
     found = re.search(r"const docs = (\[.*\]);", (folder / "search.js").read_text(encoding="utf-8"))
     assert found is not None
     entries: list[dict[str, str]] = json.loads(found[1])

@@ -29,7 +29,7 @@ class Interaction:
     original: dict[str, Any] | None = None
     """The message that answers it; of a press that updates its message, that message."""
     refused: int = 0
-    """How many second answers to it were refused."""
+    """Number of second answers to it that were refused."""
     acknowledged: asyncio.Event = attrs.Factory(asyncio.Event)
     answered: asyncio.Event = attrs.Factory(asyncio.Event)
 
@@ -46,7 +46,7 @@ class Interaction:
 
     @property
     def text(self) -> str:
-        """What the member reads in the end."""
+        """Text that the member reads in the end."""
         assert self.original is not None
         return str(self.original["content"])
 
@@ -60,7 +60,7 @@ class Discord:
     channel: list[dict[str, Any]] = attrs.Factory(list)
     said: list[dict[str, Any]] = attrs.Factory(list)
     broken: list[str] = attrs.Factory(list)
-    """What Discord would have refused, or should not have been sent."""
+    """Texts that Discord would have refused, or that should not have been sent."""
     posted: asyncio.Queue[dict[str, Any]] = attrs.Factory(asyncio.Queue)
     _interactions: dict[str, Interaction] = attrs.Factory(dict)
     _sockets: list[web.WebSocketResponse] = attrs.Factory(list)
