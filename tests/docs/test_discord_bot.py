@@ -148,7 +148,7 @@ async def test_nobody_else_does(shop: Sandbox, discord: Discord) -> None:
 
 
 DOUBT = "The shop gave no usable answer. It may have been made: press Retry <t:{}:R>. It cannot be paid twice."
-BUSY = "The shop is busy for 60 seconds. Nothing was done: press Retry later."
+BUSY = "The shop is busy for 60 seconds. This press changed nothing: press Retry later."
 
 
 @pytest.mark.parametrize(
@@ -245,8 +245,8 @@ async def test_what_discord_delivers_twice_pays_once(
         await discord.send(press)
         await until(lambda: press.refused == 2 and not bot.tasks)
         assert so_far == len(shop.requests)
-        assert {} == bot.not_before
-        assert f"Had been made already: 5.00. {BY}" == (await discord.press(before)).text
+        assert (await discord.press(before)).text.startswith("The shop may still be at work on it.")
+        assert f"Had been made already: 5.00. {BY}" == (await discord.press(before, after=LATER)).text
         (asking,) = (each for each in discord.interactions if each.payload["type"] == 2)
         await discord.send(asking)
         await until(lambda: asking.refused == 1 and not bot.tasks)
@@ -254,6 +254,39 @@ async def test_what_discord_delivers_twice_pays_once(
     assert 1 == posts(shop)
     assert [Decimal("5.00")] == ledger(shop)
     assert caplog.record_tuples  # discord.py logs what Discord refused
+
+
+async def test_two_bots_that_hear_of_a_double_click_pay_once(discord: Discord) -> None:
+    """Of two bots that are told of both presses of a double click, one pays, once."""
+    with Sandbox(PEOPLE) as shop:
+        async with running(session_on(shop)) as first:
+            message = await asked(discord)
+            async with running(session_on(shop)) as second:
+                await until(lambda: first.is_ready() and second.is_ready())
+                shop.fail_next("slow", method="GET", seconds=0.5)  # the ledger, as it was before the credit
+                press, again = discord.pressed(message), discord.pressed(message)
+                await discord.send(press, to=[0, 1])
+                await until(lambda: press.refused == 1)
+                await discord.send(again, to=[1, 0])
+                await press.answered.wait()
+                await again.answered.wait()
+                await until(lambda: not first.tasks and not second.tasks)
+        assert [Decimal("5.00")] == ledger(shop)
+
+
+async def test_a_press_that_fails_does_not_deny_an_earlier_one(shop: Sandbox, discord: Discord) -> None:
+    """A second press that the shop does not answer says nothing of the credit that the first one made."""
+    async with running(session_on(shop, InstantClock())):
+        message = await asked(discord)
+        press, again = discord.pressed(message), discord.pressed(message)
+        await discord.send(press)
+        await press.answered.wait()
+        assert f"Made: 5.00. {BY}" == press.text
+        shop.fail_next("error_500", 9, method="GET")
+        await discord.send(again)
+        await again.answered.wait()
+    assert f"The shop gave no usable answer. This press changed nothing: press Retry later. {BY}" == again.text
+    assert [Decimal("5.00")] == ledger(shop)
 
 
 @pytest.mark.parametrize("died", ["GET", "POST"])
@@ -287,7 +320,7 @@ async def test_a_shop_that_cannot_be_reached(shop: Sandbox, discord: Discord) ->
         looked = await discord.command("customer", member=BOB)
         assert "The shop cannot be reached. Nothing was done." == looked.text
         pressed = await discord.press(message)
-        assert f"The shop cannot be reached. Nothing was done: press Retry later. {BY}" == pressed.text
+        assert f"The shop cannot be reached. This press changed nothing: press Retry later. {BY}" == pressed.text
     async with running(session_on(shop)):
         assert f"Made: 5.00. {BY}" == (await discord.press(message, after=40 * 86400)).text
     assert [Decimal("5.00")] == ledger(shop)
@@ -315,7 +348,7 @@ async def test_who_cannot_be_credited(shop: Sandbox, discord: Discord) -> None:
         message = await asked(discord)
         shop.remove_customer(7)
         gone = await discord.press(message)
-    assert f"The shop has no such customer. Nothing was done. {BY}" == gone.text
+    assert f"The shop has no such customer. This press changed nothing. {BY}" == gone.text
     assert [] == message["components"]
 
 
@@ -350,7 +383,7 @@ async def test_a_button_that_the_bot_did_not_post(shop: Sandbox, discord: Discor
         before = {**message, "components": [{"type": 1, "components": [{**button, "custom_id": other}]}]}
         await discord.press(message)
         conflict = await discord.press(before)
-    assert f"The ledger has this reference with another amount. Nothing was done. {BY}" == conflict.text
+    assert f"The ledger has this reference with another amount. This press changed nothing. {BY}" == conflict.text
     assert [Decimal("5.00")] == ledger(shop)
 
 

@@ -58,6 +58,7 @@ from shopsdk import (
 STAFF = discord.Permissions(manage_guild=True)
 PATIENCE = 300
 """Seconds after a press until the shop, or a proxy, cannot still be at work on its request."""
+ALREADY_ANSWERED = 40060  # Discord's code
 TIMEOUT = Timeout(deadline=8)
 RETRY = RetryPolicy(attempts=3, wait_max=2, retry_after_max=3)  # people wait for the answer
 FINAL = (NotFoundError, InvalidRequestError, ReferenceConflictError, ValueError)
@@ -101,8 +102,8 @@ class Credit:
             if self.not_before:  # this try sent nothing, which says nothing of the earlier one
                 return f"{explain(error)} An earlier try may have been made: press Retry later.", self
             if isinstance(error, FINAL):
-                return f"{explain(error)} Nothing was done.", None
-            return f"{explain(error)} Nothing was done: press Retry later.", self
+                return f"{explain(error)} This press changed nothing.", None
+            return f"{explain(error)} This press changed nothing: press Retry later.", self
         twice = " The ledger has it more than once: a proxy may have repeated it." if edit.duplicated else ""
         return f"{'Had been made already' if edit.replayed else 'Made'}: {self.amount}.{twice}", None
 
@@ -145,9 +146,11 @@ class CreditButton(
         try:
             # Discord waits for 3 seconds, and refuses a second answer to an interaction: without one, no money moves.
             # If the bot dies from here on, the button tells the next press of this one.
-            await interaction.response.edit_message(content="The shop is being asked.", view=tried.view("Retry"))
-        except discord.HTTPException:
-            bot.not_before.pop(credit.reference, None)
+            async with asyncio.timeout(10):  # the wait counts from the press, so the edit must leave soon after it
+                await interaction.response.edit_message(content="The shop is being asked.", view=tried.view("Retry"))
+        except discord.HTTPException as error:
+            if error.code != ALREADY_ANSWERED:  # by another bot, say, which is sending the credit now
+                bot.not_before.pop(credit.reference, None)
             raise
         embeds = interaction.message.embeds if interaction.message else []
         text, again = await credit.make(bot.session, embeds[0].footer.text if embeds else None, tried)

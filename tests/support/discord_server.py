@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -107,11 +107,12 @@ class Discord:
         """Press a message's button, and return the press once it has been answered."""
         return await self._ended(await self.send(self.pressed(message, **how)))
 
-    async def send(self, interaction: Interaction) -> Interaction:
-        """Deliver an interaction to the bot."""
+    async def send(self, interaction: Interaction, to: Sequence[int] = (-1,)) -> Interaction:
+        """Deliver an interaction to these bots, by the order in which they came."""
         await self._identified.wait()
         self._interactions[interaction.payload["token"]] = interaction
-        await self._sockets[-1].send_json({"op": 0, "s": 2, "t": "INTERACTION_CREATE", "d": interaction.payload})
+        for bot in to:
+            await self._sockets[bot].send_json({"op": 0, "s": 2, "t": "INTERACTION_CREATE", "d": interaction.payload})
         return interaction
 
     async def _ended(self, interaction: Interaction) -> Interaction:
