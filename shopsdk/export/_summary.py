@@ -17,7 +17,7 @@ class ExportError(ShopError):
 
 
 class CheckpointError(ExportError):
-    """The unfinished file of an earlier export cannot be used: other parameters, damage, or another export at work on it."""
+    """An unfinished export cannot be used: other parameters, damage, or another export at work on it."""
 
 
 @attrs.frozen(kw_only=True)
