@@ -79,7 +79,7 @@ class Change(Protocol):
     """A change that a command makes."""
 
     made: str
-    """What was changed, as a sentence, once it is known to be made; empty until then."""
+    """The change as a sentence, once it is known to be made; empty until then."""
 
     async def make(self, session: AsyncSession, shop: int) -> None:
         """Make it, and set ``made`` at once: reads after that may fail."""

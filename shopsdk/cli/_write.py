@@ -35,10 +35,6 @@ from shopsdk.cli._stdio import printable, put, say
 _READ_SECONDS = 10.0
 """The most seconds for reading the balance before an edit, or after it, so that a slow read delays it little."""
 
-_MAY_CHANGE = (
-    "an e-mail address may belong to somebody else by the time that this runs (shopsdk customer ADDRESS shows the id)"
-)
-
 # No command to run next: without --sandbox, it would go to a real customer with that id.
 _SANDBOX_ENDS = "The sandbox ends with this command, and its shop with it; nothing real was changed"
 
@@ -143,10 +139,17 @@ class _BalanceChange:
         return shell_line(*words, *self.shop_options, "--yes")
 
 
-def _shop_options(shop_id: int | None, env_file: str | None) -> list[str]:
+def _shop_options(shop_id: int | None, env_file: str | None, *, sandbox: bool) -> list[str]:
     """Return the options that lead to the same shop."""
-    shop = [] if shop_id is None else ["--shop-id", str(shop_id)]
-    return shop if env_file is None else [*shop, "--env-file", env_file]
+    options = [] if shop_id is None else ["--shop-id", str(shop_id)]
+    options += [] if env_file is None else ["--env-file", env_file]
+    return [*options, "--sandbox"] if sandbox else options
+
+
+def _may_change(email: CustomerIdentifier, shop_options: Sequence[str]) -> str:
+    """Say why a change that nobody is asked about takes an id, and how to find it."""
+    look = shell_line("shopsdk", "customer", str(email), *shop_options)
+    return f"an e-mail address may belong to somebody else by the time that this runs ({look} shows the id)"
 
 
 def _text(money: Decimal | None) -> str | None:
@@ -213,19 +216,21 @@ def balance(
     debug: given.Debug = False,
 ) -> None:
     """Add to a customer's balance, or deduct from it."""
+    shop_options = _shop_options(shop_id, env_file, sandbox=sandbox)
     if yes and identifier.by_email:
-        usage(f"--yes takes the customer's id alone: {_MAY_CHANGE}")
+        usage(f"--yes takes the customer's id alone: {_may_change(identifier, shop_options)}")
     asks = not (yes or sandbox)
     if asks and not sys.stdin.isatty():
         if identifier.by_email:
-            usage(f"there is no terminal to ask on, so give the customer's id and --yes: {_MAY_CHANGE}")
+            why = _may_change(identifier, shop_options)
+            usage(f"there is no terminal to ask on, so give the customer's id and --yes: {why}")
         usage("this moves money, and there is no terminal to ask on: give --yes if you mean it")
     change = _BalanceChange(
         identifier=identifier,
         amount=amount,
         description=description,
         reference=reference,
-        shop_options=_shop_options(shop_id, env_file),
+        shop_options=shop_options,
         sandbox=sandbox,
         as_json=as_json,
     )
@@ -307,13 +312,14 @@ def affiliate(
         usage("give either a CODE or --clear" + (", not both" if clear else ""))
     if code is not None and not code.strip():
         usage("CODE must not be empty: --clear clears it")
+    shop_options = _shop_options(shop_id, env_file, sandbox=sandbox)
     asks = identifier.by_email and not sandbox
     if asks and not sys.stdin.isatty():
-        usage(f"there is no terminal to ask on, so give the customer's id: {_MAY_CHANGE}")
+        usage(f"there is no terminal to ask on, so give the customer's id: {_may_change(identifier, shop_options)}")
     change = _CodeChange(
         identifier=identifier,
         code=code,
-        shop_options=_shop_options(shop_id, env_file),
+        shop_options=shop_options,
         sandbox=sandbox,
         as_json=as_json,
     )

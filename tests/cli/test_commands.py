@@ -298,7 +298,9 @@ def test_a_script_changes_nothing_by_email(words: tuple[str, ...], shell: Shell,
     assert (ended.code, ada.requests) == (2, [])
     assert "the customer's id" in ended.err
     assert "an e-mail address may belong to somebody else by the time that this runs" in ended.err
-    assert "shopsdk customer ADDRESS shows the id" in ended.err
+    assert f"(shopsdk customer {ADA} shows the id)\n" in ended.err
+    ended = shell.run(*words, "--shop-id", "38", "--env-file", "a b.env")
+    assert f"(shopsdk customer {ADA} --shop-id 38 --env-file 'a b.env' shows the id)\n" in ended.err
 
 
 @pytest.mark.parametrize("words", [("customer",), ("transactions",), ("balance", "5"), ("affiliate", "X")])
