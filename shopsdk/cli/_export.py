@@ -22,7 +22,7 @@ from shopsdk.cli._runner import (
     WrongCommandError,
     exit_code,
     exit_with_code,
-    explain_refusal,
+    explain,
     format_error,
     shell_line,
     usage,
@@ -97,7 +97,7 @@ class ExportRun:
                 source, self.out, self.shops, shops_at_once=shops_at_once, on_progress=show, **self.options
             )
             for shop_id, error in made.failed.items():
-                explain_refusal(error, base_urls.get(shop_id, ""))
+                explain(error, base_urls.get(shop_id, ""))
             return made
 
     def print_many(self, made: ShopsSummary) -> None:

@@ -213,13 +213,13 @@ async def _with(session: AsyncSession, shop_id: int, work: Work[T]) -> T:
     async with session:
         try:
             return await work(session, shop_id)
-        except NotSentError as error:
-            explain_refusal(error, session.base_url)
+        except ShopError as error:
+            explain(error, session.base_url)
             raise
 
 
-def explain_refusal(error: Exception, base_url: str) -> None:
-    """Add a note to an error, if this machine refused the connection: a sandbox may have ended."""
+def explain(error: Exception, base_url: str) -> None:
+    """Add a note to an error that SHOPSDK_BASE_URL may have caused: a sandbox may have ended, or /v1 is missing."""
     # The library's errors have no cause, whose frames would hold the key: they name it in the system's words.
     refused = isinstance(error, NotSentError) and os.strerror(errno.ECONNREFUSED) in str(error)
     if refused and base_url.startswith("http:"):  # without TLS, a session goes to this machine alone
@@ -227,6 +227,8 @@ def explain_refusal(error: Exception, base_url: str) -> None:
             f"Nothing listens at {base_url}, where SHOPSDK_BASE_URL leads. If it was a sandbox, it has ended: start"
             " shopsdk sandbox again, and paste its new lines"
         )
+    elif isinstance(error, NotFoundError) and not base_url.endswith("/v1"):
+        error.add_note(f"SHOPSDK_BASE_URL leads to {base_url}, but the API's own address ends in /v1")
 
 
 async def _make(change: Change, session: AsyncSession, shop: int) -> None:

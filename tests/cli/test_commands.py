@@ -497,6 +497,18 @@ def test_a_list_of_a_missing_shop_names_the_shop(shell: Shell) -> None:
     assert (ended.code, ended.err) == (3, "shopsdk: the account of this key has no shop 39 (404)\n")
 
 
+@pytest.mark.parametrize(
+    "words", [("customer", "1001"), ("customers",), ("export", "c.csv", "--shop-id", "38", "--shop-id", "39")]
+)
+def test_a_base_url_without_v1_is_named(words: tuple[str, ...], shell: Shell, shop: Sandbox) -> None:
+    """A 404 where SHOPSDK_BASE_URL does not end in /v1 is told with that address, once."""
+    address = shop.base_url.removesuffix("/v1")
+    shell.patch.setenv("SHOPSDK_BASE_URL", address)
+    ended = shell.run(*words)
+    note = f"\nSHOPSDK_BASE_URL leads to {address}, but the API's own address ends in /v1\n"
+    assert (ended.code, ended.err.count(note)) == (3, 1)
+
+
 def test_a_404_of_another_than_the_api_is_left_as_it_is() -> None:
     """A 404 without the API's JSON, or of another route, names no customer and no shop."""
     message = "GET /shops/38/customers/99 answered 404, with a web page"
