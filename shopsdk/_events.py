@@ -44,11 +44,11 @@ class RetryScheduled:
     attempt: int
     """The number of the attempt that failed, from 1."""
     reason: str
-    """The name of the error's class."""
+    """The name of the error's class: ``NotSentError`` if it could not connect, for instance."""
     wait: float
     """The shortest time until the next attempt, in seconds."""
     status: int | None = None
-    """The status of the answer; None if no whole answer came."""
+    """The status of the answer that was an error; None if no whole answer came, or the session could not connect."""
 
 
 @attrs.frozen(kw_only=True)

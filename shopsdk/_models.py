@@ -1,4 +1,4 @@
-"""What the API answers, as frozen attrs classes.
+"""The API's answers, as frozen attrs classes.
 
 Money is ``Decimal``, times are aware UTC ``datetime``, and what the server left out or sent as null is None. Unknown
 fields are ignored.
@@ -65,10 +65,10 @@ class Customer:
         discord_id: the linked Discord account's id.
         discord_username: the linked Discord account's name.
         balance: store credit, in the shop's currency; may be negative.
-        total_completed: how many orders the customer has completed.
-        total_spent_usd: what those orders came to, in US dollars.
-        last_completed_at: when the last of those orders was completed (UTC).
-        newsletter_at: when the customer subscribed to the newsletter (UTC); None if not subscribed.
+        total_completed: the number of orders that the customer has completed.
+        total_spent_usd: the sum of those orders, in US dollars.
+        last_completed_at: the time (UTC) of the last of those orders.
+        newsletter_at: the time (UTC) of the subscription to the newsletter; None if not subscribed.
         affiliate_code: the customer's own affiliate code.
         affiliate_referrer_id: the id of the customer who referred this one.
         affiliate_referrer: the customer who referred this one.
@@ -85,13 +85,13 @@ class Customer:
     balance: Decimal | None = None
     """Store credit, in the shop's currency; may be negative."""
     total_completed: Int64 | None = None
-    """How many orders the customer has completed."""
+    """The number of orders that the customer has completed."""
     total_spent_usd: Decimal | None = None
-    """What those orders came to, in US dollars."""
+    """The sum of those orders, in US dollars."""
     last_completed_at: datetime | None = None
-    """When the last of those orders was completed (UTC)."""
+    """The time (UTC) of the last of those orders."""
     newsletter_at: datetime | None = None
-    """When the customer subscribed to the newsletter (UTC); None if not subscribed."""
+    """The time (UTC) of the subscription to the newsletter; None if not subscribed."""
     affiliate_code: str | None = None
     """The customer's own affiliate code."""
     affiliate_referrer_id: Int64 | None = None
@@ -107,11 +107,11 @@ class BalanceTransaction:
     id: Int64
     """The transaction's id."""
     amount: Decimal
-    """What was added (positive) or deducted (negative), in the shop's currency."""
+    """The amount added (positive) or deducted (negative), in the shop's currency."""
     description: str | None = None
-    """What the editor wrote, white space trimmed at both ends by the server."""
+    """The editor's text; the server trims white space at both ends."""
     created_at: datetime | None = None
-    """When it was booked (UTC)."""
+    """The time (UTC) of the booking."""
 
 
 @attrs.frozen(kw_only=True)
@@ -125,9 +125,9 @@ class Ledger:
     last_page: Int64 | None = None
     """The last page's number, where the ledger has pages and counts them."""
     total: Any = None
-    """How many lines there are, if it is a number; without a last page it might be anything, even a sum."""
+    """The number of lines, if it is a number; without a last page it might be anything, even a sum."""
     next_page_url: str | None = None
-    """Where more lines are; never followed, but a sign that there are more."""
+    """The address of more lines; never followed, but a sign that there are more."""
     next_cursor: str | None = None
     """The same, of a paginator that goes by cursors."""
 
@@ -161,7 +161,7 @@ class BalanceEdit:
     """The outcome of a balance edit (Edit Customer Balance) that is known to have been made."""
 
     message: str | None
-    """What the server said; None where it said nothing, or where the edit was found in the ledger instead."""
+    """The server's message; None if it sent none, or if the edit was found in the ledger instead."""
     transaction: BalanceTransaction | None = None
     """The ledger's line for this edit, where it was looked up: by reference, before sending or after a loss."""
     replayed: bool = False
@@ -176,4 +176,4 @@ class AffiliateCodeEdit:
     """The outcome of setting or clearing an affiliate code (Edit Customer Affiliate Code)."""
 
     message: str | None
-    """What the server said; None where it said nothing."""
+    """The server's message; None if it sent none."""

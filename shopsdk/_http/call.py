@@ -140,7 +140,9 @@ class Caller:
                 if outcome.maybe_applied or repeatable(outcome, idempotent=idempotent):
                     reason, doubt = type(outcome).__name__, ", maybe applied" if outcome.maybe_applied else ""
                     operation = call.request.operation
-                    logger.warning("%s: not tried again after attempt %d: %s%s", operation, call.attempts, reason, doubt)
+                    logger.warning(
+                        "%s: not tried again after attempt %d: %s%s", operation, call.attempts, reason, doubt
+                    )
                 raise outcome
             await self._wait(call, outcome, wait)
 

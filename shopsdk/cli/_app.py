@@ -1,7 +1,7 @@
 """The commands, with their help and examples. Help is no docstring: ``python -OO`` has none."""
 
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -60,6 +60,28 @@ def shopsdk(
     """Begin the command."""
 
 
+def _complete(context: typer.Context, incomplete: str) -> list[str]:
+    group: Any = context.find_root().command
+    return [name for name in group.list_commands(context) if name.startswith(incomplete)]
+
+
+def help_(
+    *,
+    context: typer.Context,
+    command: Annotated[
+        str | None, typer.Argument(metavar="COMMAND", autocompletion=_complete, help="The command.")
+    ] = None,
+) -> None:
+    """Show the help of a command, or of all of it."""
+    whole = context.find_root()
+    group: Any = whole.command
+    if command in {None, "help"}:
+        typer.echo(whole.get_help())
+        return
+    name, found, _ = group.resolve_command(whole, [command])
+    typer.echo(found.get_help(found.make_context(name, [], parent=whole, resilient_parsing=True)))
+
+
 def _add(command: Callable[..., None], summary: str, *examples: str, more: str = "") -> None:
     """Add a command.
 
@@ -71,7 +93,8 @@ def _add(command: Callable[..., None], summary: str, *examples: str, more: str =
     """
     # A line that is a lone backspace keeps the lines below it as they are.
     epilog = "\n".join(["\b", *(f"Example: {example}" for example in examples)])
-    app.command(cls=Command, help=f"{summary}\n\n{more}", short_help=summary, epilog=epilog)(command)
+    name = command.__name__.removesuffix("_")
+    app.command(name, cls=Command, help=f"{summary}\n\n{more}", short_help=summary, epilog=epilog)(command)
 
 
 _add(
@@ -125,4 +148,9 @@ _add(
     "shopsdk sandbox --customers 10000 --rate-limit 60/60",
     more="It prints the environment variables that lead there, to be pasted into another shell. The key is random each"
     " time; set SHOPSDK_SANDBOX_KEY to choose one.",
+)
+_add(
+    help_,
+    "Show the help of a command.",
+    "shopsdk help export",
 )

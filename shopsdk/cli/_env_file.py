@@ -26,7 +26,7 @@ _Hidden = Callable[[], str]
 
 @attrs.frozen(kw_only=True)
 class EnvFile:
-    """What one file names."""
+    """The shop and the values that one file names."""
 
     path: str
     shop_id: int | None

@@ -22,6 +22,7 @@ from shopsdk.cli._runner import (
     WrongCommandError,
     exit_code,
     exit_with_code,
+    explain,
     format_error,
     shell_line,
     usage,
@@ -86,9 +87,18 @@ class ExportRun:
                 self._written[progress.shop_id] = progress.rows
                 shown.show(progress)
 
-            return await export_shops(
-                session_or_connect, self.out, self.shops, shops_at_once=shops_at_once, on_progress=show, **self.options
+            base_urls: dict[int, str] = {}
+            source = session_or_connect
+            if isinstance(source, AsyncSession):
+                base_urls = dict.fromkeys(self.shops, source.base_url)
+            else:
+                source = _noting(source, base_urls)
+            made = await export_shops(
+                source, self.out, self.shops, shops_at_once=shops_at_once, on_progress=show, **self.options
             )
+            for shop_id, error in made.failed.items():
+                explain(error, base_urls.get(shop_id, ""))
+            return made
 
     def print_many(self, made: ShopsSummary) -> None:
         """Print the summary of many shops.
@@ -109,6 +119,9 @@ class ExportRun:
                 say(f"shopsdk: shop {shop_id}: {format_error(error)}")
                 if self.debug:
                     traceback.print_exception(error)
+            notes = [note for error in made.failed.values() for note in getattr(error, "__notes__", ())]
+            for note in dict.fromkeys(notes):  # most often, all shops have the same
+                say(*note.split("\n"))
             failed = f"{len(made.failed)} of {counted(len(self.shops), 'shop')} failed"
             say(*f"{failed}. {self._how_to_go_on()}".split("\n"))
             codes = {exit_code(error) for error in made.failed.values()}
@@ -127,7 +140,8 @@ class ExportRun:
 
     def _how_to_go_on(self) -> str:
         words = [word for word in sys.argv[1:] if word != "--resume"]
-        return f"To go on from there:\n  {shell_line('shopsdk', *words, '--resume')}"
+        words.insert(words.index("--") if "--" in words else len(words), "--resume")
+        return f"To go on from there:\n  {shell_line('shopsdk', *words)}"
 
     def _sum_up(self, facts: dict[str, Any]) -> None:
         if self.json_summary:
@@ -136,6 +150,17 @@ class ExportRun:
                 say(line)
             else:
                 put(f"{line}\n")
+
+
+def _noting(connect: Callable[[int], AsyncSession], base_urls: dict[int, str]) -> Callable[[int], AsyncSession]:
+    """Make a function that also notes the base URL of each shop's session."""
+
+    def connect_and_note(shop_id: int) -> AsyncSession:
+        session = connect(shop_id)
+        base_urls[shop_id] = session.base_url
+        return session
+
+    return connect_and_note
 
 
 class _Resumable:
@@ -188,8 +213,13 @@ def _effort(summary: ExportSummary) -> str:
         (summary.repeats, f"{counted(summary.repeats, 'repeat')} dropped"),
     ):
         told += [what] if number else []
-    told += [f"{summary.waited:.1f} s waited"] if summary.waited else []
-    return f"{summary.seconds:.1f} s ({', '.join(told)})"
+    told += [f"{_seconds(summary.waited)} waited"] if summary.waited else []
+    return f"{_seconds(summary.seconds)} ({', '.join(told)})"
+
+
+def _seconds(seconds: float) -> str:
+    """Write seconds with a tenth, or with the first digit that is not 0."""
+    return f"{seconds:.1f} s" if seconds >= 0.1 else f"{seconds:.1g} s"
 
 
 def _size(size: int) -> str:
@@ -294,6 +324,8 @@ def export(
 ) -> None:
     """Export every customer of one shop or of many into a file."""
     env_paths = env_file or []
+    if quiet and verbose:
+        usage("give either --quiet or --verbose, not both")
     _check_sandbox(sandbox=sandbox, customers=sandbox_customers, file=shop_ids_file)
     given.check_env_files(env_paths, sandbox=sandbox)
     shops = _shops(shop_ids or [], shop_ids_file)

@@ -3,7 +3,7 @@
 import difflib
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, Literal, cast, get_args
 
 import typer
@@ -59,8 +59,8 @@ EnvFiles = Annotated[
     typer.Option(
         "--env-file",
         metavar="FILE",
-        help=f"{_FROM_FILE} If each shop has a key of its own, repeat --env-file, and name the shop in each file; or"
-        " write {shop_id} in FILE, and give each --shop-id.",
+        help=f"{_FROM_FILE} If the shops belong to several accounts, repeat --env-file, and name the shop in each"
+        " file; or write {shop_id} in FILE, and give each --shop-id.",
     ),
 ]
 InSandbox = Annotated[
@@ -77,7 +77,8 @@ Verbose = Annotated[
     typer.Option(
         "--verbose",
         "-v",
-        help="Print each request, each retry with its reason and wait, and the proxy if there is one.",
+        help="Print each request (its route, without ids), each retry with its reason and wait, and the proxy if there"
+        " is one.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -187,16 +188,23 @@ class Group(TyperGroup):
     """The command itself; it takes no secret as an argument."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Refuse a key on the command line, without repeating it; read ``help COMMAND`` as ``COMMAND --help``."""
+        """Refuse a key on the command line, without repeating it, and an option of a command before its name."""
         if any(arg.partition("=")[0] in _SECRETS for arg in args):
             usage(
                 "the key is taken only from the environment variable SHOPSDK_API_KEY, or from --env-file: every user of"
                 " this machine can read a command line"
             )
-        if args[:1] == ["help"]:
-            args = [*[name for name in args[1:2] if name != "help"], "--help"]
+        first = args[0].partition("=")[0] if args else ""
+        if first in _options(cast("list[Any]", self.commands.values())) - _options([self]):
+            usage(f"{first} is an option of a command: it goes behind the command's name")
         ctx.terminal_width = min(max(shutil.get_terminal_size().columns, 40), 100) - 2  # typer's own minimum is 50
         return super().parse_args(ctx, args)
+
+
+def _options(commands: Iterable[Any]) -> set[str]:
+    """Return the options of commands, but for those for help."""
+    params = [param for command in commands for param in command.params if param.param_type_name == "option"]
+    return {name for param in params for name in (*param.opts, *param.secondary_opts)}
 
 
 class Command(TyperCommand):

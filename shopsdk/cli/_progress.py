@@ -159,8 +159,9 @@ def _rate(progress: ExportProgress) -> str:
 def _state(progress: ExportProgress, waiting: float) -> str:
     """Return what the export is doing, or its time left. ``waiting``: the seconds that are left of a wait."""
     if progress.stage == "waiting":
-        limited = progress.rate_limited and waiting > 0
-        return f"waiting {math.ceil(waiting)} s for the rate limit" if limited else retry(waiting, progress.status)
+        if progress.status == 429 and waiting > 0:
+            return f"waiting {math.ceil(waiting)} s for the rate limit"
+        return retry(waiting, progress.reason, progress.status)
     if progress.stage == "reading":
         left = progress.seconds_left
         return "" if left is None else f"{_span(left)} left"

@@ -17,62 +17,62 @@ from shopsdk import (
     get_customers,
 )
 from shopsdk.cli import _options as given
-from shopsdk.cli._runner import NobodyError, WrongCommandError, exit_with_code
+from shopsdk.cli._runner import CustomerNotFoundError, WrongCommandError, exit_with_code
 from shopsdk.cli._show import show_json, show_record, show_table
 from shopsdk.cli._stdio import counted, say
 
 
 @attrs.frozen
-class Who:
-    """A customer, named by id or by the whole e-mail address."""
+class CustomerIdentifier:
+    """A customer's id, or the whole e-mail address."""
 
-    name: int | str
+    value: int | str
 
     def __str__(self) -> str:
-        return str(self.name)
+        return str(self.value)
 
     @property
     def by_email(self) -> bool:
         """Whether it is an e-mail address."""
-        return isinstance(self.name, str)
+        return isinstance(self.value, str)
 
     async def find(self, session: AsyncSession, shop: int) -> Customer:
         """Read the customer.
 
         Raises:
-            NobodyError: nobody has that e-mail address.
+            CustomerNotFoundError: nobody has that e-mail address.
             MultipleCustomersError: several have it.
         """
-        if isinstance(self.name, int):
-            return await get_customer(session, self.name, shop_id=shop)
-        found = await find_customer(session, email=self.name, shop_id=shop)
+        if isinstance(self.value, int):
+            return await get_customer(session, self.value, shop_id=shop)
+        found = await find_customer(session, email=self.value, shop_id=shop)
         if found is None:
-            raise NobodyError(f"no customer has the e-mail address {self.name}")
+            raise CustomerNotFoundError(f"no customer has the e-mail address {self.value}")
         return found
 
     async def id(self, session: AsyncSession, shop: int) -> int:
         """Return the id, which is read only if an e-mail address was given.
 
         Raises:
-            NobodyError: nobody has that e-mail address.
+            CustomerNotFoundError: nobody has that e-mail address.
             MultipleCustomersError: several have it.
         """
-        return self.name if isinstance(self.name, int) else (await self.find(session, shop)).id
+        return self.value if isinstance(self.value, int) else (await self.find(session, shop)).id
 
 
-def _who(text: str) -> Who:
+def _identifier(text: str) -> CustomerIdentifier:
     if re.fullmatch(r"\S+@\S+", text):
-        return Who(text)
+        return CustomerIdentifier(text)
     try:
-        return Who(given.whole_number(1)(text))
+        return CustomerIdentifier(given.whole_number(1)(text))
     except WrongCommandError:
         wanted = "a customer's id (a whole number from 1) or a whole e-mail address"
         raise WrongCommandError(f"must be {wanted}, not {text!r}") from None
 
 
-CustomerName = Annotated[
-    Who,
-    typer.Argument(metavar="ID_OR_EMAIL", parser=_who, help="The customer's id, or the whole e-mail address."),
+CustomerArgument = Annotated[
+    CustomerIdentifier,
+    typer.Argument(metavar="ID_OR_EMAIL", parser=_identifier, help="The customer's id, or the whole e-mail address."),
 ]
 
 _LISTED = ("id", "email", "discord_username", "balance", "total_completed", "total_spent_usd", "last_completed_at")
@@ -143,7 +143,7 @@ def customers(
 
 def customer(
     *,
-    who: CustomerName,
+    identifier: CustomerArgument,
     shop_id: given.ShopId = None,
     env_file: given.EnvFile = None,
     sandbox: given.InSandbox = False,
@@ -153,13 +153,13 @@ def customer(
 ) -> None:
     """Show one customer."""
     with exit_with_code(debug=debug, verbose=verbose):
-        found = given.runner_of(shop_id, env_file, sandbox=sandbox, verbose=verbose).run(who.find)
+        found = given.runner_of(shop_id, env_file, sandbox=sandbox, verbose=verbose).run(identifier.find)
         (show_json if as_json else show_record)(found)
 
 
 def transactions(
     *,
-    who: CustomerName,
+    identifier: CustomerArgument,
     shop_id: given.ShopId = None,
     env_file: given.EnvFile = None,
     sandbox: given.InSandbox = False,
@@ -170,7 +170,7 @@ def transactions(
     """Show a customer's balance transactions, newest first."""
 
     async def read(session: AsyncSession, shop: int) -> list[BalanceTransaction]:
-        return await get_customer_balance_transactions(session, await who.id(session, shop), shop_id=shop)
+        return await get_customer_balance_transactions(session, await identifier.id(session, shop), shop_id=shop)
 
     with exit_with_code(debug=debug, verbose=verbose):
         lines = given.runner_of(shop_id, env_file, sandbox=sandbox, verbose=verbose).run(read)

@@ -47,6 +47,7 @@ _OPTIONS = {
     "escape_formulas": "--raw",
 }
 """The arguments that are no options of the same name."""
+_OF_SHOP = re.compile(r"/shops/(?P<shop>[0-9]+)/customers(?:/(?P<customer>[0-9]+)(?:/[a-z-]+)?)?")
 _WORDS = (("if_exists='replace'", "--force"), ("resume=True", "--resume"))
 
 
@@ -58,7 +59,7 @@ class Quit(Exception):  # noqa: N818 - it is no error
         self.code = code
 
 
-class NobodyError(Exception):
+class CustomerNotFoundError(Exception):
     """No customer has the e-mail address."""
 
 
@@ -78,7 +79,7 @@ class Change(Protocol):
     """A change that a command makes."""
 
     made: str
-    """What was changed, as a sentence, once it is known to be made; empty until then."""
+    """The change as a sentence, once it is known to be made; empty until then."""
 
     async def make(self, session: AsyncSession, shop: int) -> None:
         """Make it, and set ``made`` at once: reads after that may fail."""
@@ -130,7 +131,7 @@ class Runner:
                 )
             try:
                 return signals.run(_with(shop.session(**self._settings()), shop.shop_id, work))
-            except (NotFoundError, NobodyError) as error:
+            except (NotFoundError, CustomerNotFoundError) as error:
                 there = shop.customers()
                 error.add_note(
                     f"The first customer of the sandbox is {there[0].id}, {there[0].email}"
@@ -151,7 +152,8 @@ class Runner:
         if not os.environ.get("SHOPSDK_API_KEY", "").strip():
             state = "empty" if "SHOPSDK_API_KEY" in os.environ else "missing"
             raise ValueError(
-                f"SHOPSDK_API_KEY is {state}: set it to the key of your account, give --env-file, or try --sandbox"
+                f"SHOPSDK_API_KEY is {state}: set it to the key of your account (quote it: it holds a |), give"
+                " --env-file, or try --sandbox"
             )
         return AsyncSession(shop_id=shop_id, **self._settings())
 
@@ -204,21 +206,29 @@ class Runner:
 def tell_wait(event: Event) -> None:
     """Print that a call waits for a second or more before its next attempt."""
     if isinstance(event, RetryScheduled) and event.wait >= 1:
-        say(f"shopsdk: {retry(event.wait, event.status)}")
+        say(f"shopsdk: {retry(event.wait, event.reason, event.status)}")
 
 
 async def _with(session: AsyncSession, shop_id: int, work: Work[T]) -> T:
     async with session:
         try:
             return await work(session, shop_id)
-        except NotSentError as error:
-            # Without TLS, the session goes to this machine alone.
-            if session.base_url.startswith("http:") and os.strerror(errno.ECONNREFUSED) in str(error):
-                error.add_note(
-                    f"Nothing listens at {session.base_url}, where SHOPSDK_BASE_URL leads. If it was a sandbox, it has"
-                    " ended: start shopsdk sandbox again, and paste its new lines"
-                )
+        except ShopError as error:
+            explain(error, session.base_url)
             raise
+
+
+def explain(error: Exception, base_url: str) -> None:
+    """Add a note to an error that SHOPSDK_BASE_URL may have caused: a sandbox may have ended, or /v1 is missing."""
+    # The library's errors have no cause, whose frames would hold the key: they name it in the system's words.
+    refused = isinstance(error, NotSentError) and os.strerror(errno.ECONNREFUSED) in str(error)
+    if refused and base_url.startswith("http:"):  # without TLS, a session goes to this machine alone
+        error.add_note(
+            f"Nothing listens at {base_url}, where SHOPSDK_BASE_URL leads. If it was a sandbox, it has ended: start"
+            " shopsdk sandbox again, and paste its new lines"
+        )
+    elif isinstance(error, NotFoundError) and not base_url.endswith("/v1"):
+        error.add_note(f"SHOPSDK_BASE_URL leads to {base_url}, but the API's own address ends in /v1")
 
 
 async def _make(change: Change, session: AsyncSession, shop: int) -> None:
@@ -280,7 +290,7 @@ def exit_with_code(*, debug: bool, verbose: bool = False) -> Generator[None]:
         code = signals.code
     except BrokenPipeError:
         code = NO_READER
-    except (ShopError, NobodyError, OSError, ValueError, TypeError) as error:
+    except (ShopError, CustomerNotFoundError, OSError, ValueError, TypeError) as error:
         if debug:
             traceback.print_exc()  # with its notes
         elif isinstance(error, ValueError | TypeError) and _ARGUMENT.match(str(error)):
@@ -324,7 +334,7 @@ def exit_code(error: BaseException) -> int:
             return UNKNOWN
         refused = isinstance(error, ResponseError) and 400 <= error.status < 500 and error.status != 429
         return REFUSED if refused else FAILED
-    if isinstance(error, NobodyError):
+    if isinstance(error, CustomerNotFoundError):
         return REFUSED
     return FAILED if isinstance(error, OSError) else USAGE
 
@@ -334,6 +344,8 @@ def format_error(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         why = _with_options(error.strerror)
         return f"{error.filename}: {why}" if error.filename else why
+    if isinstance(error, NotFoundError) and (missing := _missing(error)):
+        return missing
     page = getattr(error, "page", None)
     # The shop's own words are not replaced.
     said = str(error) if isinstance(error, ResponseError) else _with_options(str(error))
@@ -341,10 +353,22 @@ def format_error(error: BaseException) -> str:
         said = f"{_option(found)}: {found['why']}" if found["why"] else f"{_option(found)} {found['what']}"
     said = said or type(error).__name__
     if isinstance(error, AuthenticationError) and error.body.lstrip().startswith("{"):  # else it is not the shop's
-        said = f"{said.removesuffix('.')}; is SHOPSDK_API_KEY the key of this shop?"
+        said = f"{said.removesuffix('.')}; is SHOPSDK_API_KEY the key of your account?"
     if isinstance(error, MultipleCustomersError):
         said = f"{said}, with the ids {', '.join(map(str, error.customer_ids))}"
     return f"at page {page}: {said}" if page else said
+
+
+def _missing(error: NotFoundError) -> str:
+    """Say what is missing by the request's path; empty if the 404 may not be the API's.
+
+    The API answers the same for a shop that is not there, for one of another account, and for a missing customer.
+    """
+    found = _OF_SHOP.fullmatch(error.path)
+    if found is None or not error.body.lstrip().startswith("{"):
+        return ""
+    no_shop = f"the account of this key has no shop {found['shop']} (404)"
+    return f"shop {found['shop']} has no customer {found['customer']}, or {no_shop}" if found["customer"] else no_shop
 
 
 def usage(message: str) -> NoReturn:

@@ -21,6 +21,8 @@ from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from typing import BinaryIO, TextIO, cast
 
+from shopsdk import NotSentError
+
 _ESCAPE = "shopsdk.escape"
 _INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
@@ -80,10 +82,19 @@ def noun(singular: str, number: int) -> str:
     return singular if number == 1 else f"{singular}s"
 
 
-def retry(seconds: float, status: int | None) -> str:
-    """Write when a request is tried again, and why; the status is None if no whole answer came."""
-    known = {each.value: f" {each.phrase}" for each in HTTPStatus}
-    why = "no usable answer" if status is None else f"{status}{known.get(status, '')}"
+def retry(seconds: float, reason: str | None, status: int | None) -> str:
+    """Write when a request is tried again, and why.
+
+    Args:
+        seconds: the seconds until then.
+        reason: the name of the class of the error.
+        status: the status of the answer, if one came.
+    """
+    if status is None:
+        why = "could not connect" if reason == NotSentError.__name__ else "no whole answer"
+    else:
+        known = {each.value: f" {each.phrase}" for each in HTTPStatus}
+        why = f"{status}{known.get(status, '')}"
     return f"trying again in {math.ceil(seconds)} s: {why}" if seconds > 0 else f"trying again: {why}"
 
 

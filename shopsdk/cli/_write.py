@@ -26,7 +26,7 @@ from shopsdk import (
     get_customer,
 )
 from shopsdk.cli import _options as given
-from shopsdk.cli._read import CustomerName, Who
+from shopsdk.cli._read import CustomerArgument, CustomerIdentifier
 from shopsdk.cli._runner import FAILED, Quit, Runner, WrongCommandError, exit_with_code, shell_line, usage
 from shopsdk.cli._show import show_json
 from shopsdk.cli._signals import signals
@@ -35,21 +35,20 @@ from shopsdk.cli._stdio import printable, put, say
 _READ_SECONDS = 10.0
 """The most seconds for reading the balance before an edit, or after it, so that a slow read delays it little."""
 
-
-_MAY_CHANGE = (
-    "an e-mail address may belong to somebody else by the time that this runs (shopsdk customer ADDRESS shows the id)"
-)
+# No command to run next: without --sandbox, it would go to a real customer with that id.
+_SANDBOX_ENDS = "The sandbox ends with this command, and its shop with it; nothing real was changed"
 
 
 @attrs.define(kw_only=True)
 class _BalanceChange:
     """A balance edit: its arguments, and its outcome."""
 
-    who: Who
+    identifier: CustomerIdentifier
     amount: str
     description: str | None
     reference: str | None
     shop_options: Sequence[str]
+    sandbox: bool
     as_json: bool
     made: str = ""
     _edit: BalanceEdit | None = None
@@ -59,8 +58,8 @@ class _BalanceChange:
     async def make(self, session: AsyncSession, shop: int) -> None:
         """Make it, and read the balance before and after."""
         await _check(lambda closed: self._send(closed, 1, shop), session)
-        customer_id = await self.who.id(session, shop)
-        self.who = Who(customer_id)
+        customer_id = await self.identifier.id(session, shop)
+        self.identifier = CustomerIdentifier(customer_id)
         self._before = await self._read_balance(session, customer_id, shop)
         self._edit = await self._send(session, customer_id, shop)
         self.made = "the balance had been changed already" if self._edit.replayed else "the balance was changed"
@@ -69,14 +68,15 @@ class _BalanceChange:
     async def question(self, session: AsyncSession, shop: int) -> str:
         """Return the question to ask: whose money it is, after the arguments were checked. The change is for them."""
         await _check(lambda closed: self._send(closed, 1, shop), session)
-        who = await self.who.find(session, shop)
-        self.who = Who(who.id)
+        customer = await self.identifier.find(session, shop)
+        self.identifier = CustomerIdentifier(customer.id)
         has = ""
-        if who.balance is not None:
+        if customer.balance is not None:
             # Under a reference, the edit may have been made already.
-            after = "" if self.reference is not None else f", to {who.balance + Decimal(self.amount)}"
-            has = f", balance {who.balance}{after}"
-        return f"Change the balance of customer {who.id} ({printable(who.email)}{has}) of shop {shop} by {self.amount}?"
+            after = "" if self.reference is not None else f", to {customer.balance + Decimal(self.amount)}"
+            has = f", balance {customer.balance}{after}"
+        whose = f"customer {customer.id} ({printable(customer.email)}{has}) of shop {shop}"
+        return f"Change the balance of {whose} by {self.amount}?"
 
     async def _send(self, session: AsyncSession, customer_id: int, shop: int) -> BalanceEdit:
         return await edit_customer_balance(
@@ -113,17 +113,19 @@ class _BalanceChange:
             show_json(edit, balance_before=_text(before), balance_after=_text(self._after))
             return
         done = "had been changed already, nothing was sent:" if edit.replayed else "was changed by"
-        put(f"The balance of customer {self.who} {done} {self.amount}{_from_to(before, self._after)}\n")
+        put(f"The balance of customer {self.identifier} {done} {self.amount}{_from_to(before, self._after)}\n")
 
     def in_doubt(self) -> str:
         """Return what to do if nobody knows whether the edit was made."""
-        change = f"whether the balance of customer {self.who} was changed by {self.amount}"
+        change = f"whether the balance of customer {self.identifier} was changed by {self.amount}"
+        if self.sandbox:
+            return f"It is not known {change}.\n{_SANDBOX_ENDS}"
         if self.reference is not None:
             return (
                 f"It is not known {change}.\nIts reference is {self.reference}. In five minutes, run this again; if the"
                 f" ledger has the reference by then, nothing is sent:\n  {self._command()}"
             )
-        look = shell_line("shopsdk", "transactions", str(self.who), *self.shop_options)
+        look = shell_line("shopsdk", "transactions", str(self.identifier), *self.shop_options)
         return (
             f"It is not known {change}.\nIt had no --reference, so look for it in the ledger first:\n  {look}\nOnly if"
             f" it is not there after five minutes, run this again:\n  {self._command()}"
@@ -131,16 +133,23 @@ class _BalanceChange:
 
     def _command(self) -> str:
         """Return the command that makes the same edit."""
-        words = ["shopsdk", "balance", str(self.who), self.amount]
+        words = ["shopsdk", "balance", str(self.identifier), self.amount]
         for name, value in (("--description", self.description), ("--reference", self.reference)):
             words += [] if value is None else [name, value]
         return shell_line(*words, *self.shop_options, "--yes")
 
 
-def _shop_options(shop_id: int | None, env_file: str | None) -> list[str]:
+def _shop_options(shop_id: int | None, env_file: str | None, *, sandbox: bool) -> list[str]:
     """Return the options that lead to the same shop."""
-    shop = [] if shop_id is None else ["--shop-id", str(shop_id)]
-    return shop if env_file is None else [*shop, "--env-file", env_file]
+    options = [] if shop_id is None else ["--shop-id", str(shop_id)]
+    options += [] if env_file is None else ["--env-file", env_file]
+    return [*options, "--sandbox"] if sandbox else options
+
+
+def _may_change(email: CustomerIdentifier, shop_options: Sequence[str]) -> str:
+    """Say why a change that nobody is asked about takes an id, and how to find it."""
+    look = shell_line("shopsdk", "customer", str(email), *shop_options)
+    return f"an e-mail address may belong to somebody else by the time that this runs ({look} shows the id)"
 
 
 def _text(money: Decimal | None) -> str | None:
@@ -176,7 +185,7 @@ def _amount(text: str) -> str:
 
 def balance(
     *,
-    who: CustomerName,
+    identifier: CustomerArgument,
     amount: Annotated[
         str,
         typer.Argument(
@@ -207,19 +216,22 @@ def balance(
     debug: given.Debug = False,
 ) -> None:
     """Add to a customer's balance, or deduct from it."""
-    if yes and who.by_email:
-        usage(f"--yes takes the customer's id alone: {_MAY_CHANGE}")
+    shop_options = _shop_options(shop_id, env_file, sandbox=sandbox)
+    if yes and identifier.by_email:
+        usage(f"--yes takes the customer's id alone: {_may_change(identifier, shop_options)}")
     asks = not (yes or sandbox)
     if asks and not sys.stdin.isatty():
-        if who.by_email:
-            usage(f"there is no terminal to ask on, so give the customer's id and --yes: {_MAY_CHANGE}")
+        if identifier.by_email:
+            why = _may_change(identifier, shop_options)
+            usage(f"there is no terminal to ask on, so give the customer's id and --yes: {why}")
         usage("this moves money, and there is no terminal to ask on: give --yes if you mean it")
     change = _BalanceChange(
-        who=who,
+        identifier=identifier,
         amount=amount,
         description=description,
         reference=reference,
-        shop_options=_shop_options(shop_id, env_file),
+        shop_options=shop_options,
+        sandbox=sandbox,
         as_json=as_json,
     )
     with exit_with_code(debug=debug, verbose=verbose):
@@ -230,43 +242,54 @@ def balance(
 class _CodeChange:
     """A new affiliate code, or None to clear it."""
 
-    who: Who
+    identifier: CustomerIdentifier
     code: str | None
     shop_options: Sequence[str]
+    sandbox: bool
     as_json: bool
     made: str = ""
     _edit: AffiliateCodeEdit | None = None
 
     async def make(self, session: AsyncSession, shop: int) -> None:
         """Set it."""
-        customer_id = await self.who.id(session, shop)
-        self.who = Who(customer_id)
+        customer_id = await self.identifier.id(session, shop)
+        self.identifier = CustomerIdentifier(customer_id)
         self._edit = await edit_customer_affiliate_code(session, customer_id, self.code, shop_id=shop)
         self.made = f"the affiliate code was {'cleared' if self.code is None else 'set'}"
 
     async def question(self, session: AsyncSession, shop: int) -> str:
         """Return the question to ask: whose code it is, after the arguments were checked. The change is for them."""
         await _check(lambda closed: edit_customer_affiliate_code(closed, 1, self.code, shop_id=shop), session)
-        who = await self.who.find(session, shop)
-        self.who = Who(who.id)
-        has = "no affiliate code" if who.affiliate_code is None else f"affiliate code {printable(who.affiliate_code)}"
+        customer = await self.identifier.find(session, shop)
+        self.identifier = CustomerIdentifier(customer.id)
+        has = (
+            "no affiliate code"
+            if customer.affiliate_code is None
+            else f"affiliate code {printable(customer.affiliate_code)}"
+        )
         asked = "Clear the affiliate code" if self.code is None else f"Set the affiliate code to {printable(self.code)}"
-        return f"{asked} for customer {who.id} ({printable(who.email)}, {has}) of shop {shop}?"
+        return f"{asked} for customer {customer.id} ({printable(customer.email)}, {has}) of shop {shop}?"
 
     def tell(self) -> None:
         """Print the answer."""
         if self.as_json:
             show_json(self._edit)
         else:
-            put(f"The affiliate code of customer {self.who} was {self._now()}\n")
+            put(f"The affiliate code of customer {self.identifier} was {self._now()}\n")
 
     def in_doubt(self) -> str:
         """Return what to do if nobody knows whether it was set."""
-        words = ["shopsdk", "affiliate", str(self.who), *(["--clear"] if self.code is None else [self.code])]
-        return (
-            f"It is not known whether the affiliate code of customer {self.who} was {self._now()}.\n"
-            f"It sets a value, so running it again is safe:\n  {shell_line(*words, *self.shop_options)}"
-        )
+        unknown = f"It is not known whether the affiliate code of customer {self.identifier} was {self._now()}."
+        if self.sandbox:
+            return f"{unknown}\n{_SANDBOX_ENDS}"
+        words = ["shopsdk", "affiliate", str(self.identifier)]
+        if self.code is None:
+            words += ["--clear", *self.shop_options]
+        elif self.code.startswith("-"):  # without the --, it would be an option
+            words += [*self.shop_options, "--", self.code]
+        else:
+            words += [self.code, *self.shop_options]
+        return f"{unknown}\nIt sets a value, so running it again is safe:\n  {shell_line(*words)}"
 
     def _now(self) -> str:
         return "cleared" if self.code is None else f"set to {self.code}"
@@ -274,7 +297,7 @@ class _CodeChange:
 
 def affiliate(
     *,
-    who: CustomerName,
+    identifier: CustomerArgument,
     code: Annotated[str | None, typer.Argument(metavar="CODE", help="The new code, at most 50 characters.")] = None,
     clear: Annotated[bool, typer.Option("--clear", help="Clear the code.")] = False,
     shop_id: given.ShopId = None,
@@ -289,10 +312,17 @@ def affiliate(
         usage("give either a CODE or --clear" + (", not both" if clear else ""))
     if code is not None and not code.strip():
         usage("CODE must not be empty: --clear clears it")
-    asks = who.by_email and not sandbox
+    shop_options = _shop_options(shop_id, env_file, sandbox=sandbox)
+    asks = identifier.by_email and not sandbox
     if asks and not sys.stdin.isatty():
-        usage(f"there is no terminal to ask on, so give the customer's id: {_MAY_CHANGE}")
-    change = _CodeChange(who=who, code=code, shop_options=_shop_options(shop_id, env_file), as_json=as_json)
+        usage(f"there is no terminal to ask on, so give the customer's id: {_may_change(identifier, shop_options)}")
+    change = _CodeChange(
+        identifier=identifier,
+        code=code,
+        shop_options=shop_options,
+        sandbox=sandbox,
+        as_json=as_json,
+    )
     with exit_with_code(debug=debug, verbose=verbose):
         _change(change, given.runner_of(shop_id, env_file, sandbox=sandbox, verbose=verbose), asks=asks)
 

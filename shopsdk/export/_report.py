@@ -13,59 +13,76 @@ from pathlib import Path
 
 import attrs
 
-from shopsdk import AsyncSession, AttemptStarted, Customer, Event, Page, RateLimitPaused, RequestStarted, RetryScheduled
+from shopsdk import (
+    AsyncSession,
+    AttemptStarted,
+    Customer,
+    Event,
+    Page,
+    RateLimitedError,
+    RateLimitPaused,
+    RequestStarted,
+    RetryScheduled,
+    ServerError,
+)
 from shopsdk.export._checkpoint import Position
 from shopsdk.export._summary import ExportProgress, ExportSummary, OnProgress, Stage
+
+OnWait = Callable[[float, str, int | None], None]
+"""A callback: it gets the seconds of a wait, the name of the class of the error before it, and the status, if any."""
 
 
 @attrs.define(eq=False)
 class Counters:
     """The requests, retries and waits of one export."""
 
-    on_wait: Callable[[float, int | None], None]
-    """Called with the seconds of every wait, and the status of the answer before it."""
+    on_wait: OnWait
     requests: int = 0
     retries: int = 0
     waited: float = 0.0
     _waits_until: float = 0.0
     _operations: set[str] = attrs.Factory(set[str])
     """The operations that this export has used."""
-    _paused_until: dict[str, tuple[float, int | None]] = attrs.Factory(dict[str, tuple[float, int | None]])
-    """When the pause of each operation ends, and the status of the answer that asked for it."""
+    _pauses: dict[str, tuple[float, int]] = attrs.Factory(dict[str, tuple[float, int]])
+    """The end of the pause of each operation, and the status of the answer that asked for it."""
 
     def on_event(self, event: Event) -> None:
         """Count an event of this export."""
         mine = _current.get() is self
         if isinstance(event, RateLimitPaused):
-            self._paused_until[event.operation] = time.monotonic() + event.seconds, event.status
+            self._pauses[event.operation] = time.monotonic() + event.seconds, event.status
             if not mine and event.operation in self._operations:
-                self._wait(event.seconds, event.status)
+                self._pause(event.seconds, event.status)
         elif not mine:
             return
         elif isinstance(event, RequestStarted):
             self._operations.add(event.operation)
-            paused_until, status = self._paused_until.get(event.operation, (0.0, None))
+            paused_until, status = self._pauses.get(event.operation, (0.0, 429))
             if paused_until > max(time.monotonic(), self._waits_until):
-                self._wait(paused_until - time.monotonic(), status)
+                self._pause(paused_until - time.monotonic(), status)
         elif isinstance(event, AttemptStarted):
             self.requests += 1
         elif isinstance(event, RetryScheduled):
             self.retries += 1
-            self._wait(event.wait, event.status)
+            self._wait(event.wait, event.reason, event.status)
 
-    def _wait(self, seconds: float, status: int | None) -> None:
+    def _pause(self, seconds: float, status: int) -> None:
+        """Count a wait that another call was told of."""
+        self._wait(seconds, (RateLimitedError if status == 429 else ServerError).__name__, status)
+
+    def _wait(self, seconds: float, reason: str, status: int | None) -> None:
         """Count a wait. Pages wait at the same time, so only what goes beyond earlier waits counts."""
         now = time.monotonic()
         begins, self._waits_until = max(now, self._waits_until), max(now + seconds, self._waits_until)
         self.waited += self._waits_until - begins if self._waits_until > begins else 0.0
-        self.on_wait(seconds, status)
+        self.on_wait(seconds, reason, status)
 
 
 _current: ContextVar[Counters | None] = ContextVar("shopsdk_export_counters", default=None)
 
 
 @contextmanager
-def counting(session: AsyncSession, on_wait: Callable[[float, int | None], None]) -> Generator[Counters]:
+def counting(session: AsyncSession, on_wait: OnWait) -> Generator[Counters]:
     """Count the requests and waits of the tasks that are started within."""
     counters = Counters(on_wait)
     token = _current.set(counters)
@@ -110,7 +127,7 @@ class Report:
         )
         return self.position
 
-    def tell(self, stage: Stage, *, waiting: float = 0.0, status: int | None = None) -> None:
+    def tell(self, stage: Stage, *, waiting: float = 0.0, reason: str | None = None, status: int | None = None) -> None:
         """Call ``on_progress``, if there is one."""
         if self.on_progress is None:
             return
@@ -127,15 +144,15 @@ class Report:
                 resumed=self.resumed,
                 seconds=time.monotonic() - self.started,
                 waiting=waiting,
-                rate_limited=status == 429,
+                reason=reason,
                 status=status,
             )
         )
 
-    def wait(self, seconds: float, status: int | None) -> None:
+    def wait(self, seconds: float, reason: str, status: int | None) -> None:
         """Report a wait. This runs within a request, maybe of another export, so an error is kept for later."""
         try:
-            self.tell("waiting", waiting=seconds, status=status)
+            self.tell("waiting", waiting=seconds, reason=reason, status=status)
         except Exception as error:  # noqa: BLE001 - raised by the next report of a page
             self._raised = error
 

@@ -17,7 +17,7 @@ class ExportError(ShopError):
 
 
 class CheckpointError(ExportError):
-    """What an earlier export left cannot be used: other parameters, damage, or another export at work on it."""
+    """An unfinished export cannot be used: other parameters, damage, or another export at work on it."""
 
 
 @attrs.frozen(kw_only=True)
@@ -27,7 +27,7 @@ class ExportProgress:
     shop_id: int | None
     """The shop; None if neither the call nor the session names one."""
     stage: Stage
-    """What the export is doing."""
+    """The stage that it is in."""
     rows: int
     """Customers written, those of the resumed run included."""
     total: int
@@ -42,10 +42,10 @@ class ExportProgress:
     """Seconds since this run began."""
     waiting: float = 0.0
     """Seconds to wait, while ``stage`` is "waiting"."""
-    rate_limited: bool = False
-    """Whether it waits for the shop's rate limit; else it waits to retry after a failure."""
+    reason: str | None = None
+    """The name of the class of the error after which it waits; None if ``stage`` is not "waiting"."""
     status: int | None = None
-    """The status of the answer after which it waits; None if no whole answer came."""
+    """The status of the answer after which it waits: 429 for the shop's rate limit; None if no whole answer came."""
 
     @property
     def rate(self) -> float:
@@ -77,7 +77,7 @@ class ExportSummary:
     requests: int
     """Requests sent by this run."""
     retries: int
-    """How many of the requests were repeats."""
+    """The number of those requests that were repeats."""
     waited: float
     """Seconds spent waiting, for the shop's rate limit or after failures."""
     repeats: int

@@ -3,14 +3,16 @@
 import io
 import json
 import re
+import shlex
 import sys
 from decimal import Decimal
+from functools import partial
 
 import pytest
 
-from shopsdk import Clock, Customer, RetryScheduled
-from shopsdk.cli._runner import tell_wait
-from shopsdk.sandbox import Sandbox
+from shopsdk import Clock, Customer, NotFoundError, RetryScheduled
+from shopsdk.cli._runner import format_error, tell_wait
+from shopsdk.sandbox import Fault, Sandbox
 from shopsdk.testing import InstantClock
 from tests.support.cli import Shell
 
@@ -296,7 +298,9 @@ def test_a_script_changes_nothing_by_email(words: tuple[str, ...], shell: Shell,
     assert (ended.code, ada.requests) == (2, [])
     assert "the customer's id" in ended.err
     assert "an e-mail address may belong to somebody else by the time that this runs" in ended.err
-    assert "shopsdk customer ADDRESS shows the id" in ended.err
+    assert f"(shopsdk customer {ADA} shows the id)\n" in ended.err
+    ended = shell.run(*words, "--shop-id", "38", "--env-file", "a b.env")
+    assert f"(shopsdk customer {ADA} --shop-id 38 --env-file 'a b.env' shows the id)\n" in ended.err
 
 
 @pytest.mark.parametrize("words", [("customer",), ("transactions",), ("balance", "5"), ("affiliate", "X")])
@@ -335,11 +339,18 @@ def test_a_long_wait_is_told_with_its_reason(shell: Shell, shop: Sandbox) -> Non
         assert ("trying again" in ended.err) is not bool(more)
         assert ("RateLimitedError, again in 2.00 s" in ended.err) is bool(more)
         assert shop.api_key not in ended.err
-    for wait, status in ((0.9, 503), (1.2, 503), (1.0, None), (7.0, 599)):
-        tell_wait(RetryScheduled(operation="GET /x", call=1, attempt=1, reason="ShopError", wait=wait, status=status))
+    for wait, reason, status in (
+        (0.9, "ServerError", 503),
+        (1.2, "ServerError", 503),
+        (1.0, "TransportError", None),
+        (2.5, "NotSentError", None),
+        (7.0, "ServerError", 599),
+    ):
+        tell_wait(RetryScheduled(operation="GET /x", call=1, attempt=1, reason=reason, wait=wait, status=status))
     assert shell.capture.readouterr().err.splitlines() == [
         "shopsdk: trying again in 2 s: 503 Service Unavailable",
-        "shopsdk: trying again in 1 s: no usable answer",
+        "shopsdk: trying again in 1 s: no whole answer",
+        "shopsdk: trying again in 3 s: could not connect",
         "shopsdk: trying again in 7 s: 599",
     ]
 
@@ -374,6 +385,28 @@ def test_an_unknown_outcome_says_what_is_known(shell: Shell, shop: Sandbox, monk
     assert "Traceback" not in ended.err
 
 
+def test_the_commands_of_a_doubt_lead_to_the_same_shop(shell: Shell, shop: Sandbox) -> None:
+    """Every command that the message of an unknown outcome names has the shop and the file of its key."""
+    (shell.folder / "a b.env").write_text(f"SHOPSDK_API_KEY={shop.api_key}\n")
+    (shell.folder / "a b.env").chmod(0o600)
+    shell.patch.setenv("SHOPSDK_API_KEY", "another")
+    shell.patch.setenv("SHOPSDK_SHOP_ID", "39")
+    shell.patch.setattr("shopsdk._api.balance._SEARCH_PAUSES", (0.0,))
+    shell.patch.setattr("shopsdk._http.session.Clock", lambda: Clock(sleep=at_once))
+    place = ("--shop-id", "38", "--env-file", "a b.env")
+    for words, method, times, count in (
+        (("balance", "1001", "5", "--yes"), "POST", 1, 2),
+        (("balance", "1001", "5", "--yes", "--reference", "r-1"), "POST", 1, 1),
+        (("affiliate", "1001", "X"), "PUT", 9, 1),
+    ):
+        shop.fail_next("drop_before", method=method, times=times)
+        doubt = shell.run(*words, *place)
+        commands = [shlex.split(line)[1:] for line in doubt.err.splitlines() if line.startswith("  shopsdk ")]
+        assert (doubt.code, len(commands)) == (4, count)
+        for command in commands:
+            assert place == tuple(word for word in command if word in place)
+
+
 def test_affiliate_sets_and_clears(shell: Shell, shop: Sandbox) -> None:
     """``affiliate`` sets a code, and clears it with ``--clear`` alone."""
     assert shell.run("affiliate", "1001", "SUMMER").code == 0
@@ -389,6 +422,38 @@ def test_affiliate_sets_and_clears(shell: Shell, shop: Sandbox) -> None:
         assert shell.run("affiliate", *words).code == 2
 
 
+def test_a_code_that_looks_like_an_option_is_repeated_as_a_code(shell: Shell, shop: Sandbox) -> None:
+    """The command that a message names sets the same code, even if the code begins with a hyphen."""
+    shell.patch.setattr("shopsdk._http.session.Clock", lambda: Clock(sleep=at_once))
+    shop.fail_next("drop_before", method="PUT", times=9)
+    ended = shell.run("affiliate", "1001", "--shop-id", "38", "--", "--clear")
+    assert ended.code == 4
+    again = shlex.split(ended.err.splitlines()[-1])
+    assert again == ["shopsdk", "affiliate", "1001", "--shop-id", "38", "--", "--clear"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("balance", "1001", "5"),
+        ("balance", "1001", "5", "--yes", "--reference", "r-1"),
+        ("affiliate", "1001", "X"),
+        ("affiliate", "1001", "--clear"),
+    ],
+)
+def test_a_doubt_in_a_sandbox_names_no_command(words: tuple[str, ...], shell: Shell, shop: Sandbox) -> None:
+    """With ``--sandbox``, an unknown outcome names no command, which would go to the real customer with that id."""
+    shell.patch.setattr("shopsdk._api.balance._SEARCH_PAUSES", (0.0,))
+    shell.patch.setattr("shopsdk._http.session.Clock", lambda: Clock(sleep=at_once))
+    lossy = partial(Sandbox, faults=[Fault("drop_before", method=method) for method in ("POST", "PUT")])
+    shell.patch.setattr("shopsdk.sandbox.Sandbox", lossy)
+    ended = shell.run(*words, "--sandbox")
+    assert ended.code == 4
+    doubt = ended.err.partition("It is not known whether ")[2].splitlines()
+    assert doubt[1:] == ["The sandbox ends with this command, and its shop with it; nothing real was changed"]
+    assert not shop.requests
+
+
 def test_transactions_are_listed(shell: Shell) -> None:
     """``transactions`` lists the ledger, money as text in JSON."""
     assert "no balance transactions" in shell.run("transactions", "1001").err
@@ -399,14 +464,57 @@ def test_transactions_are_listed(shell: Shell) -> None:
 
 def test_rejections_by_the_shop_have_their_code(shell: Shell) -> None:
     """A rejection by the shop is exit code 3, and the message of a wrong key does not show the key."""
-    assert shell.run("customer", "999999").code == 3
-    assert shell.run("customer", "1001", "--shop-id", "39").code == 3
     shell.patch.setenv("SHOPSDK_API_KEY", "wrong")
     ended = shell.run("customer", "1001")
     assert (ended.code, ended.out) == (3, "")
     assert "401" in ended.err
-    assert "is SHOPSDK_API_KEY the key of this shop?" in ended.err
+    assert "is SHOPSDK_API_KEY the key of your account?" in ended.err
     assert "wrong" not in ended.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("customer", "99"),
+        ("transactions", "99"),
+        ("balance", "99", "5", "--yes"),
+        ("balance", "99", "5", "--yes", "--reference", "r-1"),
+        ("affiliate", "99", "X"),
+    ],
+)
+def test_a_customer_or_a_shop_that_is_missing_is_named(words: tuple[str, ...], shell: Shell) -> None:
+    """A 404 of the API names the customer, and the shop, since the API answers the same for either."""
+    for shop_id, more in (("38", ()), ("39", ("--shop-id", "39"))):
+        ended = shell.run(*words, *more)
+        no_shop = f"the account of this key has no shop {shop_id} (404)"
+        assert (ended.code, ended.out) == (3, "")
+        assert ended.err == f"shopsdk: shop {shop_id} has no customer 99, or {no_shop}\n"
+
+
+def test_a_list_of_a_missing_shop_names_the_shop(shell: Shell) -> None:
+    """A 404 of the API to a list names the shop."""
+    ended = shell.run("customers", "--shop-id", "39")
+    assert (ended.code, ended.err) == (3, "shopsdk: the account of this key has no shop 39 (404)\n")
+
+
+@pytest.mark.parametrize(
+    "words", [("customer", "1001"), ("customers",), ("export", "c.csv", "--shop-id", "38", "--shop-id", "39")]
+)
+def test_a_base_url_without_v1_is_named(words: tuple[str, ...], shell: Shell, shop: Sandbox) -> None:
+    """A 404 where SHOPSDK_BASE_URL does not end in /v1 is told with that address, once."""
+    address = shop.base_url.removesuffix("/v1")
+    shell.patch.setenv("SHOPSDK_BASE_URL", address)
+    ended = shell.run(*words)
+    note = f"\nSHOPSDK_BASE_URL leads to {address}, but the API's own address ends in /v1\n"
+    assert (ended.code, ended.err.count(note)) == (3, 1)
+
+
+def test_a_404_of_another_than_the_api_is_left_as_it_is() -> None:
+    """A 404 without the API's JSON, or of another route, names no customer and no shop."""
+    message = "GET /shops/38/customers/99 answered 404, with a web page"
+    page = NotFoundError(message, status=404, path="/shops/38/customers/99", body="<html>")
+    assert format_error(page) == message
+    assert format_error(NotFoundError(message, status=404, path="/coupons/1", body='{"message": ""}')) == message
 
 
 @pytest.mark.slow

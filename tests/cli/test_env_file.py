@@ -104,7 +104,7 @@ def test_what_a_dotenv_file_may_look_like(form: str, shell: Shell) -> None:
 
 
 def test_the_lines_of_a_sandbox_are_such_a_file(shell: Shell, shop: Sandbox) -> None:
-    """What ``shopsdk sandbox`` prints can be saved as a file."""
+    """The lines that ``shopsdk sandbox`` prints can be saved as a file."""
     write("shop.env", *(f"export {name}={value}" for name, value in environment(shop).items() if "SHOPSDK" in name))
     for name in ("API_KEY", "SHOP_ID", "BASE_URL"):
         shell.patch.delenv(f"SHOPSDK_{name}")
@@ -179,13 +179,13 @@ def test_no_frame_holds_a_line_of_the_file(content: bytes | None, message: str, 
 
 
 def test_a_file_that_is_used_shows_nothing(shell: Shell, mine: Sandbox) -> None:
-    """What was read of a file prints no value."""
+    """The repr of a file that was read shows no value."""
     (file,) = read_env_files(["mine.env"], []).values()
     assert (file.shop_id, [piece for piece in PIECES if piece in repr(file)]) == (71, [])
 
 
 def test_a_folder_or_a_file_of_others_is_named(shell: Shell, shop: Sandbox) -> None:
-    """What is no file, or may not be read, is named, and gives the exit code of a wrong command."""
+    """A folder, or a file that may not be read, is named, and gives the exit code of a wrong command."""
     Path("folder").mkdir()
     ended = shell.run("customers", "--env-file", "folder")
     assert (ended.code, ended.err) == (2, "shopsdk: --env-file folder cannot be read: Is a directory\n")
@@ -301,7 +301,7 @@ def test_an_export_takes_a_key_for_each_shop(
 
 @WAYS
 @pytest.mark.parametrize(("key", "code", "message"), [
-    ("wrong", 3, "shopsdk: shop 22: .*401.*; is SHOPSDK_API_KEY the key of this shop[?]"),
+    ("wrong", 3, "shopsdk: shop 22: .*401.*; is SHOPSDK_API_KEY the key of your account[?]"),
     ("two words", 2, "shopsdk: shop 22: SHOPSDK_API_KEY must be printable ASCII without spaces or .+"),
 ])  # fmt: skip
 def test_one_bad_key_leaves_the_other_shops_whole(
@@ -362,7 +362,7 @@ def test_a_pattern_stands_for_one_shop_too(shell: Shell, shops: dict[int, Sandbo
 def test_files_that_leave_a_doubt_are_refused(
     words: tuple[str, ...], message: str, shell: Shell, shops: dict[int, Sandbox]
 ) -> None:
-    """Where it is not clear which key is whose, one sentence says so, and nothing is sent."""
+    """If it is not clear which key is whose, one sentence says so, and nothing is sent."""
     write("copy.env", *lines_of(shops[11]))
     write("shop-55.env", *lines_of(shops[11]))
     write("key.env", lines_of(shops[11])[0])

@@ -5,12 +5,17 @@ import io
 import json
 import os
 import re
+import shlex
 import sys
+from functools import partial
 from typing import Any
 
 import pytest
 
+from shopsdk import AsyncSession
+from shopsdk.cli._export import _seconds
 from shopsdk.sandbox import Fault, Sandbox
+from shopsdk.testing import InstantClock
 from tests.support.cli import Shell
 from tests.support.export import read_rows
 
@@ -98,7 +103,8 @@ def test_options_reach_the_export(shell: Shell, shop: Sandbox) -> None:
         (("-", "--resume"), 2, "need a file"),
         (("no/c.csv",), 1, "there is no such folder"),
         ((".", "--format", "csv"), 1, "it is a folder"),
-        (("c.csv", "--shop-id", "39"), 3, "404"),
+        (("c.csv", "--shop-id", "39"), 3, "shopsdk: the account of this key has no shop 39 (404)\n"),
+        (("c.csv", "--quiet", "--verbose"), 2, "Error: give either --quiet or --verbose, not both\n"),
         (("c.csv", "--shop-ids-file", "none.txt"), 2, "none.txt"),
         (("c.csv", "--shop-ids-file", "bad.txt"), 2, "bad.txt, line 2"),
         (("c.csv", "--shop-ids-file", "empty.txt"), 2, "names no shop"),
@@ -150,12 +156,55 @@ def test_an_outage_says_how_to_go_on(shell: Shell) -> None:
     assert sorted(os.listdir(shell.folder)) == [".c.csv.part", ".c.csv.part.checkpoint"]
 
 
+def test_an_outage_in_a_sandbox_goes_on_in_a_sandbox(shell: Shell, shop: Sandbox) -> None:
+    """With ``--sandbox``, the command that goes on has it too, and finishes the file."""
+    whole = shell.run("export", "--sandbox", "whole.csv")
+    fault = Fault("rate_limit", every=3, retry_after=9999)
+    with shell.patch.context() as patch:
+        patch.setattr("shopsdk.sandbox.Sandbox", partial(Sandbox, faults=[fault]))
+        ended = shell.run("export", "--sandbox", "--", "c.csv")
+    assert (whole.code, ended.code) == (0, 1)
+    again = shlex.split(ended.err.splitlines()[-1])
+    assert again == ["shopsdk", "export", "--sandbox", "--resume", "--", "c.csv"]
+    assert shell.run(*again[1:]).code == 0
+    assert (shell.folder / "c.csv").read_bytes() == (shell.folder / "whole.csv").read_bytes()
+    assert not shop.requests
+
+
+@pytest.mark.parametrize("files", [False, True])
+def test_shops_that_nobody_serves_are_told_once(files: bool, shell: Shell) -> None:
+    """If this machine refuses the connections of several shops, one note says that a sandbox may have ended."""
+    with Sandbox(1) as shop:
+        url = shop.base_url
+    shell.patch.setattr("shopsdk.cli._runner.AsyncSession", partial(AsyncSession, clock=InstantClock()))
+    shell.patch.setattr("shopsdk.cli._env_file.AsyncSession", partial(AsyncSession, clock=InstantClock()))
+    shell.patch.setenv("SHOPSDK_BASE_URL", url)
+    words = ["--shop-id", "38", "--shop-id", "39"]
+    if files:
+        words = []
+        for shop_id in (38, 39):
+            path = shell.folder / f"{shop_id}.env"
+            path.write_text(f"SHOPSDK_API_KEY=k\nSHOPSDK_SHOP_ID={shop_id}\n")
+            path.chmod(0o600)
+            words += ["--env-file", str(path)]
+    ended = shell.run("export", "{shop_id}.csv", *words)
+    assert (ended.code, ended.err.count(f"Nothing listens at {url}, ")) == (1, 1)
+    assert ended.err.count("Connection refused") == 2
+
+
+def test_the_time_of_a_short_export_is_no_zero() -> None:
+    """Seconds are told with a tenth, and a shorter time with its first digit."""
+    assert [_seconds(each) for each in (0.0213, 0.004, 0.123, 2.0, 61.26)] == [
+        *("0.02 s", "0.004 s", "0.1 s", "2.0 s", "61.3 s")
+    ]
+
+
 def test_two_shops_of_which_one_is_unknown(shell: Shell, shop: Sandbox) -> None:
     """Of two shops, one that fails is named and gives the exit code, and the other's file is whole."""
     (shell.folder / "ids.txt").write_text("38\n# closed since May\n39 # no such shop\n")
     ended = shell.run("export", "c-{shop_id}.csv", "--shop-ids-file", "ids.txt", "--json-summary")
     assert ended.code == 3
-    assert "shopsdk: shop 39: " in ended.err
+    assert "shopsdk: shop 39: the account of this key has no shop 39 (404)\n" in ended.err
     assert "--resume" in ended.err
     summary = json.loads(ended.out)
     assert (list(summary["shops"]), list(summary["failed"])) == (["38"], ["39"])

@@ -49,7 +49,9 @@ def test_help_names_values_in_words(command: str, shell: Shell) -> None:
     """No help shows a type or a formula, and each default stands there as it is given."""
     shell.patch.setenv("COLUMNS", "100")
     text = text_of(shell, command)
-    assert re.match(r"Usage: shopsdk \w+ \[OPTIONS\]( [A-Z_]+)*( \[CODE\])? [A-Z][a-z]", text)  # as messages name them
+    assert re.match(
+        r"Usage: shopsdk \w+ \[OPTIONS\]( [A-Z_]+)*( \[(CODE|COMMAND)\])? [A-Z][a-z]", text
+    )  # as messages name them
     assert not re.search(r"<\w|\brange\b|INTEGER|[<>]=|\(\d+\)\]|\[required", text)
     for param in group.commands[command].params:
         if isinstance(param.default, int | float | str) and not isinstance(param.default, bool):
@@ -71,7 +73,7 @@ def test_help_names_the_columns(shell: Shell, shop: Sandbox) -> None:
         assert f"order by: {', '.join(get_args(OrderColumn))}. [default: id]" in text_of(shell, command)
 
 
-@pytest.mark.parametrize("command", [name for name in COMMANDS if name != "sandbox"])
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name not in {"help", "sandbox"}])
 def test_help_says_how_long_a_sandbox_lasts(command: str, shell: Shell) -> None:
     """The help of every command says what ``--sandbox`` keeps, and how to have a shop that lasts."""
     text = text_of(shell, command)
@@ -85,6 +87,32 @@ def test_help_is_a_command_too(shell: Shell) -> None:
     assert shell.run("help") == shell.run("help", "help") == whole
     assert shell.run().err == whole.out
     assert shell.run("help", "export") == shell.run("export", "--help") == shell.run("export", "-h")
+    assert "  help          Show the help of a command." in whole.out.splitlines()
+    junk = shell.run("help", "export", "junk")
+    assert (junk.code, junk.out, "extra argument(s) (junk)" in junk.err) == (2, "", True)
+
+
+@pytest.mark.parametrize(("line", "names"), [("shopsdk he", ["help"]), ("shopsdk help ex", ["export"])])
+def test_help_completes_commands(line: str, names: list[str], shell: Shell) -> None:
+    """A shell completes ``help``, and the command behind it."""
+    shell.patch.setenv("_SHOPSDK_COMPLETE", "complete_bash")
+    shell.patch.setenv("COMP_WORDS", line)
+    shell.patch.setenv("COMP_CWORD", str(line.count(" ")))
+    assert shell.run().out.split() == names
+
+
+@pytest.mark.parametrize(
+    "words", [("-v", "customers"), ("--shop-id", "38", "customers"), ("--env-file=a.env", "export"), ("--sandbox",)]
+)
+def test_an_option_before_its_command_is_told_where_to_stand(
+    words: tuple[str, ...], shell: Shell, shop: Sandbox
+) -> None:
+    """The error of a command's option that stands before the command says where it belongs."""
+    ended = shell.run(*words)
+    assert (ended.code, ended.out, shop.requests) == (2, "", [])
+    option = words[0].partition("=")[0]
+    assert ended.err == f"Error: {option} is an option of a command: it goes behind the command's name\n"
+    assert "No such option: --nonsense" in shell.run("--nonsense", "customers").err
 
 
 @pytest.mark.parametrize(

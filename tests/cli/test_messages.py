@@ -83,9 +83,9 @@ def test_a_key_that_is_not_set_is_missing(shell: Shell) -> None:
     """A missing or empty key is named by its environment variable, and by its argument from Python."""
     shell.patch.setenv("SHOPSDK_API_KEY", " ")
     message = shell.run("customer", "1001").err
-    assert (
-        message
-        == "shopsdk: SHOPSDK_API_KEY is empty: set it to the key of your account, give --env-file, or try --sandbox\n"
+    assert message == (
+        "shopsdk: SHOPSDK_API_KEY is empty: set it to the key of your account (quote it: it holds a |),"
+        " give --env-file, or try --sandbox\n"
     )
     shell.patch.delenv("SHOPSDK_API_KEY")
     assert shell.run("customer", "1001").err == message.replace("empty", "missing")

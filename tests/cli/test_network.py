@@ -93,7 +93,7 @@ async def test_a_401_with_a_page_is_not_blamed_on_the_key(sent: Behaviour, blame
     async with tls_server(sent) as server, tunnel() as proxy:
         code, _, err = await run("customer", "7", cwd=tmp_path, port=server.port, HTTPS_PROXY=proxy.url)
     assert code == 3
-    assert ("is SHOPSDK_API_KEY the key of this shop?" in err) is blamed
+    assert ("is SHOPSDK_API_KEY the key of your account?" in err) is blamed
     assert ("Sign in to the office network" in err) is not blamed
 
 

@@ -69,9 +69,9 @@ def test_a_terminal_sees_what_is_waited_for(tmp_path: Path) -> None:
 
 STAGES: list[dict[str, Any]] = [
     {"stage": "reading", "rows": 0, "page": 0},
-    {"stage": "waiting", "rows": 700, "page": 7, "waiting": 0.3, "rate_limited": True},
-    {"stage": "waiting", "rows": 700, "page": 7, "waiting": 61.2, "status": 503},
-    {"stage": "waiting", "rows": 700, "page": 7, "waiting": 0.0},
+    {"stage": "waiting", "rows": 700, "page": 7, "waiting": 0.3, "reason": "RateLimitedError", "status": 429},
+    {"stage": "waiting", "rows": 700, "page": 7, "waiting": 61.2, "reason": "ServerError", "status": 503},
+    {"stage": "waiting", "rows": 700, "page": 7, "waiting": 0.0, "reason": "NotSentError"},
     {"stage": "reading", "rows": 64_500, "page": 645},
     {"stage": "assembling", "rows": 99_000, "page": 990},
     {"stage": "done", "rows": 99_000, "page": 990},
@@ -80,7 +80,7 @@ SHOWN = {
     0: "0/99,000 customers",
     1: "waiting 1 s for the rate limit",
     2: "trying again in 62 s: 503",
-    3: "trying again: no whole answer",
+    3: "trying again: could not connect",
 }
 
 
@@ -193,7 +193,7 @@ def test_a_log_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch, capsys:
         now[0] = page
         lines.show(newest(page))
     lines.show(newest(21, stage="waiting", waiting=0.4))
-    lines.show(newest(21, stage="waiting", waiting=59.5, rate_limited=True))
+    lines.show(newest(21, stage="waiting", waiting=59.5, reason="RateLimitedError", status=429))
     assert capsys.readouterr().err.splitlines() == [
         "shop 38: 1,000/9,000 customers, page 10/90, 100/s, 1:20 left",
         "shop 38: 2,100/9,000 customers, page 21/90, 100/s, 1:09 left",

@@ -38,12 +38,12 @@ async def test_the_summary_counts_requests_retries_and_waits(tmp_path: Path) -> 
             summary = await export_customers(session, tmp_path / "c.csv", on_progress=reports.append, concurrency=1)
         assert (summary.requests, summary.retries) == (len(shop.requests), 3)
         assert (len(shop.requests), summary.waited > 0.009) == (6, True)
-    waits = [(p.waiting > 0, p.rate_limited, p.status) for p in reports if p.stage == "waiting"]
-    assert waits == [(True, True, 429), (True, False, None), (True, False, None)]
+    waits = [(p.waiting > 0, p.reason, p.status) for p in reports if p.stage == "waiting"]
+    assert waits == [(True, "RateLimitedError", 429), (True, "TransportError", None), (True, "TransportError", None)]
 
 
 async def test_a_wait_that_a_503_asks_for_is_no_rate_limit(tmp_path: Path) -> None:
-    """A wait that a 503 asks for is not reported as the rate limit's."""
+    """A wait that a 503 asks for is reported with its status, by every export that it holds up."""
     reports: list[ExportProgress] = []
 
     def behave(heard: ReceivedRequest, wire: Wire) -> None:
@@ -59,7 +59,7 @@ async def test_a_wait_that_a_503_asks_for_is_no_rate_limit(tmp_path: Path) -> No
         )
     waits = [progress for progress in reports if progress.stage == "waiting"]
     assert waits
-    assert {(progress.rate_limited, progress.status) for progress in waits} == {(False, 503)}
+    assert {(progress.reason, progress.status) for progress in waits} == {("ServerError", 503)}
 
 
 async def test_counting_needs_no_log(

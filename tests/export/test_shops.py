@@ -154,8 +154,8 @@ async def test_every_export_that_waits_for_the_rate_limit_reports_it(tmp_path: P
     async with mall() as shops, shops.session() as session:
         shops.busy = 22
         made = await export_shops(session, tmp_path / "c.csv", SHOPS, per_page=10, on_progress=reports.append)
-    waited = [(p.shop_id, p.rate_limited) for p in reports if p.stage == "waiting"]
-    assert set(waited) == {(11, True), (22, True), (33, True)}
+    waited = [(p.shop_id, p.reason, p.status) for p in reports if p.stage == "waiting"]
+    assert set(waited) == {(shop, "RateLimitedError", 429) for shop in SHOPS}
     assert {shop: summary.retries for shop, summary in made.shops.items()} == {11: 0, 22: 1, 33: 0}
     assert all(summary.waited > 0 for summary in made.shops.values())
 
