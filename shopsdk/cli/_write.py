@@ -220,7 +220,7 @@ def balance(
     if yes and identifier.by_email:
         usage(f"--yes takes the customer's id alone: {_may_change(identifier, shop_options)}")
     asks = not (yes or sandbox)
-    if asks and not sys.stdin.isatty():
+    if asks and not _can_ask():
         if identifier.by_email:
             why = _may_change(identifier, shop_options)
             usage(f"there is no terminal to ask on, so give the customer's id and --yes: {why}")
@@ -314,7 +314,7 @@ def affiliate(
         usage("CODE must not be empty: --clear clears it")
     shop_options = _shop_options(shop_id, env_file, sandbox=sandbox)
     asks = identifier.by_email and not sandbox
-    if asks and not sys.stdin.isatty():
+    if asks and not _can_ask():
         usage(f"there is no terminal to ask on, so give the customer's id: {_may_change(identifier, shop_options)}")
     change = _CodeChange(
         identifier=identifier,
@@ -332,6 +332,11 @@ def _change(change: _BalanceChange | _CodeChange, runner: Runner, *, asks: bool)
     if asks:
         ask(runner.run(change.question))
     runner.change(change)
+
+
+def _can_ask() -> bool:
+    """Whether somebody would see a question, and could answer it."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def ask(question: str) -> None:
@@ -356,6 +361,7 @@ def ask(question: str) -> None:
 def _answer(question: str) -> str | None:
     """Ask until there is an answer; None if the terminal was closed, or Ctrl-D was pressed."""
     while True:
+        _drop_typed()
         sys.stderr.write(f"{question} [y/N]: ")
         sys.stderr.flush()
         signals.wait(sys.stdin)
@@ -363,3 +369,12 @@ def _answer(question: str) -> str | None:
         answer = line.strip().lower()
         if not line or answer in {"", "y", "yes", "n", "no"}:
             return answer if line else None
+
+
+def _drop_typed() -> None:
+    """Drop what was typed before the question was there to be read, such as the rest of a pasted block."""
+    if sys.platform != "win32":
+        import termios  # noqa: PLC0415 - Windows has none
+
+        with suppress(OSError, termios.error):
+            termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)

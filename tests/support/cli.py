@@ -116,7 +116,9 @@ class Shell:
             self.patch.setenv(name, value)
 
     def run(self, *words: str) -> Ended:
-        """Run ``shopsdk`` with these words."""
+        """Run ``shopsdk`` with these words; where stdin is a terminal, stderr is one too."""
+        if sys.stdin.isatty():
+            self.patch.setattr(sys.stderr, "isatty", lambda: True)
         self.patch.setattr(sys, "argv", ["shopsdk", *words])
         self.capture.readouterr()
         try:
