@@ -63,7 +63,7 @@ class Server:
                 error = _UNREADABLE
         if error is not None:
             record = self._record(received, received_at, request, body)
-            self._log.finish(record, error.status, time.monotonic() - start)
+            self._log.finish(record, _sent_status(received, error.status), time.monotonic() - start)
             return _to_web(error_response(request, error))
         request = attrs.evolve(request, document=read_json(body) if body else None)
         match = match_route(request.path)
@@ -71,7 +71,8 @@ class Server:
         record = self._record(received, received_at, request, body, match=match, fault=fault)
         response = self._respond(request, match, fault)
         await self._pause(self._latency + (fault.seconds if fault is not None and fault.kind == "slow" else 0.0))
-        self._log.finish(record, None if response is None else response.status, time.monotonic() - start)
+        status = None if response is None else _sent_status(received, response.status)
+        self._log.finish(record, status, time.monotonic() - start)
         if response is None:
             return _break_off(received)
         return _to_web(response, cut=fault is not None and fault.kind == "truncate")
@@ -160,6 +161,16 @@ def _read(received: web.BaseRequest) -> Request:
         ),
         headers=received.headers,
     )
+
+
+def _sent_status(received: web.BaseRequest, status: int) -> int | None:
+    """The status of an answer that is sent now; None if the client is gone.
+
+    It is looked up before the answer is sent: a client that has the answer finds its status recorded. aiohttp hands the
+    answer to the transport in the same turn of the loop, so nothing changes in between.
+    """
+    transport = received.transport
+    return None if transport is None or transport.is_closing() else status
 
 
 def _break_off(received: web.BaseRequest) -> web.StreamResponse:
