@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from shopsdk import Customer, edit_customer_balance, get_customers
+from shopsdk import Customer, edit_customer_affiliate_code, edit_customer_balance, get_customers
 from shopsdk.sandbox import Sandbox
 from tests.support.needs import missing, need
 from tests.support.software import reserve_port
@@ -353,6 +353,56 @@ async def test_it_is_light_or_dark_and_fits_a_phone(browser: Any, scheme: str) -
             await link(page, "Requests").click()
             await expect(page.get_by_text("z" * 1000)).to_be_visible()
             assert await fits(page)
+
+
+CUT_WORDS = r"""() => {
+    const cut = [];
+    const check = (range) => {
+        const lines = [...range.getClientRects()].map((line) => Math.round(line.top));
+        if (new Set(lines).size > 1) cut.push(range.toString());
+    };
+    for (const parameter of document.querySelectorAll("#requests .parameter")) {
+        const range = document.createRange();
+        range.selectNodeContents(parameter);
+        if (parameter.textContent.length < 30) check(range);
+    }
+    const texts = document.createTreeWalker(document.querySelector("#requests"), NodeFilter.SHOW_TEXT);
+    while (texts.nextNode()) {
+        for (const word of texts.currentNode.data.matchAll(/[\w.{}]+/g)) {
+            const range = document.createRange();
+            range.setStart(texts.currentNode, word.index);
+            range.setEnd(texts.currentNode, word.index + word[0].length);
+            check(range);
+        }
+    }
+    return cut;
+}"""
+
+
+@pytest.mark.parametrize("width", [1200, 900, 700, 400])
+async def test_requests_break_between_words(browser: Any, width: int) -> None:
+    """In a window of any width routes, paths and parameters break between words; each request begins at its top."""
+    from playwright.async_api import expect
+
+    filters: dict[str, Any] = {
+        "email": "a.long.name.with.many.parts@subdomain.example-company.com",
+        "affiliate_referrer_email": "somebody.of.the.customers@example.com",
+        "discord_username": "somebody_with_a_name",
+    }
+    with Sandbox([Customer(id=7, email="ada@example.com")]) as shop:
+        async with shop.session() as session:
+            shop.fail_next("drop_after", method="POST")
+            await edit_customer_balance(session, 7, "5.00", description="Refund, as agreed", reference="order-1187")
+            await edit_customer_affiliate_code(session, 7, "SUMMER2026")
+            await get_customers(session, order_column="last_completed_at", order_direction="desc", **filters)
+        async with window(browser, shop, "#/requests", viewport={"width": width, "height": 900}) as page:
+            await expect(rows(page, "requests")).to_have_count(len(shop.requests))
+            await expect(page.locator("#requests")).to_contain_text("affiliate_code=SUMMER2026")
+            assert [] == await page.evaluate(CUT_WORDS)
+            assert await fits(page)
+            lost = rows(page, "requests").filter(has_text="drop_after")
+            top, first = [await lost.locator(part).bounding_box() for part in ("xpath=.", ".when time")]
+            assert first["y"] - top["y"] < first["height"]
 
 
 async def test_a_sandbox_that_closes_is_missed_and_another_is_picked_up(browser: Any) -> None:
