@@ -48,7 +48,7 @@ async def test_fragments_run(number: int, tmp_path: Path, monkeypatch: pytest.Mo
         for name, value in (("API_KEY", shop.api_key), ("SHOP_ID", str(shop.shop_id)), ("BASE_URL", shop.base_url)):
             monkeypatch.setenv(f"SHOPSDK_{name}", value)
         await run_fragment(PYTHON[number], f"README block {number}", {"session": session})
-    assert all(request.status == 200 for request in shop.requests)
+    assert {request.status for request in shop.requests} <= {200, None}  # None: a walk was left, nobody waits
 
 
 async def test_a_missing_key_leaves_the_other_shop_whole(

@@ -220,7 +220,7 @@ async def test_a_client_that_is_gone_is_told_apart(browser: Any, monkeypatch: py
 
 
 async def test_each_of_several_shops_can_be_chosen(browser: Any) -> None:
-    """Where there are several shops, the page has a choice of them; the address keeps it."""
+    """The page has a choice of shops if there are several; the address keeps it."""
     from playwright.async_api import expect
 
     with Sandbox(3, shop_id=[38, 39]) as shop:

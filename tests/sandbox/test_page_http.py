@@ -41,7 +41,7 @@ NUMBERS = [
     "0x7",
     "7.0",
 ]
-"""What stands in the place of a number; ``int`` refuses the first two for their length alone."""
+"""Texts in the place of a number; ``int`` refuses the first two for their length alone."""
 
 
 async def ask(
@@ -97,7 +97,7 @@ async def test_every_answer_is_fenced_in(path: str) -> None:
     ],
 )
 async def test_a_number_that_is_none_is_answered_as_any_other(target: str, number: str) -> None:
-    """Whatever stands in the place of a number, the answer is one of the page's own, with its headers."""
+    """The answer is one of the page's own, with its headers, whatever stands in the place of a number."""
     with Sandbox([ADA]) as shop:
         status, headers, body = await ask(shop, f"/_sandbox/{target.format(quote(number))}")
     assert status in {200, 404, 422}
@@ -407,7 +407,7 @@ def record(path: str, body: bytes = b"") -> RecordedRequest:
 
 
 def test_a_request_that_was_given_up_is_not_shown_when_it_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the page is shown takes no more memory than the requests that the sandbox keeps."""
+    """The log takes no more memory for the page than the requests that the sandbox keeps."""
     monkeypatch.setattr("shopsdk.sandbox._requests._MAX_REQUESTS", 2)
     log = RequestLog([])
     records = [record(f"/{number}") for number in range(4)]
