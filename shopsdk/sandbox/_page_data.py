@@ -27,7 +27,7 @@ _EDIT_FIELDS = ("amount", "description", "affiliate_code")
 _MAX_BODY_BYTES = 4096
 """Bytes of a body that is read for the page; the body of an edit that the shop accepts has fewer."""
 _SECRET_LENGTH = 8
-"""Characters from which a key is a secret, and no word that other texts hold too."""
+"""Characters of a key that is masked within longer text too; a shorter one may be part of any word."""
 
 
 class PageData:
