@@ -8,14 +8,17 @@ import base64
 import hashlib
 import importlib.resources
 import json
+import logging
 import re
+from collections.abc import Mapping
 from functools import cache
 
 import attrs
 
-from shopsdk.sandbox._look import Look
 from shopsdk.sandbox._message import HTTPError, Request, Response
+from shopsdk.sandbox._page_data import PageData
 
+_logger = logging.getLogger("shopsdk.sandbox")
 _DATA = "/_sandbox/"
 _REQUESTS = re.compile(_DATA + "requests")
 _CUSTOMERS = re.compile(_DATA + r"shops/([^/]+)/customers")
@@ -30,15 +33,20 @@ _HEADERS = {
 
 
 def is_page(path: str) -> bool:
-    """Whether this path belongs to the page and not to the API."""
-    return path == "/" or path.startswith(_DATA)
+    """Whether this path belongs to the page and not to the API; a browser asks for an icon by itself."""
+    return path in {"/", "/favicon.ico"} or path.startswith(_DATA)
+
+
+def is_foreign(headers: Mapping[str, str]) -> bool:
+    """Whether a browser asks for a page of another origin, whose requests must not fill the log, say."""
+    return headers.get("Sec-Fetch-Site", "none") not in {"none", "same-origin"}
 
 
 class Page:
     """Answers the requests of the page: they need no key, and count as none of the shop's."""
 
-    def __init__(self, look: Look) -> None:
-        self._look = look
+    def __init__(self, data: PageData) -> None:
+        self._data = data
 
     def respond(self, request: Request) -> Response:
         """Answer a request for the page or its data."""
@@ -47,6 +55,9 @@ class Page:
             response = self._show(request)
         except HTTPError as error:
             response = _error(request, error)
+        except Exception:  # the server's boundary: a bug of the page is a 500 with the headers below, and is logged
+            _logger.exception("the sandbox's page failed at %s %r", request.method, request.path)
+            response = _error(request, HTTPError(500, "The page failed; the sandbox's log says why."))
         _, policy = _load()
         headers = {**_HEADERS, "Content-Security-Policy": policy, **response.headers}
         return attrs.evolve(response, headers=headers)
@@ -56,11 +67,11 @@ class Page:
             page, _ = _load()
             return Response(200, page, "text/html")
         if _REQUESTS.fullmatch(request.path):
-            return _json(self._look.requests(request))
+            return _json(self._data.requests(request))
         if match := _CUSTOMERS.fullmatch(request.path):
-            return _json(self._look.customers(match[1], request))
+            return _json(self._data.customers(match[1], request))
         if match := _CUSTOMER.fullmatch(request.path):
-            return _json(self._look.customer(match[1], match[2], request))
+            return _json(self._data.customer(match[1], match[2], request))
         raise HTTPError(404, "There is no such page.")
 
 
@@ -70,7 +81,7 @@ def _check(request: Request) -> None:
     own = f"http://{request.headers.get('Host', '')}"
     if origin is not None and origin.lower() != own.lower():
         raise _FOREIGN
-    if request.headers.get("Sec-Fetch-Site", "none") not in {"none", "same-origin"}:
+    if is_foreign(request.headers):
         raise _FOREIGN
     if request.method not in {"GET", "HEAD"}:
         raise HTTPError(405, "This page only shows the sandbox.", headers={"Allow": "GET, HEAD"})

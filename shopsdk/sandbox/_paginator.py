@@ -16,7 +16,7 @@ def envelope(rows: Sequence[str], *, page: int, per_page: int, total: int, path:
         total: Rows in the whole list.
         path: The URL asked, without its query.
     """
-    last_page = max(-(-total // per_page), 1)
+    last_page = find_last_page(total, per_page)
     before = {"current_page": page}
     after = {
         "first_page_url": _url(path, 1),
@@ -32,6 +32,11 @@ def envelope(rows: Sequence[str], *, page: int, per_page: int, total: int, path:
         "total": total,
     }
     return f'{json.dumps(before)[:-1]}, "data": [{",".join(rows)}], {json.dumps(after)[1:]}'.encode()
+
+
+def find_last_page(total: int, per_page: int) -> int:
+    """Compute the number of the last page; an empty list has one page."""
+    return max(-(-total // per_page), 1)
 
 
 def _links(page: int, last_page: int, path: str) -> Iterator[dict[str, object]]:

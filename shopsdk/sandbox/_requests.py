@@ -1,4 +1,4 @@
-"""The requests that reached the sandbox: what is recorded of each, how many are kept, and which changed since."""
+"""The requests that reached the sandbox: the record of each, how many are kept, and which changed since."""
 
 import sys
 from collections import OrderedDict, deque
@@ -17,12 +17,16 @@ _MAX_REQUEST_BYTES = 64 * 2**20
 """Bytes of memory that they may take; many short parameters take more there than on the wire."""
 
 
-@attrs.frozen(kw_only=True, eq=False)
+@attrs.define(kw_only=True, eq=False)
 class RecordedRequest:
-    """One request that reached the sandbox, answered or not."""
+    """One request that reached the sandbox, answered or not.
+
+    It is recorded on arrival; the sandbox sets ``status`` and ``elapsed`` later. Two requests that look alike are not
+    equal.
+    """
 
     received_at: datetime
-    """When it arrived, in UTC."""
+    """The time of its arrival, in UTC."""
     method: str
     """The HTTP verb."""
     path: str
@@ -39,9 +43,10 @@ class RecordedRequest:
     fault: str | None
     """The kind of the fault that hit the request; None if none did."""
     status: int | None = None
-    """The status of the answer; None before it is sent, and if the connection was dropped instead."""
+    """The status of the answer, set when it is handed to the connection; None before. It stays None if a fault dropped
+    the connection, or if the client, such as one that timed out, had closed it by then."""
     elapsed: float | None = None
-    """Seconds from its arrival until the answer was sent or the connection dropped; None before."""
+    """Seconds from its arrival until the answer was ready to send or the connection was dropped; None before."""
 
     @property
     def json(self) -> Any:
@@ -92,11 +97,10 @@ class RequestLog:
 
         Args:
             record: The request.
-            status: The status of the answer; None if the connection is dropped.
+            status: The status of the answer; None if the connection is dropped, or the client is gone.
             elapsed: Seconds since its arrival.
         """
-        object.__setattr__(record, "status", status)
-        object.__setattr__(record, "elapsed", elapsed)
+        record.status, record.elapsed = status, elapsed
         if record in self._entries:
             self._set_entry(record, self._entries[record].number)
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Context, Decimal
-from typing import Any
+from typing import Any, TypeGuard
 
 from shopsdk import AffiliateReferrer, Customer
 
@@ -40,6 +40,7 @@ Line = tuple[int, str | None, str]
 Entry = tuple[int, Customer, Iterable[Line]]
 """A customer to enter: the shop's id, the customer, and the lines of its ledger, oldest first."""
 
+MAX_ID = 2**63 - 1
 _MONEY = Context(prec=40, rounding=ROUND_HALF_UP)
 _CENT = Decimal("0.01")
 _MAX_EXPONENT = 14
@@ -64,12 +65,20 @@ DOCUMENTS = _sql_documents()
 """A view of each row as JSON. SQLite writes it in half the time, and leaves the interpreter to the tested client."""
 
 
+def is_id(value: object) -> TypeGuard[int]:
+    """Whether this is a whole number that the database keeps as an id. 38.0 and True are none, whatever they equal."""
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_ID
+
+
 def to_row(shop_id: int, customer: Customer) -> tuple[object, ...]:
     """Convert a customer to a row of the table, in the order of its columns.
 
     Raises:
-        ValueError: Its money is not finite or too large to keep, or a time has no offset.
+        ValueError: Its id is no whole number above 0, its money is not finite, either is too large to keep, or a time
+            has no offset.
     """
+    if not is_id(customer.id):
+        raise ValueError(f"the shop cannot keep {customer.id!r} as an id")
     referrer = customer.affiliate_referrer
     return (
         shop_id,

@@ -28,18 +28,17 @@ from shopsdk import (
 from shopsdk.sandbox._fake_data import check_count, fake_customer, fake_shops
 from shopsdk.sandbox._faults import Fault, FaultFields, FaultKind, FaultPlan
 from shopsdk.sandbox._host import check_host, url_host
-from shopsdk.sandbox._look import Look
 from shopsdk.sandbox._message import plain_value
 from shopsdk.sandbox._page import Page
+from shopsdk.sandbox._page_data import PageData
 from shopsdk.sandbox._requests import RecordedRequest, RequestLog
-from shopsdk.sandbox._rows import Entry
+from shopsdk.sandbox._rows import MAX_ID, Entry, is_id
 from shopsdk.sandbox._server import Server
 from shopsdk.sandbox._shop import Shop
 from shopsdk.sandbox._store import Store, opening_lines
 from shopsdk.sandbox._thread import ServerThread, enter_in_thread, listen
 from shopsdk.sandbox._throttle import Throttle
 
-_MAX_ID = 2**63 - 1
 _NOT_RUNNING = "the sandbox is not running: enter it first, as in `with Sandbox() as shop:`"
 
 
@@ -168,8 +167,11 @@ class Sandbox:
     shop_ids: tuple[int, ...]
     """The ids of all shops."""
     requests: list[RecordedRequest]
-    """The requests that reached the sandbox since it started, in order of arrival: the last 10,000, and of these the
-    last that take 64 MiB of memory. The list may be cleared."""
+    """The requests that reached the API since the sandbox started, in order of arrival: the last 10,000, and of these
+    the last that take 64 MiB of memory. The list may be cleared.
+
+    Not among them are the requests for the page (``/``, and what is below ``/_sandbox/``), whatever their verb and
+    whether or not they are answered, and data that is no valid HTTP."""
 
     def __init__(
         self,
@@ -221,7 +223,8 @@ class Sandbox:
         """Make a session on a shop.
 
         Args:
-            shop_id: The session's shop; default: the first.
+            shop_id: The session's shop; default: the first. A shop that the sandbox does not have is no error here: the
+                server answers 404, which a test may want.
             options: Options of ``AsyncSession``.
 
         Raises:
@@ -378,7 +381,7 @@ class Sandbox:
     def _shop(self, shop_id: int | None) -> int:
         if shop_id is None:
             return self.shop_id
-        if shop_id not in self.shop_ids:
+        if not is_id(shop_id) or shop_id not in self.shop_ids:
             raise ValueError(f"the sandbox has no shop {shop_id!r}; it has {', '.join(map(str, self.shop_ids))}")
         return plain_value(shop_id)
 
@@ -395,9 +398,9 @@ class Sandbox:
 
     def _make_server(self, store: Store) -> Server:
         throttle = None if self._rate_limit is None else Throttle(self._rate_limit)
-        shop = Shop(store, shop_ids=self.shop_ids, api_key=self.api_key, throttle=throttle)
+        shop = Shop(store, api_key=self.api_key, throttle=throttle)
         log = RequestLog(self.requests)
-        page = Page(Look(store, log, shop_ids=self.shop_ids, api_key=self.api_key))
+        page = Page(PageData(store, log, api_key=self.api_key))
         return Server(shop, page, self._plan, log, latency=self._latency)
 
 
@@ -414,12 +417,12 @@ def _check_customers(customers: Iterable[Customer]) -> list[Customer]:
 def _check_shop_ids(shop_id: object) -> tuple[int, ...]:
     """Check one shop's id or several, and reduce them to plain numbers."""
     given: Sequence[object] = [shop_id]
-    if isinstance(shop_id, Sequence) and not isinstance(shop_id, str):
+    if isinstance(shop_id, Sequence) and not isinstance(shop_id, (str, bytes, bytearray, memoryview)):
         given = cast("Sequence[object]", shop_id)
     shop_ids: list[int] = []
     for each in given:
-        if isinstance(each, bool) or not isinstance(each, int) or not 1 <= each <= _MAX_ID:
-            raise ValueError(f"shop_id must be a whole number from 1 to {_MAX_ID}, or several, not {each!r}")
+        if not is_id(each):
+            raise ValueError(f"shop_id must be a whole number from 1 to {MAX_ID}, or several, not {each!r}")
         if each in shop_ids:
             raise ValueError(f"shop_id must name each shop once, not {plain_value(each)} twice")
         shop_ids.append(plain_value(each))

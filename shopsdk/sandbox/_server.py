@@ -21,7 +21,7 @@ from shopsdk.sandbox._message import (
     read_json,
     replace_surrogates,
 )
-from shopsdk.sandbox._page import Page, is_page
+from shopsdk.sandbox._page import Page, is_foreign, is_page
 from shopsdk.sandbox._requests import RecordedRequest, RequestLog
 from shopsdk.sandbox._shop import RouteMatch, Shop, match_route
 
@@ -52,9 +52,10 @@ class Server:
         request = _read(received)
         body = b""
         error = None if _is_for_this_machine(received) else _MISDIRECTED
-        if is_page(request.path):
+        if is_page(request.path) or is_foreign(request.headers):
             return _to_web(self._page.respond(request) if error is None else error_response(request, error))
-        if error is None and self._shop.is_authenticated(request.headers):  # nobody else's body is even read
+        authenticated = self._shop.is_authenticated(request.headers)
+        if error is None and authenticated:  # nobody else's body is even read
             try:
                 body = await received.read()
             except web.HTTPRequestEntityTooLarge:  # by aiohttp's own bound of 1 MiB
@@ -63,15 +64,16 @@ class Server:
                 error = _UNREADABLE
         if error is not None:
             record = self._record(received, received_at, request, body)
-            self._log.finish(record, error.status, time.monotonic() - start)
+            self._log.finish(record, _sent_status(received, error.status), time.monotonic() - start)
             return _to_web(error_response(request, error))
         request = attrs.evolve(request, document=read_json(body) if body else None)
         match = match_route(request.path)
-        fault = self._plan.next(request.method, request.path)
+        fault = self._plan.next(request.method, request.path) if authenticated else None
         record = self._record(received, received_at, request, body, match=match, fault=fault)
         response = self._respond(request, match, fault)
         await self._pause(self._latency + (fault.seconds if fault is not None and fault.kind == "slow" else 0.0))
-        self._log.finish(record, None if response is None else response.status, time.monotonic() - start)
+        status = None if response is None else _sent_status(received, response.status)
+        self._log.finish(record, status, time.monotonic() - start)
         if response is None:
             return _break_off(received)
         return _to_web(response, cut=fault is not None and fault.kind == "truncate")
@@ -160,6 +162,16 @@ def _read(received: web.BaseRequest) -> Request:
         ),
         headers=received.headers,
     )
+
+
+def _sent_status(received: web.BaseRequest, status: int) -> int | None:
+    """The status of an answer that is sent now; None if the client is gone.
+
+    It is looked up before the answer is sent: a client that has the answer finds its status recorded. aiohttp hands the
+    answer to the transport in the same turn of the loop, so nothing changes in between.
+    """
+    transport = received.transport
+    return None if transport is None or transport.is_closing() else status
 
 
 def _break_off(received: web.BaseRequest) -> web.StreamResponse:

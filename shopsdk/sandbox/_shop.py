@@ -6,7 +6,7 @@ request changes is changed before anything can happen to its answer.
 
 import hmac
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 import attrs
 
@@ -75,9 +75,8 @@ def match_route(path: str) -> RouteMatch | None:
 class Shop:
     """Answers requests to its shops from their database; used from the server's loop alone."""
 
-    def __init__(self, store: Store, *, shop_ids: Iterable[int], api_key: str, throttle: Throttle | None) -> None:
+    def __init__(self, store: Store, *, api_key: str, throttle: Throttle | None) -> None:
         self._store = store
-        self._shop_ids = {str(shop_id): shop_id for shop_id in shop_ids}
         self._api_key = api_key.encode()
         self._throttle = throttle
 
@@ -110,7 +109,7 @@ class Shop:
             raise _not_allowed(request.method, ", ".join(handlers))
         if self._throttle is not None:
             self._throttle.hit()
-        shop_id = self._shop_ids.get(match.shop)
+        shop_id = self._store.shop_ids.get(match.shop)
         if shop_id is None:
             raise HTTPError(404, f"No query results for model [Shop] {match.shop}")
         with self._store.lock:  # a customer that was found is still there when it is edited

@@ -34,6 +34,7 @@ from shopsdk.sandbox._rows import (
     Entry,
     Line,
     balance_line,
+    is_id,
     line_time,
     to_cents,
     to_customer,
@@ -71,6 +72,8 @@ class Store:
             ValueError: As in ``open_database``.
         """
         self.lock = threading.RLock()
+        self.shop_ids = {str(shop_id): shop_id for shop_id in shop_ids}
+        """The id of each shop, by its text in a path."""
         self._versions: Counter[tuple[int, str]] = Counter()
         self._keys = lru_cache(maxsize=_MAX_LISTS * len(shop_ids))(self._read_keys)
         self._db = open_database(database, shop_ids, entries)
@@ -207,7 +210,9 @@ class Store:
         Raises:
             KeyError: There is no such customer.
         """
-        row = self._fetch_one("SELECT * FROM customers WHERE shop_id = ? AND id = ?", shop_id, customer_id)
+        row = None
+        if is_id(customer_id):
+            row = self._fetch_one("SELECT * FROM customers WHERE shop_id = ? AND id = ?", shop_id, customer_id)
         if row is None:
             raise KeyError(customer_id)
         return to_customer(row)

@@ -53,7 +53,7 @@ async def test_examples_run(
     monkeypatch.chdir(tmp_path)
     async with readers_shop.session() as session:
         await run_fragment(block, place, {**scope_of(place), "session": session})
-    assert all(request.status == 200 for request in readers_shop.requests)
+    assert {request.status for request in readers_shop.requests} <= {200, None}  # None: a walk was left, nobody waits
 
 
 @pytest.mark.slow

@@ -51,7 +51,7 @@ async def test_fragments_run(number: int, tmp_path: Path, monkeypatch: pytest.Mo
             monkeypatch.setenv(name, shop.api_key)
         scope = {"session": session}
         await run_fragment(PYTHON[number], f"README block {number}", scope)
-    assert all(request.status == 200 for request in shop.requests)
+    assert {request.status for request in shop.requests} <= {200, None}  # None: a walk was left, nobody waits
     assert not getattr(scope.get("summary"), "failed", None)
     if re.search(r"await \w+\((session|connect)\b", PYTHON[number]) and "Sandbox(" not in PYTHON[number]:
         assert shop.requests

@@ -1,8 +1,9 @@
 """Balances and ledgers: the sum of a customer's ledger is its balance."""
 
 import asyncio
+import sqlite3
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -12,7 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shopsdk import Customer, RetryPolicy, ShopError, edit_customer_balance, get_customer_balance_transactions
+from shopsdk import (
+    Customer,
+    RetryPolicy,
+    ServerError,
+    ShopError,
+    edit_customer_balance,
+    get_customer_balance_transactions,
+)
 from shopsdk.sandbox import Sandbox
 from shopsdk.testing import InstantClock
 
@@ -204,3 +212,36 @@ def test_ledgers_add_up_whatever_happens(
             check(shop)
     finally:
         shop.close()
+
+
+async def edit(shop: Sandbox) -> None:
+    async with shop.session() as session:
+        await edit_customer_balance(session, 7, "2.50")
+
+
+@pytest.mark.parametrize(
+    ("change", "refused"),
+    [
+        (edit, "INSERT ON transactions"),
+        (edit, "UPDATE OF balance ON customers"),
+        (lambda shop: asyncio.to_thread(shop.update_customer, 7, balance=Decimal(9)), "INSERT ON transactions"),
+        (lambda shop: asyncio.to_thread(shop.add_customer, balance=Decimal(9)), "INSERT ON transactions"),
+        (lambda shop: asyncio.to_thread(shop.remove_customer, 7), "DELETE ON customers"),
+        (lambda shop: asyncio.to_thread(shop.remove_customer, 7), "DELETE ON transactions"),
+    ],
+)
+async def test_a_change_whose_second_half_fails_is_not_made(tmp_path: Path, change: Any, refused: str) -> None:
+    """A balance and its ledger change both or neither, whichever of the two writes fails."""
+    path = tmp_path / "shop.db"
+    with Sandbox([Customer(id=7, email="ada@example.com", balance=Decimal("10.00"))], database=path) as shop:
+        before = (shop.customers(), shop.transactions(7))
+    with closing(sqlite3.connect(path)) as database:
+        database.execute(f"CREATE TRIGGER refuse BEFORE {refused} BEGIN SELECT RAISE(ABORT, 'refused'); END")
+    with Sandbox(database=path) as shop:
+        with pytest.raises((ServerError, sqlite3.IntegrityError)):
+            await change(shop)
+        assert before == (shop.customers(), shop.transactions(7))
+        shop.update_customer(7, email="new@example.com")
+    with Sandbox(database=path) as shop:
+        assert [("new@example.com", Decimal("10.00"))] == [(one.email, one.balance) for one in shop.customers()]
+        assert before[1] == shop.transactions(7)

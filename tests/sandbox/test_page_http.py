@@ -7,6 +7,7 @@ import http.client
 import importlib.resources
 import json
 import re
+import socket
 import threading
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -25,23 +26,41 @@ from tests.sandbox.test_shared_machine import WRONG_HOSTS
 
 ADA = Customer(id=7, email="ada@example.com", balance=None)
 PATHS = ["/", "/_sandbox/requests", "/_sandbox/shops/38/customers", "/_sandbox/shops/38/customers/7"]
+NUMBERS = [
+    "9" * 5000,
+    "-" + "9" * 5000,
+    str(2**63),
+    "-1",
+    "1e3",
+    "\u0663",
+    "\u00b2",
+    "\0",
+    "7\0",
+    "",
+    " 7",
+    "0x7",
+    "7.0",
+]
+"""Texts in the place of a number; ``int`` refuses the first two for their length alone."""
 
 
-async def ask(shop: Sandbox, target: str = "/", *lines: str, method: str = "GET") -> tuple[int, dict[str, str], bytes]:
+async def ask(
+    shop: Sandbox, target: str = "/", *lines: str, method: str = "GET", body: str = ""
+) -> tuple[int, dict[str, str], bytes]:
     """Send a request as a browser does, or with these header lines; return status (0: none), headers and body."""
     port = int(shop.base_url.split(":")[2].split("/")[0])
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     lines = lines if any(line.startswith("Host") for line in lines) else ("Host: 127.0.0.1:{port}", *lines)
     head = "\r\n".join((f"{method} {target} HTTP/1.1", *lines, "Connection: close", "\r\n"))
     try:
-        writer.write(head.replace("{port}", str(port)).encode())
+        writer.write(head.replace("{port}", str(port)).encode() + body.encode())
         answer = await reader.read()
     finally:
         writer.close()
         await writer.wait_closed()
-    start, _, body = answer.partition(b"\r\n\r\n")
+    start, _, content = answer.partition(b"\r\n\r\n")
     status, *headers = start.decode().split("\r\n")
-    return int((status.split() or "00")[1]), dict(header.split(": ", 1) for header in headers), body
+    return int((status.split() or "00")[1]), dict(header.split(": ", 1) for header in headers), content
 
 
 async def load(shop: Sandbox, path: str) -> Any:
@@ -62,6 +81,45 @@ async def test_every_answer_is_fenced_in(path: str) -> None:
     assert ("nosniff", "no-referrer") == (headers["X-Content-Type-Options"], headers["Referrer-Policy"])
     assert ("same-origin", "no-store") == (headers["Cross-Origin-Resource-Policy"], headers["Cache-Control"])
     assert not any(name.lower().startswith("access-control") for name in headers)
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.parametrize(
+    "target",
+    [
+        "requests?after={}",
+        "shops/38/customers?page={}",
+        "shops/38/customers?id={}",
+        "shops/38/customers/7?page={}",
+        "shops/38/customers/{}",
+        "shops/{}/customers",
+        "shops/{}/customers/7",
+    ],
+)
+async def test_a_number_that_is_none_is_answered_as_any_other(target: str, number: str) -> None:
+    """The answer is one of the page's own, with its headers, whatever stands in the place of a number."""
+    with Sandbox([ADA]) as shop:
+        status, headers, body = await ask(shop, f"/_sandbox/{target.format(quote(number))}")
+    assert status in {200, 404, 422}
+    assert {"Content-Security-Policy", "X-Content-Type-Options"} < headers.keys()
+    assert isinstance(json.loads(body), dict)
+
+
+async def test_a_bug_of_the_page_is_a_500_within_its_fence(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A failure of the page's own is logged, and answered 500 with the headers of every other answer."""
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("shopsdk.sandbox._page.PageData.requests", fail)
+    with Sandbox([ADA]) as shop:
+        status, headers, body = await ask(shop, "/_sandbox/requests")
+    assert (500, "no-store") == (status, headers["Cache-Control"])
+    assert "default-src 'none'" in headers["Content-Security-Policy"]
+    assert b"a bug" not in body
+    assert "a bug" in caplog.text
 
 
 async def test_the_page_is_one_file_that_names_no_other_address() -> None:
@@ -149,13 +207,13 @@ async def test_the_page_takes_no_verb_that_changes(method: str, path: str) -> No
 
 VERBS = st.sampled_from(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
 PIECES = st.sampled_from(
-    ["shops", "38", "customers", "7", "balance", "affiliate-code", "requests", "..", "%2e", "", "v1"]
+    ["shops", "38", "customers", "7", "balance", "affiliate-code", "requests", "..", "%2e", "", "v1", "%00", "%D9%A3"]
 )
 QUERIES = st.dictionaries(
     st.sampled_from(["page", "perPage", "orderColumn", "orderDirection", "email", "id", "after", "amount", "page[]"]),
-    st.text(max_size=8) | st.integers().map(str),
+    st.text(max_size=8) | st.integers().map(str) | st.sampled_from(NUMBERS),
     max_size=3,
-)
+).filter(lambda query: sum(map(len, query.values())) < 7000)  # aiohttp itself refuses a longer line
 
 
 def test_nothing_changes_whatever_is_asked_of_the_page() -> None:
@@ -219,7 +277,19 @@ async def test_the_key_is_in_nothing_that_the_page_loads() -> None:
             assert b"4711" not in body
             assert b"uthorization" not in body
         (last, *_) = (await load(shop, "requests"))["requests"]
-        assert ("/v1/***", [["***", "***"], ["again", "***"]]) == (last["path"], last["query"])
+        assert ("/v1/***", [["***", "***"], ["again", "***"]]) == (last["path"], last["parameters"])
+
+
+@pytest.mark.parametrize("key", ["s", "shops", "/", ".*"])
+async def test_a_key_that_is_a_word_is_masked_where_it_stands_alone(key: str) -> None:
+    """A key of fewer than 8 characters is masked as a whole segment or value, and leaves other words readable."""
+    with Sandbox([ADA], api_key=key) as shop:
+        await ask(shop, f"/v1/hops.*s/{quote(key, safe='')}?email={quote(key)}&again=ss")
+        (last,) = (await load(shop, "requests"))["requests"]
+    parameters = [["email", "***"], ["again", "ss"]]
+    assert parameters == last["parameters"]
+    if key != "/":
+        assert "/v1/hops.*s/***" == last["path"]
 
 
 # --- what it shows
@@ -276,6 +346,35 @@ async def test_each_shop_has_customers_of_its_own() -> None:
         assert 404 == (await ask(shop, f"/_sandbox/shops/38/customers/{theirs}"))[0]
 
 
+KEY = "sandbox-key-4711"
+
+
+@pytest.mark.parametrize(
+    ("method", "body", "shown"),
+    [
+        ("POST", '{"amount": -12.50, "description": "refund"}', [["amount", "-12.50"], ["description", "refund"]]),
+        ("PUT", '{"amount": "5", "reason": "unknown to the shop"}', [["amount", "5"]]),
+        ("PUT", '{"affiliate_code": null}', [["affiliate_code", "null"]]),
+        ("POST", '{"amount": true, "description": [1]}', [["amount", "true"]]),
+        ("POST", f'{{"amount": {"9" * 4000}}}', [["amount", "9" * 4000]]),
+        ("POST", f'{{"amount": {"9" * 5000}}}', []),
+        ("POST", f'{{"description": "{"x" * 4096}"}}', []),
+        ("POST", f'{{"description": "with {KEY}"}}', [["description", "with ***"]]),
+        ("POST", '["amount"]', []),
+        ("POST", "no JSON", []),
+        ("POST", "", []),
+        ("GET", '{"amount": 1}', []),  # a list's parameters stand in the query too
+    ],
+)
+async def test_the_fields_of_an_edit_are_shown(method: str, body: str, shown: list[list[str]]) -> None:
+    """An edit comes with its amount, description and code beside its query, in a bounded length and without the key."""
+    with Sandbox([ADA], api_key=KEY) as shop:
+        lines = (f"Authorization: Bearer {KEY}", f"Content-Length: {len(body)}")
+        await ask(shop, "/v1/shops/38/customers/7/balance?a=b", *lines, method=method, body=body)
+        (last,) = (await load(shop, "requests"))["requests"]
+    assert [["a", "b"], *shown] == last["parameters"]
+
+
 async def test_requests_come_in_increments() -> None:
     """The page is given the requests that came or were answered since it asked, and of many the latest."""
     with Sandbox([ADA]) as shop:
@@ -286,7 +385,7 @@ async def test_requests_come_in_increments() -> None:
         two = await load(shop, f"requests?after={one['version']}")
         assert [["/v1/one"], ["/v1/two"]] == [[each["path"] for each in news["requests"]] for news in (one, two)]
         (first,) = one["requests"]
-        assert ([["a", "1"], ["b", "2"]], 302, None) == (first["query"], first["status"], first["fault"])
+        assert ([["a", "1"], ["b", "2"]], 302, None) == (first["parameters"], first["status"], first["fault"])
         assert [] == (await load(shop, f"requests?after={two['version']}"))["requests"]
         assert one["run"] == two["run"]
         for wrong in ("x", "-1", "", "\u00b2", "1e3"):
@@ -308,7 +407,7 @@ def record(path: str, body: bytes = b"") -> RecordedRequest:
 
 
 def test_a_request_that_was_given_up_is_not_shown_when_it_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the page is shown takes no more memory than the requests that the sandbox keeps."""
+    """The log takes no more memory for the page than the requests that the sandbox keeps."""
     monkeypatch.setattr("shopsdk.sandbox._requests._MAX_REQUESTS", 2)
     log = RequestLog([])
     records = [record(f"/{number}") for number in range(4)]
@@ -344,3 +443,32 @@ async def test_times_of_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
         await ask(shop, "/v1/shops/38/customers", "Authorization: Bearer sandbox-key")
         assert shop.requests[-1].status is None
         assert shop.requests[-1].elapsed is not None
+
+
+@pytest.mark.parametrize("fault", ["slow", "error_500", None])
+async def test_an_answer_that_nobody_waited_for_has_no_status(fault: Any) -> None:
+    """The change of a client that timed out is recorded without a status: the answer was sent to nobody."""
+    faults = [] if fault is None else [Fault(fault, applied=fault == "error_500")]
+    body = b'{"amount": 5}'
+    head = "POST /v1/shops/38/customers/7/balance HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    head += f"Authorization: Bearer sandbox-key\r\nContent-Length: {len(body)}\r\n\r\n"
+    with Sandbox([ADA], faults=faults, latency=3600) as shop:
+        with socket.create_connection(("127.0.0.1", int(shop.base_url.split(":")[2].split("/")[0]))) as client:
+            client.sendall(head.encode() + body)
+            while not shop.transactions(7):
+                await asyncio.sleep(0.001)
+        await asyncio.to_thread(shop.close)  # what is held back is answered now
+        (request,) = shop.requests
+        assert (None, fault) == (request.status, request.fault)
+        assert request.elapsed is not None
+
+
+async def test_the_requests_of_the_page_are_not_recorded() -> None:
+    """Only what reaches the API is recorded: no request for the page, refused or not, and no data that is no HTTP."""
+    with Sandbox([ADA]) as shop:
+        for path in (*PATHS, "/_sandbox/nothing"):
+            for method in ("GET", "POST"):
+                await ask(shop, path, method=method)
+            await ask(shop, path, "Host: evil.example")
+        assert 400 == (await ask(shop, "/v1/shops", "Content-Length: x"))[0]
+        assert [] == shop.requests

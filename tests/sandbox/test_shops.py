@@ -137,6 +137,29 @@ def test_a_shop_that_is_not_there(mall: Sandbox) -> None:
             call()
 
 
+@pytest.mark.parametrize("wrong", [1.0, True, "1", b"1"])
+def test_what_only_equals_an_id_names_nothing(wrong: Any) -> None:
+    """An id is a whole number: what equals one, or reads like it, is no shop and no customer."""
+    with Sandbox([Customer(id=1, email="ada@example.com")], shop_id=1) as shop:
+        with pytest.raises(ValueError, match="no shop"):
+            shop.customers(shop_id=wrong)
+        for call in (shop.transactions, shop.update_customer, shop.remove_customer):
+            with pytest.raises(KeyError):
+                call(wrong)
+        with pytest.raises(ValueError, match="cannot keep"):
+            shop.add_customer(id=wrong)
+        assert len(shop.customers()) == 1
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 2**63, 7.0, "7"])
+def test_a_customer_whose_id_cannot_be_kept(wrong: Any) -> None:
+    """A customer whose id is no whole number above 0, or too large, is a ValueError; as an id it names nobody."""
+    with pytest.raises(ValueError, match="cannot keep"):
+        Sandbox([Customer(id=wrong, email="ada@example.com")]).start()
+    with Sandbox(1) as shop, pytest.raises(KeyError):
+        shop.transactions(wrong)
+
+
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
@@ -150,6 +173,9 @@ def test_a_shop_that_is_not_there(mall: Sandbox) -> None:
         ([38, "39"], "not '39'"),
         ("38", "not '38'"),
         (38.0, "not 38.0"),
+        (b"&'", 'not b"&\'"'),
+        (bytearray(b"&'"), "not bytearray"),
+        ({38}, "not .38."),
         (None, "not None"),
         (2**63, "not 9223372036854775808"),
     ],

@@ -58,7 +58,7 @@ class Jobs:
     async def arriving(self) -> None:
         """Wait until the shop has made several edits whose answers it still holds back."""
         while len(self.made) < len(self.wanted):
-            waiting = [request for request in self.shop.requests[-2 * IN_FLIGHT :] if request.status is None]
+            waiting = [request for request in self.shop.requests[-2 * IN_FLIGHT :] if request.elapsed is None]
             if sum(request.method in METHODS for request in waiting) >= IN_FLIGHT // 2:
                 return
             await asyncio.sleep(0.001)

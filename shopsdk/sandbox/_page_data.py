@@ -1,17 +1,20 @@
-"""What the page shows of the shop and of the requests: plain values, and nothing that changes it.
+"""The data that the page shows of the shop and of the requests: plain values; nothing here changes them.
 
 Ids and counts of the shop are text: JavaScript reads whole numbers beyond 2**53 inexactly.
 """
 
 import json
+import re
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
+from decimal import Decimal
 from typing import cast
 
 import attrs
 
 from shopsdk.sandbox._message import HTTPError, Request, parameters
+from shopsdk.sandbox._paginator import find_last_page
 from shopsdk.sandbox._requests import RecordedRequest, RequestLog
 from shopsdk.sandbox._store import Store
 from shopsdk.sandbox._validation import check_listing
@@ -19,26 +22,32 @@ from shopsdk.sandbox._validation import check_listing
 PER_PAGE = 50
 MAX_REQUESTS = 300
 """Requests in one answer, the latest."""
+_VERSION = re.compile(r"[0-9]{1,18}")
+_EDIT_FIELDS = ("amount", "description", "affiliate_code")
+_MAX_BODY_BYTES = 4096
+"""Bytes of a body that is read for the page; the body of an edit that the shop accepts has fewer."""
+_SECRET_LENGTH = 8
+"""Characters of a key that is masked within longer text too; a shorter one may be part of any word."""
 
 
-class Look:
+class PageData:
     """Reads the shop and the log for the page; used from the server's loop alone."""
 
-    def __init__(self, store: Store, log: RequestLog, *, shop_ids: Iterable[int], api_key: str) -> None:
+    def __init__(self, store: Store, log: RequestLog, *, api_key: str) -> None:
         self._store = store
         self._log = log
-        self._shop_ids = {str(shop_id): shop_id for shop_id in shop_ids}
-        self._api_key = api_key
+        key = re.escape(api_key) or "(?!)"  # an empty one is found nowhere
+        self._key = re.compile(key if len(api_key) >= _SECRET_LENGTH else rf"(?<![^/]){key}(?![^/])")
         self._run = secrets.token_hex(8)  # tells the page that another sandbox has taken the address over
 
     def requests(self, request: Request) -> dict[str, object]:
         """The requests that came or were answered after a version of the log."""
         after = request.query.get("after")
-        version = int(after) if isinstance(after, str) and after.isascii() and after.isdecimal() else 0
+        version = int(after) if isinstance(after, str) and _VERSION.fullmatch(after) else 0
         changed = self._log.changed_since(version, MAX_REQUESTS)
         return {
             **self._state(),
-            "shops": list(self._shop_ids),
+            "shops": list(self._store.shop_ids),
             "total": self._log.total,
             "version": self._log.version,
             "requests": [self._request(number, record) for number, record in changed],
@@ -54,8 +63,9 @@ class Look:
         listing = check_listing(request, {**parameters(request), "perPage": PER_PAGE})
         with self._store.lock:
             rows, total = self._store.page(shop_id, listing)
-            if listing.page > _pages(total):
-                listing = attrs.evolve(listing, page=_pages(total))
+            last_page = find_last_page(total, PER_PAGE)
+            if listing.page > last_page:
+                listing = attrs.evolve(listing, page=last_page)
                 rows, _ = self._store.page(shop_id, listing)
             customers = [_texts(json.loads(row)) for row in rows]
             return {**self._state(), **_place(listing.page, total), "customers": customers}
@@ -73,7 +83,7 @@ class Look:
             if customer_id is None:
                 raise HTTPError(404, "This shop has no such customer.")
             ledger = self._store.ledger(shop_id, customer_id)
-            page = min(page, _pages(len(ledger)))
+            page = min(page, find_last_page(len(ledger), PER_PAGE))
             return {
                 **self._state(),
                 **_place(page, len(ledger)),
@@ -82,11 +92,11 @@ class Look:
             }
 
     def _state(self) -> dict[str, object]:
-        """Whose answer this is, and what it is the state of."""
+        """The sandbox that answers, and the state of its shops."""
         return {"run": self._run, "changes": self._store.changes}
 
     def _find_shop(self, shop: str) -> int:
-        shop_id = self._shop_ids.get(shop)
+        shop_id = self._store.shop_ids.get(shop)
         if shop_id is None:
             raise HTTPError(404, "There is no such shop.")
         return shop_id
@@ -98,23 +108,33 @@ class Look:
             "method": self._mask(record.method),
             "route": record.route,
             "path": self._mask(record.path),
-            "query": [[self._mask(name), self._mask(text)] for name, text in record.query.items()],
+            "parameters": [[self._mask(name), self._mask(text)] for name, text in _parameters(record)],
             "status": record.status,
             "elapsed": record.elapsed,
             "fault": record.fault,
         }
 
     def _mask(self, text: str) -> str:
-        """Mask the key, which a wrong program may have written into a URL."""
-        return text.replace(self._api_key, "***") if self._api_key else text
+        """Mask the key, which a wrong program may have written into a URL; a short one only where it stands alone."""
+        return self._key.sub("***", text)
 
 
-def _pages(total: int) -> int:
-    return max(-(-total // PER_PAGE), 1)
+def _parameters(record: RecordedRequest) -> Iterator[tuple[str, str]]:
+    """The parameters of the query, and those of the body where it is an edit's."""
+    yield from record.query.items()
+    if record.method not in {"POST", "PUT"} or len(record.body) > _MAX_BODY_BYTES:
+        return
+    document = record.json
+    if isinstance(document, dict):
+        given = cast("Mapping[str, object]", document)
+        for name in _EDIT_FIELDS:
+            value = given.get(name, [])
+            if not isinstance(value, (list, dict)):
+                yield name, str(value) if isinstance(value, (str, Decimal)) else json.dumps(value)
 
 
 def _place(page: int, total: int) -> dict[str, object]:
-    return {"page": page, "pages": _pages(total), "total": total}
+    return {"page": page, "pages": find_last_page(total, PER_PAGE), "total": total}
 
 
 def _texts(value: object) -> object:
