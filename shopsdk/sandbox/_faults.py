@@ -52,7 +52,7 @@ class Fault:
     - ``rate_limit``: 429 with ``retry_after``; nothing was done.
     - ``ignore_body``: as behind a proxy that drops the body of a GET (of ``method``, where that is given).
 
-    Requests are counted per fault, and only those that it could hit: requests with the key. Where several faults apply, the first one hits and
+    Requests are counted per fault, and only those that it could hit. Where several faults apply, the first one hits and
     those after it do not count the request.
 
     Args:

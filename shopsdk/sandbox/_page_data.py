@@ -37,7 +37,11 @@ class PageData:
         self._store = store
         self._log = log
         key = re.escape(api_key) or "(?!)"  # an empty one is found nowhere
-        self._key = re.compile(key if len(api_key) >= _SECRET_LENGTH else rf"(?<![^/]){key}(?![^/])")
+        if len(api_key) < _SECRET_LENGTH:
+            key = rf"(?<![^/]){key}(?![^/])"
+        # However a URL quotes a key, its letters and digits stay.
+        runs = re.findall(rf"[\w-]{{{_SECRET_LENGTH},}}", api_key, re.ASCII)
+        self._key = re.compile("|".join([key, *map(re.escape, runs)]))
         self._run = secrets.token_hex(8)  # tells the page that another sandbox has taken the address over
 
     def requests(self, request: Request) -> dict[str, object]:

@@ -54,8 +54,7 @@ class Server:
         error = None if _is_for_this_machine(received) else _MISDIRECTED
         if is_page(request.path) or is_foreign(request.headers):
             return _to_web(self._page.respond(request) if error is None else error_response(request, error))
-        authenticated = self._shop.is_authenticated(request.headers)
-        if error is None and authenticated:  # nobody else's body is even read
+        if error is None and self._shop.is_authenticated(request.headers):  # nobody else's body is even read
             try:
                 body = await received.read()
             except web.HTTPRequestEntityTooLarge:  # by aiohttp's own bound of 1 MiB
@@ -68,7 +67,7 @@ class Server:
             return _to_web(error_response(request, error))
         request = attrs.evolve(request, document=read_json(body) if body else None)
         match = match_route(request.path)
-        fault = self._plan.next(request.method, request.path) if authenticated else None
+        fault = self._plan.next(request.method, request.path)
         record = self._record(received, received_at, request, body, match=match, fault=fault)
         response = self._respond(request, match, fault)
         await self._pause(self._latency + (fault.seconds if fault is not None and fault.kind == "slow" else 0.0))

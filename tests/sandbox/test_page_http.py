@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shopsdk import Customer, RateLimit, edit_customer_balance, get_customers
+from shopsdk import Customer, RateLimit, RetryPolicy, TransportError, edit_customer_balance, get_customers
 from shopsdk.sandbox import Fault, RecordedRequest, Sandbox
 from shopsdk.sandbox._requests import RequestLog
 from tests.sandbox.test_shared_machine import WRONG_HOSTS
@@ -256,10 +256,40 @@ async def test_the_page_meets_no_fault_no_latency_and_no_limit() -> None:
 async def test_the_api_is_what_it_was() -> None:
     """The paths beside the page are the API's, and its requests are recorded; without a key they are a 401."""
     with Sandbox([ADA]) as shop:
-        for path in ("/v1", "/v1/", "//", "/_sandbox", "/favicon.ico", "/v1/_sandbox/requests", "/index.html"):
+        for path in ("/v1", "/v1/", "//", "/_sandbox", "/v1/_sandbox/requests", "/index.html"):
             status, headers, _ = await ask(shop, path, "Accept: application/json")
             assert (401, path) == (status, shop.requests[-1].path)
             assert "Content-Security-Policy" not in headers
+
+
+@pytest.mark.parametrize("path", ["/v1/shops/38/customers", "/login", "/anything"])
+async def test_a_foreign_page_reaches_no_fault_and_no_log(path: str) -> None:
+    """What a browser asks for a page of another site is refused: it takes no fault, and fills no log."""
+    with Sandbox([ADA], faults=[Fault("drop_before", first=1)]) as shop:
+        for site in ("cross-site", "same-site"):
+            status, _, _ = await ask(shop, path, f"Sec-Fetch-Site: {site}")
+            assert 403 == status
+        status, _, _ = await ask(shop, "/favicon.ico")  # a browser asks for it by itself
+        assert 404 == status
+        assert [] == shop.requests
+        async with shop.session(retry=RetryPolicy(attempts=1)) as session:
+            with pytest.raises(TransportError):  # the fault is still there
+                await get_customers(session)
+
+
+async def test_no_part_of_a_key_is_shown_however_it_is_quoted() -> None:
+    """The secret part of a key is masked alone too, and where it was quoted twice."""
+    key = "12345|Sb3Qx9secretpart"
+    with Sandbox([ADA], api_key=key) as shop:
+        for target in (
+            f"/v1/{quote(quote(key))}",
+            "/v1/x?token=Sb3Qx9secretpart",
+            f"/v1/x?{quote(key)}=1&a=b%7C{key[6:]}",
+        ):
+            await ask(shop, target)
+        _, _, body = await ask(shop, "/_sandbox/requests")
+        assert b"***" in body
+        assert b"Sb3Qx9" not in body
 
 
 async def test_the_key_is_in_nothing_that_the_page_loads() -> None:
