@@ -365,7 +365,7 @@ def _enter(connection: sqlite3.Connection, shop_ids: Collection[int], entries: I
 
 
 def _name_shops(shop_ids: Collection[int]) -> str:
-    *most, last = map(str, shop_ids)
+    *most, last = map(str, shop_ids) if shop_ids else ("none",)
     return f"shops {', '.join(most)} and {last}" if most else f"shop {last}"
 
 
