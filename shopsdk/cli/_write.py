@@ -373,8 +373,10 @@ def _answer(question: str) -> str | None:
 
 def _drop_typed() -> None:
     """Drop what was typed before the question was there to be read, such as the rest of a pasted block."""
-    if sys.platform != "win32":
-        import termios  # noqa: PLC0415 - Windows has none
-
+    if sys.platform != "win32":  # which has no such module
+        try:
+            import termios  # noqa: PLC0415 - nor have some builds of Python
+        except ImportError:
+            return
         with suppress(OSError, termios.error):
             termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)

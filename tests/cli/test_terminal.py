@@ -1,6 +1,8 @@
 """The command on a terminal of its own, a pseudo-tty, and without one."""
 
 import io
+import os
+import pty
 import re
 import signal
 import subprocess
@@ -36,9 +38,11 @@ def started(
 
 
 def on_terminal(shop: Sandbox, *words: str, cwd: Path, keys: bytes = b"", columns: int = 140) -> tuple[int, str]:
-    """Run a command on a terminal of its own; returns its exit code and all that was drawn."""
+    """Run a command on a terminal of its own, type at its question; returns its exit code and all that was drawn."""
     with started(shop, *words, cwd=cwd, columns=columns) as (process, terminal):
-        terminal.press(keys)
+        if keys:
+            terminal.wait_for(rb"\[y/N\]: ")
+            terminal.press(keys)
         code = process.wait()
     return code, terminal.drawn.decode()
 
@@ -174,6 +178,38 @@ def test_ctrl_c_at_the_question_ends_it(tmp_path: Path) -> None:
             assert 130 == process.wait()
         assert [] == shop.transactions(1001)
     assert terminal.drawn.endswith(b"[y/N]: \r\nshopsdk: stopped, nothing was changed\r\n")
+
+
+def test_what_was_typed_before_the_question_is_no_answer(tmp_path: Path) -> None:
+    """A yes that was typed before the question was there, as in a pasted block, moves no money."""
+    with Sandbox(1) as shop:
+        with started(shop, "balance", "1001", "-5.00", cwd=tmp_path) as (process, terminal):
+            terminal.press(b"y\n")
+            terminal.wait_for(rb"\[y/N\]: ")
+            terminal.press(b"n\n")
+            assert 1 == process.wait()
+        assert [] == shop.transactions(1001)
+
+
+def test_a_question_that_nobody_sees_is_not_asked(tmp_path: Path) -> None:
+    """Where stderr is no terminal, a question would not be seen, so ``--yes`` is needed."""
+    leader, follower = pty.openpty()
+    try:
+        with Sandbox(1) as shop:
+            ended = subprocess.run(
+                [*COMMAND, "balance", "1001", "5"],
+                env=environment(shop),
+                cwd=tmp_path,
+                stdin=follower,
+                stdout=follower,
+                stderr=subprocess.PIPE,
+                check=False,
+            )
+            assert (2, []) == (ended.returncode, shop.requests)
+    finally:
+        os.close(leader)
+        os.close(follower)
+    assert b"there is no terminal to ask on" in ended.stderr
 
 
 def test_ctrl_d_at_the_question_is_no(tmp_path: Path) -> None:
