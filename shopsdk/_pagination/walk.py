@@ -1,9 +1,9 @@
 """The walk: every row of a paginated list, once, in order, though rows vanish while it reads. Knows no HTTP.
 
-The README has the proof ("Why it loses nobody"). ``Progress`` keeps the frontier and decides which pages may be taken.
-A page that begins behind the frontier is held. What is in flight is cancelled, and the walk goes on from the page that
-holds the frontier. When it comes back to the held page, that one can mostly be taken as it is, so a list that shrinks
-all the while is read to its end.
+The README has the proof ("Why deletions lose nobody"). ``Progress`` keeps the frontier and decides which pages may be
+taken. A page that begins behind the frontier is held. What is in flight is cancelled, and the walk goes on from the
+page that holds the frontier. When it comes back to the held page, that one can mostly be taken as it is, so a list that
+shrinks all the while is read to its end.
 
 Several pages in flight come back in any order, so a page may be older than the frontier. Then deletions in between only
 make it repeat rows. Insertions in front may hide some, and they are counted in the same way.

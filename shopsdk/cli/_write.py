@@ -202,7 +202,7 @@ def balance(
         typer.Option(
             metavar="NAME",
             help="Your own name for this edit of this customer: 1 to 64 letters, digits and . _ : -; case matters. The"
-            " edit is made once under this name, however often the command runs.",
+            " edit is made once under this name, if the command is run again after five minutes at the earliest.",
         ),
     ] = None,
     yes: Annotated[

@@ -208,7 +208,7 @@ async def test_exports_run(tmp_path: Path) -> None:
     assert "tsantos1001@example.org" in out.decode()
     assert "250 customers (" in err.decode()
     assert "of them by an earlier run)" in err.decode()
-    assert 251 == len((tmp_path / "customers.csv").read_text(encoding="utf-8").splitlines())
+    assert 251 == len((tmp_path / "today.csv").read_text(encoding="utf-8").splitlines())
     for number in (38, 39):
         assert 250 == len(gzip.decompress((tmp_path / f"customers-{number}.ndjson.gz").read_bytes()).splitlines())
     assert (tmp_path / "customers.parquet").stat().st_size > 0
