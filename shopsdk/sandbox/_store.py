@@ -365,7 +365,9 @@ def _enter(connection: sqlite3.Connection, shop_ids: Collection[int], entries: I
 
 
 def _name_shops(shop_ids: Collection[int]) -> str:
-    *most, last = map(str, shop_ids) if shop_ids else ("none",)
+    if not shop_ids:
+        return "no shop"
+    *most, last = map(str, shop_ids)
     return f"shops {', '.join(most)} and {last}" if most else f"shop {last}"
 
 

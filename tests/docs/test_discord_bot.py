@@ -256,6 +256,22 @@ async def test_what_discord_delivers_twice_pays_once(
     assert caplog.record_tuples  # discord.py logs what Discord refused
 
 
+async def test_a_press_that_discord_takes_too_long_to_answer_sends_nothing(
+    shop: Sandbox, discord: Discord, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A press whose first answer Discord is slow to take moves no money, and a later press does, once."""
+    async with running(session_on(shop)) as bot:
+        message = await asked(discord)
+        before = message.copy()
+        with monkeypatch.context() as impatient:
+            impatient.setattr("tests.programs.bot.ANSWER_WITHIN", 0)
+            await discord.send(discord.pressed(message))
+            await until(lambda: "TimeoutError" in caplog.text and not bot.tasks)
+        assert 0 == posts(shop)
+        assert f"Made: 5.00. {BY}" == (await discord.press(before, after=LATER)).text
+    assert [Decimal("5.00")] == ledger(shop)
+
+
 async def test_two_bots_that_hear_of_a_double_click_pay_once(discord: Discord) -> None:
     """Of two bots that are told of both presses of a double click, one pays, once."""
     with Sandbox(PEOPLE) as shop:

@@ -59,6 +59,8 @@ STAFF = discord.Permissions(manage_guild=True)
 PATIENCE = 300
 """Seconds after a press until the shop, or a proxy, cannot still be at work on its request."""
 ALREADY_ANSWERED = 40060  # Discord's code
+ANSWER_WITHIN = 10
+"""Seconds for Discord to take the answer to a press: the wait counts from the press, so the edit must leave soon."""
 TIMEOUT = Timeout(deadline=8)
 RETRY = RetryPolicy(attempts=3, wait_max=2, retry_after_max=3)  # people wait for the answer
 FINAL = (NotFoundError, InvalidRequestError, ReferenceConflictError, ValueError)
@@ -146,7 +148,7 @@ class CreditButton(
         try:
             # Discord waits for 3 seconds, and refuses a second answer to an interaction: without one, no money moves.
             # If the bot dies from here on, the button tells the next press of this one.
-            async with asyncio.timeout(10):  # the wait counts from the press, so the edit must leave soon after it
+            async with asyncio.timeout(ANSWER_WITHIN):
                 await interaction.response.edit_message(content="The shop is being asked.", view=tried.view("Retry"))
         except discord.HTTPException as error:
             if error.code != ALREADY_ANSWERED:  # by another bot, say, which is sending the credit now

@@ -2,7 +2,9 @@
 
 import asyncio
 import hashlib
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from decimal import Decimal
 from enum import IntEnum
 from pathlib import Path
@@ -279,6 +281,17 @@ def test_a_file_holds_its_shops(tmp_path: Path) -> None:
         assert [mall.customers(shop_id=38), mall.customers()] == before
         assert mall.transactions(added.id)[0].amount == Decimal("1.50")
         assert mall.add_customer(shop_id=38).id == added.id + 2, "an id is never used twice, in whichever shop"
+
+
+def test_a_file_without_a_shop_is_named(tmp_path: Path) -> None:
+    """A sandbox's file from which all shops were taken is a ValueError that says so."""
+    path = tmp_path / "shops.db"
+    with Sandbox(3, database=path):
+        pass
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("DELETE FROM shops")
+    with pytest.raises(ValueError, match=r"it holds no shop, and was opened for shop 38$"):
+        Sandbox(3, database=path).start()
 
 
 async def test_shops_are_changed_from_several_threads(mall: Sandbox) -> None:
